@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * How a long computation is watched: it reports progress and asks, between slices of under 50 ms, whether to go on.
+ */
+#ifndef SAESCOPE_BASE_MONITOR_H
+#define SAESCOPE_BASE_MONITOR_H
+
+#include <stdint.h>
+#include "saescope/base/error.h"
+
+struct progress {
+    uint64_t step, steps; /* steps 0: not known */
+    double rate;          /* units a second; NaN: not known */
+    const char *unit;     /* "tok/s", "rows/s", "MB/s"; static string */
+    double loss, l0, explained_variance, dead; /* NaN: not applicable; dead is a fraction */
+    const char *phase;    /* short static string: "reading", "training", "writing" */
+};
+
+enum monitor_request {
+    MONITOR_GO_ON = 0,
+    MONITOR_CANCEL,    /* stop, throw away */
+    MONITOR_CHECKPOINT /* write a checkpoint and stop: another process goes on (only asked of what can) */
+};
+
+struct monitor {
+    void (*report)(struct monitor *m, const struct progress *p);
+    /* Returns at once when running; blocks while paused. */
+    enum monitor_request (*ask)(struct monitor *m);
+    /* Directory for checkpoints, spools and caches of this run, or NULL (then none are kept). */
+    const char *work_dir;
+};
+
+void progress_init(struct progress *p); /* zeros, NaNs, NULLs */
+void monitor_report(struct monitor *m, const struct progress *p); /* m may be NULL */
+enum monitor_request monitor_ask(struct monitor *m);              /* m may be NULL: MONITOR_GO_ON */
+
+/* STATUS_OK, or STATUS_FAILED with "cancelled" when asked to cancel or to stop (for computations without checkpoints). */
+int monitor_check(struct monitor *m, struct error *err);
+
+/* What a checkpointing computation returns, beside enum status, when it stopped at MONITOR_CHECKPOINT. */
+#define STATUS_CHECKPOINTED (-1)
+
+#endif

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Texts: tokenised corpora. The store keeps the documents' tokens ("tokens": u32 [n], or u16 when the vocabulary allows;
+ * "documents": u64 [n_documents + 1], where each starts) and no BOS. Contexts are cut when they are used.
+ */
+#ifndef SAESCOPE_MODEL_TEXT_H
+#define SAESCOPE_MODEL_TEXT_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include "saescope/base/monitor.h"
+#include "saescope/model/model.h"
+
+struct text_import {
+    const char *path; /* a file (.txt or .jsonl by its name or first byte), a directory of files, or "-" */
+    const char *name;
+    const char *model;
+    const char *field;   /* of a JSONL line; NULL: "text" */
+    int document_a_file; /* else a document a line */
+    int replace;
+};
+/* Streams: neither the file nor its tokens are held in memory. */
+int text_import(struct store *s, const struct text_import *options, struct monitor *m, artifact_id *id,
+                struct error *err);
+
+/*
+ * Contexts of a text as SAELens' concat_and_batch_sequences cuts them: a context starts with BOS and is filled to its
+ * size; a document that starts inside a context is preceded by one BOS; one that starts exactly at a context's start
+ * gets no second; a last, shorter context is dropped. Without prepend_bos, documents are joined as they are.
+ */
+struct contexts;
+int contexts_open(struct store_txn *t, artifact_id text, size_t context_size, int prepend_bos, uint32_t bos,
+                  struct contexts **out, struct error *err);
+void contexts_close(struct contexts *c);
+size_t contexts_count(const struct contexts *c);
+size_t contexts_size(const struct contexts *c);
+/* Tokens of contexts [first, first + n) to ids[n, size]. */
+int contexts_read(const struct contexts *c, struct store_txn *t, size_t first, size_t n, uint32_t *ids,
+                  struct error *err);
+
+/* Counted tokens are all but BOS, EOS and padding: counted[i] = 1 or 0; returns how many. */
+size_t contexts_counted(const struct model *m, const uint32_t *ids, size_t n, uint8_t *counted);
+
+/* The fewest whole contexts from the text's start with at least `tokens` counted tokens (0: all). */
+int contexts_for_tokens(const struct contexts *c, struct store_txn *t, const struct model *m, uint64_t tokens,
+                        size_t *n_contexts, uint64_t *n_counted, struct error *err);
+/* Contexts [*first, count) are held out: the last 2% (at least one). Training never uses them. */
+size_t contexts_held_out_from(const struct contexts *c);
+
+#endif
