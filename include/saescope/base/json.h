@@ -12,6 +12,11 @@
 #include "saescope/base/error.h"
 #include "saescope/base/strbuf.h"
 
+/* jansson exports functions of these names, and calls them itself: ours have others for the linker. */
+#define json_string saescope_json_string
+#define json_string_length saescope_json_string_length
+#define json_integer saescope_json_integer
+
 struct json_t; /* jansson's own type, opaque here */
 typedef struct json_t json;
 

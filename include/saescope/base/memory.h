@@ -18,6 +18,9 @@ char *xstrdup(const char *s) __attribute__((malloc));
 char *xstrndup(const char *s, size_t n) __attribute__((malloc));
 char *xasprintf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* What the x-functions do when there is no memory: says so and ends the program. */
+void out_of_memory(void) __attribute__((noreturn));
+
 /* Called (once) before the program ends for want of memory; the TUI restores the terminal in it. */
 void memory_set_die_hook(void (*hook)(void));
 

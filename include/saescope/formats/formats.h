@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * What other programs write and read: one file a producer, listed in src/formats/formats.c. Import detects the format
+ * from the files unless it is named; every quirk that was applied goes into the manifest ("source").
+ */
+#ifndef SAESCOPE_FORMATS_FORMATS_H
+#define SAESCOPE_FORMATS_FORMATS_H
+
+#include "saescope/base/monitor.h"
+#include "saescope/sae/sae.h"
+#include "saescope/store/store.h"
+
+struct sae_import {
+    const char *path;
+    const char *name;
+    const char *format; /* NULL: detected */
+    artifact_id model;  /* 0: none named */
+    const char *hook;   /* NULL: as the files say */
+    artifact_id base;   /* of a meta-SAE, else 0 */
+    int replace;
+};
+
+struct sae_format {
+    const char *name;    /* "saelens" */
+    const char *summary;
+    int (*detect)(const char *path); /* non-zero: these files look like it */
+    int (*import)(struct store *s, const struct sae_import *o, struct monitor *m, artifact_id *id, struct error *err);
+    /* NULL when it cannot be written. dtype: F32 or F16 or BF16. */
+    int (*export)(struct store *s, artifact_id sae, const char *directory, enum dtype dtype, struct monitor *m,
+                  struct error *err);
+};
+extern const struct sae_format *const sae_formats[]; /* NULL-terminated */
+
+int sae_import_path(struct store *s, const struct sae_import *o, struct monitor *m, artifact_id *id, struct error *err);
+int sae_export_folder(struct store *s, artifact_id sae, const char *directory, const char *format, enum dtype dtype,
+                      struct monitor *m, struct error *err);
+
+#endif
