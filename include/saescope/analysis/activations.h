@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * A model's activations over a text: contexts in order (index, evaluate) or shuffled rows (training). The stream takes
+ * its own short read transactions, one for each batch of contexts.
+ */
+#ifndef SAESCOPE_ANALYSIS_ACTIVATIONS_H
+#define SAESCOPE_ANALYSIS_ACTIVATIONS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include "saescope/base/batch_source.h"
+#include "saescope/base/monitor.h"
+#include "saescope/model/text.h"
+
+struct stream_options {
+    artifact_id model, text;
+    const char *hook;
+    size_t context_size; /* 0: the model's context length */
+    int prepend_bos;
+    int center;          /* subtract the mean over d_model from each activation (LayerNorm models only) */
+    size_t first_context, n_contexts; /* n_contexts 0: all from first_context on */
+};
+
+struct stream_batch {
+    size_t first_context, n_contexts, length;
+    size_t n_tokens;         /* n_contexts · length */
+    size_t n_counted;
+    const uint32_t *ids;     /* [n_contexts, length] */
+    const uint8_t *counted;  /* [n_tokens] */
+    float *activations;      /* [n_tokens, d_in], hook units (centred if asked); may be changed */
+};
+
+struct stream;
+int stream_open(struct store *s, const struct stream_options *o, struct stream **out, struct error *err);
+void stream_close(struct stream *st);
+size_t stream_width(const struct stream *st);
+size_t stream_contexts(const struct stream *st);
+const struct model *stream_model(const struct stream *st);
+/* The next contexts; b->n_contexts == 0 at the end. What b points to lives until the next call. */
+int stream_next(struct stream *st, struct stream_batch *b, struct error *err);
+int stream_rewind(struct stream *st, size_t context, struct error *err);
+
+/* A text for an SAE: its model, hook, context size, BOS and centring from its manifest. STATUS_REFUSED when the text is
+ * another model's. */
+int stream_options_for_sae(struct store_txn *t, artifact_id sae, artifact_id text, struct stream_options *o,
+                           char hook[64], struct error *err);
+
+/*
+ * Shuffled rows for training from the counted tokens of all contexts but the held-out last 2%: contexts in an order
+ * drawn from the seed, anew each epoch; a buffer of buffer_rows rows (0: 262,144), refilled when half empty and served in random order.
+ */
+int activation_source_open(struct store *s, const struct stream_options *o, size_t buffer_rows, uint64_t seed,
+                           struct monitor *m, struct batch_source **out, struct error *err);
+
+/* Rows of the decoders of SAEs, scaled to unit norm (raw: as they are; zero rows left out), for meta-SAEs. No row is
+ * held out: held_out() serves all rows. */
+int decoder_source_open(struct store *s, const artifact_id *saes, size_t n, int raw, uint64_t seed,
+                        struct batch_source **out, struct error *err);
+
+#endif

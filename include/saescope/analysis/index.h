@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The index of an SAE over a text (CONTRACT.md, Definitions): per latent counts, maximum, mean, histogram, top and sampled
+ * contexts, and a first automatic label. Active (latent, context, position, activation) quadruples are spooled to files
+ * partitioned by latent, so that memory stays bounded (index_run's comment states it) and the second half needs no
+ * model.
+ *
+ * The index artifact holds the columns fired (u32), max, min, mean (f32), histogram (u32 [d_sae, 50]) and a RECORD_CONTEXTS
+ * record for each latent that fired; its manifest: {"text_tokens", "contexts", "context_size", "prepend_bos",
+ * "seed", "references": {"sae", "text"}}. The index of a meta-SAE is over its base's decoder rows: the same columns and no
+ * contexts, and of the base latents the columns base_metas (u8: number of meta-latents) and base_ev (f32).
+ */
+#ifndef SAESCOPE_ANALYSIS_INDEX_H
+#define SAESCOPE_ANALYSIS_INDEX_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include "saescope/base/monitor.h"
+#include "saescope/store/store.h"
+
+#define INDEX_BINS       50
+#define INDEX_TOP        20
+#define INDEX_INTERVALS  5
+#define INDEX_PER_INTERVAL 5
+
+struct index_options {
+    const artifact_id *saes; /* of one model and hook, context size and BOS; or meta-SAEs (text unused) */
+    size_t n_saes;
+    artifact_id text;
+    uint64_t tokens; /* counted tokens, 0: all */
+    uint64_t seed;
+};
+/* One pass of the model for all SAEs. Publishes one index for each. */
+int index_run(struct store *s, const struct index_options *o, struct monitor *m, struct error *err);
+int index_meta_run(struct store *s, artifact_id meta, struct monitor *m, struct error *err);
+
+/* ---- Reading. Columns are copied out: d_sae values each. ---- */
+struct index_columns {
+    artifact_id index; /* 0: not indexed; then everything below is NULL */
+    size_t n;
+    uint64_t tokens; /* counted tokens (base rows for a meta-SAE) */
+    uint32_t *fired;
+    float *max, *min, *mean;
+};
+int index_columns_read(struct store_txn *t, artifact_id sae, struct index_columns *out, struct error *err);
+void index_columns_free(struct index_columns *c);
+
+struct index_histogram {
+    double edges[INDEX_BINS + 1];
+    uint64_t counts[INDEX_BINS];
+};
+int index_histogram_read(struct store_txn *t, artifact_id sae, size_t latent, struct index_histogram *out,
+                         struct error *err);
+
+/* One context of a latent: tokens of the whole context and the latent's activations on them. */
+struct latent_context {
+    size_t context;  /* its number in the text's contexts */
+    size_t position; /* of the peak (top) or of the sampled token */
+    int interval;    /* -1: top; else 0 (lowest) … 4 */
+    float activation;
+    size_t length;   /* tokens in the context */
+    uint32_t *ids;   /* [length] */
+    float *activations; /* [length] */
+};
+/* Top contexts, strongest first, then intervals 4 … 0. The array is the caller's. */
+int index_contexts_read(struct store_txn *t, artifact_id sae, size_t latent, struct latent_context **out, size_t *n,
+                        struct error *err);
+void latent_contexts_free(struct latent_context *contexts, size_t n);
+
+#endif

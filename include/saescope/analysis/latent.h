@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * What is asked of single latents: addresses, logits, neighbours, meta-SAE decomposition, members, labels, encoding of a
+ * text. All of it reads the store in the caller's transaction and is quick enough for a query (not for a UI thread).
+ */
+#ifndef SAESCOPE_ANALYSIS_LATENT_H
+#define SAESCOPE_ANALYSIS_LATENT_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include "saescope/model/model.h"
+#include "saescope/sae/sae.h"
+#include "saescope/store/store.h"
+
+/* SAE/NUMBER. fallback_sae (may be NULL) is used for "/N". STATUS_REFUSED for an unknown SAE or latent (its range is
+ * named); STATUS_USAGE when it does not read like an address. */
+struct address {
+    struct artifact sae;
+    size_t latent;
+    size_t d_sae;
+};
+int address_parse(struct store_txn *t, const char *text, const char *fallback_sae, struct address *out,
+                  struct error *err);
+
+/* What the manifest of an SAE says (strings live in `manifest`, released by sae_facts_free). */
+struct sae_facts {
+    struct artifact artifact;
+    json *manifest;
+    int is_meta;
+    const char *architecture, *hook; /* hook NULL for a meta-SAE: its base's is meant */
+    size_t d_in, d_sae, k, context_size;
+    int prepend_bos, center;
+    artifact_id model, base, index; /* 0: none. model of a meta-SAE: its base's (followed down) */
+    uint64_t indexed_tokens;
+};
+int sae_facts_read(struct store_txn *t, artifact_id sae, struct sae_facts *out, struct error *err);
+void sae_facts_free(struct sae_facts *f);
+/* The meta-SAE shown with an SAE: the newest that has it as base; 0 when there is none. */
+artifact_id meta_sae_of(struct store_txn *t, artifact_id sae);
+
+/* ---- Logits of a latent's direction: the strongest and weakest tokens, by |W_dec[i] @ W_U| order. ---- */
+struct token_logit {
+    uint32_t id;
+    float value;
+};
+struct latent_logits {
+    size_t n_positive, n_negative;
+    struct token_logit positive[20], negative[20]; /* largest first; smallest first */
+};
+/* m must be attached; count ≤ 20. NULL model: none known, both empty. */
+int latent_logits(const struct model *m, const struct sae *sae, const struct hook *hook, size_t latent, size_t count,
+                  int fold_ln, struct latent_logits *out, struct error *err);
+
+/* ---- Neighbours: the latents of `in` whose decoder rows have the largest cosine with a direction. ---- */
+struct neighbor {
+    size_t latent;
+    float cosine;
+};
+/* exclude: a latent left out (itself), or SIZE_MAX. *n ≤ count. */
+int latent_neighbors(const struct sae *in, const float *direction, size_t exclude, size_t count, struct neighbor *out,
+                     size_t *n, struct error *err);
+/* For every latent of a (b) the nearest of b and its cosine: blocks of products, never the whole matrix. */
+int nearest_latents(const struct sae *a, const struct sae *b, uint32_t *nearest, float *cosine, struct error *err);
+
+/* ---- Meta-SAE decomposition of one decoder row (scaled to unit norm). ---- */
+struct component {
+    size_t latent; /* meta-latent */
+    float activation, cosine;
+};
+struct decomposition {
+    struct component *components; /* strongest first; malloc'd */
+    size_t n;
+    double explained_variance; /* 1 − ‖d−d̂‖²/‖d−d̄‖² */
+    double residual_norm;      /* ‖d−d̂‖ of unit ‖d‖ */
+};
+int decompose_latent(struct store_txn *t, const struct sae *base, const struct sae *meta, size_t latent,
+                     struct decomposition *out, struct error *err);
+void decomposition_free(struct decomposition *d);
+
+/* Base latents of a meta-latent, strongest first. */
+struct member {
+    size_t latent;
+    float activation;
+};
+int meta_members(struct store_txn *t, const struct sae *base, const struct sae *meta, size_t meta_latent,
+                 struct member **out, size_t *n, struct error *err);
+
+/* ---- A text's tokens and the latents that fire on them. ---- */
+struct encoded_text {
+    int truncated;
+    size_t n_tokens;
+    uint32_t *ids;
+    struct sparse_rows rows; /* [n_tokens]; BOS row empty unless asked */
+};
+int encode_text(struct store *s, artifact_id sae, const void *text, size_t n, int with_bos, struct encoded_text *out,
+                struct error *err);
+void encoded_text_free(struct encoded_text *e);
+
+/* ---- Lists of latents: sort, filter, search. ---- */
+enum latent_key { KEY_LATENT, KEY_FIRED, KEY_DENSITY, KEY_MAX, KEY_MEAN, KEY_META_LATENTS, KEY_EV, KEY_LABEL, LATENT_KEYS };
+extern const char *const latent_key_names[]; /* "latent", "fired", "density", "max", "mean", "meta_latents", "ev",
+                                                "label", NULL */
+struct latent_table {
+    struct sae_facts facts;
+    size_t n;                  /* d_sae */
+    uint64_t tokens;
+    uint32_t *fired;           /* NULL: not indexed */
+    float *max, *mean;
+    uint8_t *meta_latents;     /* NULL: no indexed meta-SAE */
+    float *meta_ev;
+    uint32_t *order;           /* row -> latent, after sort and filter */
+    size_t matched;
+};
+int latent_table_open(struct store_txn *t, artifact_id sae, struct latent_table **out, struct error *err);
+void latent_table_free(struct latent_table *table);
+/* Numbers descend (the latent's own number ascends), dead ones last; reverse turns it round (dead still last). */
+int latent_table_sort(struct latent_table *table, struct store_txn *t, enum latent_key key, int reverse,
+                      struct error *err);
+/* EXPR: comparisons of keys with numbers (< <= > >= = !=), label ~ "regex", joined by and, or, not, parentheses. NULL: all.
+ * STATUS_USAGE says what was not understood and where. */
+int latent_table_filter(struct latent_table *table, struct store_txn *t, const char *expression, struct error *err);
+
+struct search_result {
+    artifact_id sae;
+    size_t latent;
+    double score;
+};
+/* Labels that match QUERY (case-insensitive unless it has capitals; words, or /regex/), in one SAE or (0) all. */
+int search_labels(struct store_txn *t, artifact_id sae, const char *query, struct search_result **out, size_t *n,
+                  struct error *err);
+
+#endif
