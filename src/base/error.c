@@ -9,7 +9,8 @@
 #include "saescope/base/error.h"
 
 /* Formats into buf; what does not fit is cut before the UTF-8 character it would have split. */
-__attribute__((format(printf, 3, 0))) static void format_cut(char *buf, size_t size, const char *format, va_list args)
+__attribute__((format(printf, 3, 0))) static void format_cut(char *buf, size_t size, const char *format,
+                                                             va_list args)
 {
     int wanted = vsnprintf(buf, size, format, args);
     if (wanted < 0) {

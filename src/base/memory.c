@@ -18,8 +18,7 @@ void memory_set_die_hook(void (*hook)(void))
     die_hook = hook;
 }
 
-static void die(void) __attribute__((noreturn));
-static void die(void)
+void out_of_memory(void)
 {
     static const char message[] = "saescope: not enough memory\n";
     void (*hook)(void) = die_hook;
@@ -36,7 +35,7 @@ void *xmalloc(size_t size)
 {
     void *p = malloc(size ? size : 1);
     if (!p)
-        die();
+        out_of_memory();
     return p;
 }
 
@@ -44,7 +43,7 @@ void *xcalloc(size_t count, size_t size)
 {
     void *p = count && size ? calloc(count, size) : calloc(1, 1);
     if (!p)
-        die();
+        out_of_memory();
     return p;
 }
 
@@ -52,7 +51,7 @@ void *xrealloc(void *old, size_t size)
 {
     void *p = realloc(old, size ? size : 1);
     if (!p)
-        die();
+        out_of_memory();
     return p;
 }
 
@@ -60,7 +59,7 @@ void *xreallocarray(void *old, size_t count, size_t size)
 {
     size_t total;
     if (size_multiply(count, size, &total))
-        die();
+        out_of_memory();
     return xrealloc(old, total);
 }
 
@@ -87,7 +86,7 @@ char *xasprintf(const char *format, ...)
     int n = vasprintf(&s, format, args);
     va_end(args);
     if (n < 0)
-        die();
+        out_of_memory();
     return s;
 }
 
@@ -126,6 +125,6 @@ void *array_zeroed(size_t count, size_t size, const char *what, struct error *er
 {
     void *p = array_alloc(count, size, what, err);
     if (p)
-        memset(p, 0, count * size ? count * size : 1);
+        memset(p, 0, count * size);
     return p;
 }

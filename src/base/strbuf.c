@@ -32,7 +32,7 @@ static void grow(struct strbuf *b, size_t n)
 {
     size_t needed;
     if (__builtin_add_overflow(b->length, n, &needed) || needed == SIZE_MAX)
-        xreallocarray(NULL, SIZE_MAX, 2); /* ends the program */
+        out_of_memory();
     if (needed < b->capacity)
         return;
     size_t capacity = b->capacity < 64 ? 64 : b->capacity + b->capacity / 2;
