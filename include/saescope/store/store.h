@@ -134,6 +134,14 @@ int store_publish(struct store *s, artifact_id id, json *manifest, struct error 
 /* Takes everything written under an unpublished id away again. */
 void store_abandon(struct store *s, artifact_id id);
 
+/*
+ * What keeps an unpublished id from being swept: the life of the process that created it, or, after store_hold, a job
+ * record (while there is one whose member "state" is not "done", "failed" or "cancelled"), or, after store_adopt, the
+ * life of the process that goes on with it. A tensor may be begun again as long as the id is unpublished.
+ */
+int store_hold(struct store *s, artifact_id id, uint64_t job, struct error *err);
+int store_adopt(struct store *s, artifact_id id, struct error *err);
+
 /* STATUS_REFUSED while something refers to it, naming what, unless cascade. *removed counts artifacts. */
 int store_remove(struct store *s, artifact_id id, int cascade, size_t *removed, struct error *err);
 int store_rename(struct store *s, artifact_id id, const char *new_name, struct error *err);
