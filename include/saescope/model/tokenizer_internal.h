@@ -56,8 +56,8 @@ int encoder_pieces(struct encoder *e, const uint8_t *bytes, size_t n,
                    int (*piece)(void *arg, size_t start, size_t length), void *arg, struct error *err);
 
 /*
- * Whether text may be cut before bytes[at] (0 < at < n) so that both parts' tokens are the whole's: there a blank
- * follows what is none, and no piece and no added token reaches across.
+ * Whether text may be cut before bytes[at] (0 < at < n) so that both parts' tokens are the whole's: there a
+ * blank follows what is none, and no piece and no added token reaches across.
  */
 int tokenizer_may_cut(const struct tokenizer *tok, const uint8_t *bytes, size_t at);
 
