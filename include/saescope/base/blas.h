@@ -8,6 +8,15 @@
 
 #include <stddef.h>
 
+/*
+ * OpenBLAS exports functions of these names, and calls them itself through the dynamic linker: it would be given ours.
+ */
+#define sgemm_nn saescope_sgemm_nn
+#define sgemm_nt saescope_sgemm_nt
+#define sgemm_tn saescope_sgemm_tn
+#define sgemv_n saescope_sgemv_n
+#define sgemv_t saescope_sgemv_t
+
 void blas_start(void); /* openblas_set_num_threads(1) */
 const char *blas_core_name(void);
 const char *blas_config(void);
