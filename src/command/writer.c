@@ -42,7 +42,7 @@ struct writer {
     size_t depth;
     int any[DEPTH_MAX];     /* JSON: this level has a member */
     size_t table_depth;     /* depth of the table's rows; 0: in no table */
-    size_t skip_depth;      /* text, TSV: array below which nothing is printed; 0: none */
+    size_t skip_depth;      /* text, TSV: object or array below which nothing is printed; 0: none */
     struct table table;
     struct cell row[COLUMNS_MAX];
 };
@@ -228,6 +228,13 @@ static void put_value(struct writer *w, const char *name, char *text, int number
     }
 }
 
+/* What is inside a value of a row has no cell of its own. */
+static void skip_below_row(struct writer *w)
+{
+    if (w->table_depth && !w->skip_depth && w->depth > w->table_depth)
+        w->skip_depth = w->depth;
+}
+
 void writer_begin_object(struct writer *w, const char *name)
 {
     if (writes_json(w)) {
@@ -235,12 +242,15 @@ void writer_begin_object(struct writer *w, const char *name)
         strbuf_addc(&w->out, '{');
     }
     descend(w);
+    skip_below_row(w);
 }
 
 void writer_end_object(struct writer *w)
 {
     if (writes_json(w))
         strbuf_addc(&w->out, '}');
+    if (w->skip_depth == w->depth)
+        w->skip_depth = 0;
     if (w->depth > 0)
         w->depth--;
 }
@@ -252,9 +262,7 @@ void writer_begin_array(struct writer *w, const char *name)
         strbuf_addc(&w->out, '[');
     }
     descend(w);
-    /* An array inside a row has no cell of its own. */
-    if (w->table_depth && !w->skip_depth && w->depth > w->table_depth)
-        w->skip_depth = w->depth;
+    skip_below_row(w);
 }
 
 void writer_end_array(struct writer *w)
