@@ -105,20 +105,20 @@ static void test_nested(void **state)
     run_squares(100);
 }
 
+/* Returns its argument when a block did not run once, or two at once as one worker. */
 static void *call_many(void *arg)
 {
-    (void)arg;
     for (int i = 0; i < 200; i++) {
         struct squares s = {.n = 50, .runs = xcalloc(50, sizeof *s.runs)};
         parallel_set_priority(i % 2 ? PARALLEL_QUERY : PARALLEL_JOB);
         parallel_for(50, square_block, &s);
         for (size_t b = 0; b < 50; b++) {
             if (s.runs[b] != 1)
-                return "a block ran another number of times than once";
+                return arg;
         }
         free(s.runs);
         if (s.collisions || s.out_of_range)
-            return "two blocks as one worker";
+            return arg;
     }
     return NULL;
 }
@@ -127,8 +127,9 @@ static void test_several_callers(void **state)
 {
     (void)state;
     pthread_t threads[5];
+    char complaints[5];
     for (size_t i = 0; i < ARRAY_LENGTH(threads); i++)
-        assert_int_equal(pthread_create(&threads[i], NULL, call_many, NULL), 0);
+        assert_int_equal(pthread_create(&threads[i], NULL, call_many, &complaints[i]), 0);
     for (size_t i = 0; i < ARRAY_LENGTH(threads); i++) {
         void *complaint;
         pthread_join(threads[i], &complaint);
