@@ -1,0 +1,596 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The store: opening, artifacts, tensors, records, labels, jobs. */
+#include "config.h"
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "saescope/base/fileio.h"
+#include "saescope/store/internal.h"
+#include "saescope/store/store.h"
+
+static char directory[] = "/tmp/test-store-XXXXXX";
+static struct error err;
+
+#define assert_ok(call)                                                                                                \
+    do {                                                                                                               \
+        int assert_ok_code = (call);                                                                                   \
+        if (assert_ok_code)                                                                                            \
+            print_error("%s\n", err.message);                                                                          \
+        assert_int_equal(assert_ok_code, 0);                                                                           \
+    } while (0)
+#define assert_says(text) assert_non_null(strstr(err.message, text))
+
+static char *place(const char *name)
+{
+    return path_join(directory, name);
+}
+
+static struct store *open_at(const char *name, int create)
+{
+    char *path = place(name);
+    struct store_options o = {.path = path, .create = create};
+    struct store *s = NULL;
+
+    assert_ok(store_open(&o, &s, &err));
+    free(path);
+    return s;
+}
+
+static int try_open(const char *name, int create, int read_only)
+{
+    char *path = place(name);
+    struct store_options o = {.path = path, .create = create, .read_only = read_only};
+    struct store *s = NULL;
+    int code;
+
+    error_clear(&err);
+    code = store_open(&o, &s, &err);
+    if (!code)
+        store_close(s);
+    else
+        assert_null(s);
+    free(path);
+    return code;
+}
+
+static json *manifest(const char *role, artifact_id id)
+{
+    json *m = json_new_object();
+
+    json_set(m, "comment", json_new_string("made by a test"));
+    if (role) {
+        json *r = json_new_object();
+        json_set(r, role, json_new_integer((long long)id));
+        json_set(m, "references", r);
+    }
+    return m;
+}
+
+static artifact_id make(struct store *s, enum artifact_kind kind, const char *name, const char *role, artifact_id to)
+{
+    artifact_id id;
+
+    assert_ok(store_create(s, kind, name, 0, &id, &err));
+    assert_ok(store_publish(s, id, manifest(role, to), &err));
+    return id;
+}
+
+static struct store_txn *reading(struct store *s)
+{
+    struct store_txn *t;
+
+    assert_ok(store_begin(s, &t, &err));
+    return t;
+}
+
+static void test_open_refuses(void **state)
+{
+    char *dir = place("plain"), *path = place("plain/notes.txt"), *file = place("file");
+    struct store *s;
+
+    (void)state;
+    assert_int_equal(try_open("missing", 0, 0), STATUS_STORE);
+    assert_says("no store at");
+    assert_false(path_exists(dir));
+    assert_ok(make_directories(dir, 0777, &err));
+    assert_ok(file_write_atomic(path, "x", 1, &err));
+    assert_int_equal(try_open("plain", 1, 0), STATUS_STORE);
+    assert_says("no saescope store");
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(dir), 0); /* nothing was left in it */
+    assert_ok(file_write_atomic(file, "x", 1, &err));
+    assert_int_equal(try_open("file", 1, 0), STATUS_STORE);
+    assert_says("no directory");
+    free(file);
+    free(path);
+    free(dir);
+
+    dir = place("garbage");
+    path = place("garbage/data.mdb");
+    assert_ok(make_directories(dir, 0777, &err));
+    char bytes[20000];
+    memset(bytes, 'x', sizeof bytes);
+    assert_ok(file_write_atomic(path, bytes, sizeof bytes, &err));
+    assert_int_equal(try_open("garbage", 1, 0), STATUS_STORE);
+    assert_says("no saescope store");
+    struct stat st;
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_size, sizeof bytes);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(dir), 0);
+    free(path);
+    free(dir);
+
+    s = open_at("truncated", 1);
+    make(s, ARTIFACT_MODEL, "m", NULL, 0);
+    artifact_id id;
+    static float zeros[1 << 18];
+    struct tensor x = {DTYPE_F32, 1, {1 << 18}, zeros};
+    assert_ok(store_create(s, ARTIFACT_MODEL, "big", 0, &id, &err));
+    assert_ok(store_tensor_put(s, id, "x", &x, &err));
+    assert_ok(store_publish(s, id, manifest(NULL, 0), &err));
+    store_close(s);
+    path = place("truncated/data.mdb");
+    assert_int_equal(truncate(path, 20000), 0);
+    free(path);
+    assert_int_equal(try_open("truncated", 0, 0), STATUS_STORE);
+    assert_says("damaged");
+}
+
+static void test_open_empty_directory_and_newer(void **state)
+{
+    struct format_record newer = {FORMAT_MAGIC, STORE_FORMAT_VERSION + 1};
+    struct key key = key_string("format");
+    char *dir = place("empty");
+    struct store_txn t;
+    struct store *s, *again;
+
+    (void)state;
+    assert_ok(make_directories(dir, 0777, &err));
+    free(dir);
+    assert_int_equal(try_open("empty", 0, 0), STATUS_STORE);
+    assert_int_equal(try_open("empty", 1, 1), STATUS_STORE);
+    s = open_at("empty", 1);
+    again = open_at("empty", 0); /* one environment, shared */
+    assert_ptr_equal(s, again);
+    store_close(again);
+    assert_ok(write_begin(s, &t, &err));
+    assert_int_equal(table_put(&t, TABLE_META, &key, &newer, sizeof newer), 0);
+    assert_ok(write_commit(&t, &err));
+    store_close(s);
+    assert_int_equal(try_open("empty", 1, 0), STATUS_STORE);
+    assert_says("newer");
+}
+
+static void test_read_only(void **state)
+{
+    char *path = place("read-only");
+    struct store_options o = {.path = path, .read_only = 1};
+    struct store *s = open_at("read-only", 1);
+    struct artifact a;
+    struct store_txn *t;
+    artifact_id id;
+
+    (void)state;
+    make(s, ARTIFACT_MODEL, "m", NULL, 0);
+    store_close(s);
+    assert_ok(store_open(&o, &s, &err));
+    assert_true(store_is_read_only(s));
+    t = reading(s);
+    assert_ok(store_find(t, 0, "m", &a, &err));
+    store_end(t);
+    assert_int_equal(store_create(s, ARTIFACT_MODEL, "n", 0, &id, &err), STATUS_STORE);
+    assert_says("reading only");
+    assert_int_equal(store_remove(s, a.id, 0, NULL, &err), STATUS_STORE);
+    store_close(s);
+    free(path);
+}
+
+static void test_exclusive(void **state)
+{
+    char *path = place("exclusive");
+    struct store_options o = {.path = path, .create = 1, .exclusive = 1};
+    struct store_txn *t[2], *old;
+    struct artifact a;
+    struct store *s;
+    artifact_id id;
+
+    (void)state;
+    assert_ok(store_open(&o, &s, &err));
+    make(s, ARTIFACT_MODEL, "a", NULL, 0);
+    old = reading(s);
+    id = 0;
+    assert_ok(store_create(s, ARTIFACT_MODEL, "b", 0, &id, &err)); /* one commit beside a reader */
+    t[0] = reading(s);
+    t[1] = reading(s);
+    assert_ok(store_find(t[0], 0, "a", &a, &err));
+    store_end(old);
+    store_end(t[0]);
+    store_end(t[1]);
+    assert_ok(store_publish(s, id, manifest(NULL, 0), &err));
+    t[0] = reading(s);
+    assert_ok(store_find(t[0], 0, "b", &a, &err));
+    store_end(t[0]);
+    store_close(s);
+    free(path);
+}
+
+static void test_network_names(void **state)
+{
+    const char *name = NULL;
+
+    (void)state;
+    assert_true(network_file_system(0x6969, &name));
+    assert_string_equal(name, "NFS");
+    assert_true(network_file_system((long)0xff534d42, &name));
+    assert_false(network_file_system(0xef53, &name)); /* ext4 */
+}
+
+static void test_names(void **state)
+{
+    char longest[NAME_MAX_BYTES + 2];
+
+    (void)state;
+    memset(longest, 'a', sizeof longest);
+    longest[NAME_MAX_BYTES] = '\0';
+    assert_int_equal(store_check_name("gpt2-49152_x.y+z", &err), 0);
+    assert_int_equal(store_check_name(longest, &err), 0);
+    longest[NAME_MAX_BYTES] = 'a';
+    longest[NAME_MAX_BYTES + 1] = '\0';
+    assert_int_equal(store_check_name("", &err), STATUS_REFUSED);
+    assert_int_equal(store_check_name("-x", &err), STATUS_REFUSED);
+    assert_int_equal(store_check_name(".x", &err), STATUS_REFUSED);
+    assert_int_equal(store_check_name("a/b", &err), STATUS_REFUSED);
+    assert_int_equal(store_check_name("a\033b", &err), STATUS_REFUSED);
+    assert_null(strchr(err.message, '\033'));
+}
+
+static void test_artifacts(void **state)
+{
+    struct store *s = open_at("artifacts", 1);
+    artifact_id model, unpublished;
+    uint64_t generation = store_generation(s);
+    struct artifact a, *list;
+    struct store_txn *t;
+    size_t n;
+
+    (void)state;
+    model = make(s, ARTIFACT_MODEL, "wordnet-lm", NULL, 0);
+    assert_true(store_generation(s) > generation);
+    make(s, ARTIFACT_TEXT, "wordnet", "model", model);
+    make(s, ARTIFACT_SAE, "wn-256", "model", model);
+    assert_ok(store_create(s, ARTIFACT_SAE, "wn-1024", 0, &unpublished, &err));
+    t = reading(s);
+    assert_ok(store_find(t, ARTIFACT_MODEL, "wordnet-lm", &a, &err));
+    assert_int_equal(a.id, model);
+    assert_string_equal(a.name, "wordnet-lm");
+    assert_int_equal(store_find(t, ARTIFACT_SAE, "wn-1024", &a, &err), STATUS_REFUSED);
+    assert_int_equal(store_find(t, ARTIFACT_SAE, "wn-265", &a, &err), STATUS_REFUSED);
+    assert_string_equal(err.message, "no SAE named wn-265: did you mean wn-256?");
+    assert_int_equal(store_find(t, ARTIFACT_SAE, "wordnet", &a, &err), STATUS_REFUSED);
+    assert_string_equal(err.message, "wordnet is a text, not an SAE");
+    assert_int_equal(store_find(t, 0, "zzzzzzzz", &a, &err), STATUS_REFUSED);
+    assert_string_equal(err.message, "no artifact named zzzzzzzz");
+    assert_ok(store_list(t, 0, &list, &n, &err));
+    assert_int_equal(n, 3);
+    assert_string_equal(list[0].name, "wn-256");
+    assert_string_equal(list[1].name, "wordnet");
+    assert_string_equal(list[2].name, "wordnet-lm");
+    free(list);
+    assert_ok(store_list(t, ARTIFACT_STITCH, &list, &n, &err));
+    assert_int_equal(n, 0);
+    free(list);
+    char **names = store_names(t, ARTIFACT_TEXT);
+    assert_string_equal(names[0], "wordnet");
+    assert_null(names[1]);
+    store_names_free(names);
+    json *m = store_manifest(t, model, &err);
+    assert_string_equal(json_get_string(m, "comment", ""), "made by a test");
+    json_free(m);
+    assert_null(store_manifest(t, unpublished, &err));
+    assert_int_equal(store_get(t, unpublished, &a, &err), STATUS_REFUSED);
+    store_end(t);
+    store_close(s);
+
+    s = open_at("artifacts", 0); /* ids are not used again */
+    artifact_id next = make(s, ARTIFACT_MODEL, "other", NULL, 0);
+    assert_true(next > unpublished);
+    store_close(s);
+}
+
+static unsigned char byte_at(size_t i)
+{
+    return (unsigned char)(i * 2654435761u >> 13);
+}
+
+static void test_tensors(void **state)
+{
+    enum { ROWS = 12000, COLUMNS = 1000 }; /* 48 MB of floats in blocks of 4160 rows */
+    struct store *s = open_at("tensors", 1);
+    size_t shape[2] = {ROWS, COLUMNS}, bytes = (size_t)ROWS * COLUMNS * 4, done = 0;
+    unsigned char *data = malloc(bytes);
+    struct tensor_writer *w;
+    struct store_tensor x;
+    struct store_txn *t;
+    artifact_id id;
+
+    (void)state;
+    for (size_t i = 0; i < bytes; i++)
+        data[i] = byte_at(i);
+    assert_ok(store_create(s, ARTIFACT_SAE, "s", 0, &id, &err));
+    assert_ok(store_tensor_begin(s, id, "W_dec", DTYPE_F32, 2, shape, &w, &err));
+    for (size_t step = 1; done < ROWS; step = step * 3 + 1) {
+        size_t n = step < ROWS - done ? step : ROWS - done;
+        assert_ok(store_tensor_append(w, data + done * COLUMNS * 4, n, &err));
+        done += n;
+    }
+    assert_int_equal(store_tensor_append(w, data, 1, &err), STATUS_FAILED);
+    store_tensor_abandon(w);
+    t = reading(s);
+    assert_false(store_tensor_exists(t, id, "W_dec"));
+    store_end(t);
+    assert_int_equal(store_publish(s, id, manifest(NULL, 0), &err), STATUS_FAILED); /* not written to its end */
+    assert_ok(store_tensor_begin(s, id, "W_dec", DTYPE_F32, 2, shape, &w, &err));
+    assert_ok(store_tensor_append(w, data, ROWS, &err));
+    assert_ok(store_tensor_finish(w, &err));
+    assert_ok(store_tensor_begin(s, id, "short", DTYPE_F32, 2, shape, &w, &err));
+    assert_ok(store_tensor_append(w, data, 3, &err));
+    assert_int_equal(store_tensor_finish(w, &err), STATUS_FAILED);
+    float small[3] = {1, 2, 3}, scalar = 7;
+    struct tensor b = {DTYPE_F32, 1, {3}, small}, one = {DTYPE_F32, 0, {0}, &scalar};
+    struct tensor none = {DTYPE_F32, 2, {0, 5}, small}, thin = {DTYPE_F32, 2, {5, 0}, small};
+    assert_ok(store_tensor_put(s, id, "b_dec", &b, &err));
+    assert_ok(store_tensor_put(s, id, "scale", &one, &err));
+    assert_ok(store_tensor_put(s, id, "none", &none, &err));
+    assert_ok(store_tensor_put(s, id, "thin", &thin, &err));
+    assert_ok(store_publish(s, id, manifest(NULL, 0), &err));
+    assert_int_equal(store_tensor_put(s, id, "late", &b, &err), STATUS_REFUSED);
+    assert_says("published");
+
+    t = reading(s);
+    assert_ok(store_tensor_open(t, id, "W_dec", &x, &err));
+    assert_int_equal(x.ndim, 2);
+    assert_int_equal(x.shape[0], ROWS);
+    assert_int_equal(x.row_bytes, COLUMNS * 4);
+    assert_true(x.rows_per_block * x.row_bytes >= 8u << 20 && x.rows_per_block * x.row_bytes <= 32u << 20);
+    assert_int_equal(x.n_blocks, 3);
+    size_t next = 0;
+    for (size_t i = 0; i < x.n_blocks; i++) {
+        const void *rows;
+        size_t first, n;
+        assert_ok(store_tensor_block(t, &x, i, &rows, &first, &n, &err));
+        assert_int_equal((uintptr_t)rows % 64, 0);
+        assert_int_equal(first, next);
+        assert_memory_equal(rows, data + first * COLUMNS * 4, n * COLUMNS * 4);
+        next = first + n;
+    }
+    assert_int_equal(next, ROWS);
+    const void *row;
+    assert_ok(store_tensor_row(t, &x, ROWS - 1, &row, &err));
+    assert_memory_equal(row, data + (size_t)(ROWS - 1) * COLUMNS * 4, COLUMNS * 4);
+    assert_int_equal(store_tensor_row(t, &x, ROWS, &row, &err), STATUS_REFUSED);
+    unsigned char *copy = malloc(bytes);
+    assert_ok(store_tensor_read(t, &x, 100, ROWS - 200, copy, &err));
+    assert_memory_equal(copy, data + 100 * COLUMNS * 4, (size_t)(ROWS - 200) * COLUMNS * 4);
+    assert_int_equal(store_tensor_read(t, &x, ROWS - 1, 2, copy, &err), STATUS_REFUSED);
+    free(copy);
+    assert_true(store_bytes(t, id) > bytes && store_bytes(t, id) < bytes + 50000); /* the first attempt is gone */
+    assert_ok(store_tensor_open(t, id, "b_dec", &x, &err));
+    assert_ok(store_tensor_row(t, &x, 2, &row, &err));
+    assert_memory_equal(row, &small[2], 4);
+    assert_ok(store_tensor_open(t, id, "scale", &x, &err));
+    assert_int_equal(x.ndim, 0);
+    assert_ok(store_tensor_row(t, &x, 0, &row, &err));
+    assert_memory_equal(row, &scalar, 4);
+    assert_ok(store_tensor_open(t, id, "none", &x, &err));
+    assert_int_equal(x.n_blocks, 0);
+    assert_ok(store_tensor_open(t, id, "thin", &x, &err));
+    assert_int_equal(x.shape[0], 5);
+    assert_int_equal(store_tensor_open(t, id, "short", &x, &err), STATUS_REFUSED);
+    assert_string_equal(err.message, "SAE s has no tensor short");
+    store_end(t);
+    store_close(s);
+    free(data);
+}
+
+static void test_growing(void **state)
+{
+    struct store *s = open_at("growing", 1);
+    size_t shape[1] = {0};
+    struct tensor_writer *w;
+    struct store_tensor x;
+    struct store_txn *t;
+    artifact_id id;
+    enum { CHUNK = 100000, CHUNKS = 50 };
+    static uint32_t chunk[CHUNK];
+
+    (void)state;
+    assert_ok(store_create(s, ARTIFACT_TEXT, "t", 0, &id, &err));
+    assert_ok(store_tensor_begin_growing(s, id, "tokens", DTYPE_U32, 1, shape, &w, &err));
+    for (uint32_t c = 0; c < CHUNKS; c++) {
+        for (uint32_t i = 0; i < CHUNK; i++)
+            chunk[i] = c * CHUNK + i;
+        assert_ok(store_tensor_append(w, chunk, CHUNK, &err));
+    }
+    assert_ok(store_tensor_finish(w, &err));
+    assert_ok(store_tensor_begin_growing(s, id, "empty", DTYPE_U32, 1, shape, &w, &err));
+    assert_ok(store_tensor_finish(w, &err));
+    assert_ok(store_publish(s, id, manifest(NULL, 0), &err));
+    t = reading(s);
+    assert_ok(store_tensor_open(t, id, "tokens", &x, &err));
+    assert_int_equal(x.shape[0], CHUNK * CHUNKS);
+    assert_true(x.n_blocks >= 2);
+    uint32_t token;
+    for (size_t i = 0; i < x.shape[0]; i += 99991) {
+        assert_ok(store_tensor_read(t, &x, i, 1, &token, &err));
+        assert_int_equal(token, i);
+    }
+    assert_ok(store_tensor_open(t, id, "empty", &x, &err));
+    assert_int_equal(x.shape[0], 0);
+    store_end(t);
+    store_close(s);
+}
+
+static void test_records(void **state)
+{
+    struct store *s = open_at("records", 1);
+    struct record r[] = {{0, "zero", 4}, {1, "", 0}, {1u << 31, "far", 3}}, again = {0, "0", 1};
+    struct store_txn *t;
+    const void *data;
+    artifact_id sae, id;
+    uint64_t bytes;
+    size_t n;
+
+    (void)state;
+    sae = make(s, ARTIFACT_SAE, "s", NULL, 0);
+    assert_ok(store_create(s, ARTIFACT_INDEX, NULL, 0, &id, &err));
+    assert_ok(store_put_records(s, id, RECORD_CONTEXTS, r, 3, &err));
+    assert_ok(store_put_records(s, id, RECORD_CONTEXTS, &again, 1, &err));
+    assert_ok(store_publish(s, id, manifest("sae", sae), &err));
+    assert_int_equal(store_put_records(s, id, RECORD_CONTEXTS, r, 1, &err), STATUS_REFUSED);
+    t = reading(s);
+    assert_ok(store_record(t, id, RECORD_CONTEXTS, 0, &data, &n, &err));
+    assert_int_equal(n, 1);
+    assert_memory_equal(data, "0", 1);
+    assert_ok(store_record(t, id, RECORD_CONTEXTS, 1, &data, &n, &err));
+    assert_int_equal(n, 0);
+    assert_non_null(data);
+    assert_ok(store_record(t, id, RECORD_CONTEXTS, 1u << 31, &data, &n, &err));
+    assert_memory_equal(data, "far", 3);
+    assert_ok(store_record(t, id, RECORD_CONTEXTS, 2, &data, &n, &err));
+    assert_null(data);
+    assert_ok(store_record(t, id, RECORD_TOKENIZER, 0, &data, &n, &err));
+    assert_null(data);
+    assert_int_equal(store_index_of(t, sae), id);
+    bytes = store_bytes(t, id);
+    assert_true(store_bytes(t, sae) > bytes);
+    store_end(t);
+    store_close(s);
+}
+
+struct seen {
+    char text[200];
+    size_t stop_after;
+};
+
+static int see(const struct label *l, void *arg)
+{
+    struct seen *seen = arg;
+    size_t n = strlen(seen->text);
+
+    snprintf(seen->text + n, sizeof seen->text - n, "%d:%.*s ", (int)l->latent, (int)l->n, l->text);
+    return --seen->stop_after == 0;
+}
+
+static void test_labels(void **state)
+{
+    struct store *s = open_at("labels", 1);
+    artifact_id sae = make(s, ARTIFACT_SAE, "s", NULL, 0), other = make(s, ARTIFACT_SAE, "s2", NULL, 0);
+    struct label l[] = {{7, LABEL_AUTO, "auto", 4},
+                        {7, LABEL_IMPORTED, "imported", 8},
+                        {300, LABEL_AUTO, "dogs", 4},
+                        {7, LABEL_USER, "user", 4}};
+    struct label gone = {7, LABEL_USER, NULL, 0}, wrong = {7, (enum label_source)9, "x", 1}, got;
+    struct seen seen = {"", 99};
+    struct store_txn *t;
+
+    (void)state;
+    assert_ok(store_put_labels(s, sae, l, 4, &err));
+    assert_int_equal(store_put_labels(s, sae, &wrong, 1, &err), STATUS_FAILED);
+    assert_int_equal(store_put_labels(s, 999, l, 4, &err), STATUS_REFUSED);
+    t = reading(s);
+    assert_ok(store_label(t, sae, 7, &got, &err));
+    assert_int_equal(got.source, LABEL_USER);
+    assert_memory_equal(got.text, "user", 4);
+    assert_ok(store_label(t, sae, 8, &got, &err));
+    assert_null(got.text);
+    assert_ok(store_label(t, other, 7, &got, &err));
+    assert_null(got.text);
+    store_end(t);
+    assert_ok(store_put_labels(s, sae, &gone, 1, &err));
+    assert_ok(store_put_labels(s, sae, &gone, 1, &err)); /* removing what is not there is fine */
+    t = reading(s);
+    assert_ok(store_label(t, sae, 7, &got, &err));
+    assert_int_equal(got.source, LABEL_IMPORTED);
+    assert_ok(store_labels_each(t, sae, see, &seen, &err));
+    assert_string_equal(seen.text, "7:imported 300:dogs ");
+    seen.text[0] = '\0';
+    seen.stop_after = 1;
+    assert_ok(store_labels_each(t, sae, see, &seen, &err));
+    assert_string_equal(seen.text, "7:imported ");
+    store_end(t);
+    store_close(s);
+}
+
+static void test_jobs(void **state)
+{
+    struct store *s = open_at("jobs", 1);
+    json *record = json_new_object();
+    uint64_t id, *ids;
+    struct store_txn *t;
+    size_t n;
+
+    (void)state;
+    json_set(record, "state", json_new_string("queued"));
+    assert_ok(store_job_create(s, json_retain(record), &id, &err));
+    assert_int_equal(id, 1);
+    assert_ok(store_job_create(s, json_retain(record), &id, &err));
+    assert_int_equal(id, 2);
+    json_set(record, "state", json_new_string("running"));
+    assert_ok(store_job_put(s, 2, record, &err));
+    assert_int_equal(store_job_put(s, 3, record, &err), STATUS_REFUSED);
+    json_free(record);
+    t = reading(s);
+    assert_ok(store_jobs(t, &ids, &n, &err));
+    assert_int_equal(n, 2);
+    assert_int_equal(ids[1], 2);
+    free(ids);
+    record = store_job(t, 2, &err);
+    assert_string_equal(json_get_string(record, "state", ""), "running");
+    json_free(record);
+    assert_null(store_job(t, 77, &err));
+    assert_string_equal(err.message, "no job 77");
+    store_end(t);
+    char *path = store_work_directory(s, 2, &err);
+    assert_true(path_is_directory(path));
+    free(path);
+    path = store_jobs_directory(s, &err);
+    assert_true(path_is_directory(path));
+    free(path);
+    store_close(s);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    return mkdtemp(directory) == NULL;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    return remove_tree(directory, NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_open_refuses), cmocka_unit_test(test_open_empty_directory_and_newer),
+        cmocka_unit_test(test_read_only),    cmocka_unit_test(test_exclusive),
+        cmocka_unit_test(test_network_names), cmocka_unit_test(test_names),
+        cmocka_unit_test(test_artifacts),    cmocka_unit_test(test_tensors),
+        cmocka_unit_test(test_growing),      cmocka_unit_test(test_records),
+        cmocka_unit_test(test_labels),       cmocka_unit_test(test_jobs),
+    };
+
+    return cmocka_run_group_tests_name("store", tests, set_up, tear_down);
+}
