@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Reading an index. Records are checked like any data: a damaged one is an error, not a crash. */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include "saescope/analysis/index.h"
+#include "saescope/analysis/index_select.h"
+#include "saescope/base/memory.h"
+#include "saescope/model/text.h"
+
+/* A column of n rows, copied out. NULL and an error when it is another's shape. */
+static void *read_column(struct store_txn *t, artifact_id index, const char *name, enum dtype dtype, size_t *n,
+                         struct error *err)
+{
+    struct store_tensor x;
+    void *data;
+
+    if (store_tensor_open(t, index, name, &x, err))
+        return NULL;
+    if (x.dtype != dtype || x.ndim != 1 || (*n && x.shape[0] != *n)) {
+        error_set(err, STATUS_STORE, "column %s of an index is damaged: make the index anew", name);
+        return NULL;
+    }
+    *n = x.shape[0];
+    data = array_alloc(*n, dtype_size(dtype), "a column", err);
+    if (data && store_tensor_read(t, &x, 0, *n, data, err)) {
+        free(data);
+        return NULL;
+    }
+    return data;
+}
+
+int index_columns_read(struct store_txn *t, artifact_id sae, struct index_columns *out, struct error *err)
+{
+    struct error local;
+    json *manifest;
+
+    memset(out, 0, sizeof(*out));
+    out->index = store_index_of(t, sae);
+    if (!out->index)
+        return STATUS_OK;
+    if (!err)
+        err = &local;
+    manifest = store_manifest(t, out->index, err);
+    if (!manifest)
+        return err->code;
+    out->tokens = (uint64_t)json_get_integer(manifest, "text_tokens", 0);
+    json_free(manifest);
+    out->fired = read_column(t, out->index, "fired", DTYPE_U32, &out->n, err);
+    if (out->fired)
+        out->max = read_column(t, out->index, "max", DTYPE_F32, &out->n, err);
+    if (out->max)
+        out->min = read_column(t, out->index, "min", DTYPE_F32, &out->n, err);
+    if (out->min)
+        out->mean = read_column(t, out->index, "mean", DTYPE_F32, &out->n, err);
+    if (!out->mean) {
+        index_columns_free(out);
+        return err->code;
+    }
+    return STATUS_OK;
+}
+
+void index_columns_free(struct index_columns *c)
+{
+    free(c->fired);
+    free(c->max);
+    free(c->min);
+    free(c->mean);
+    memset(c, 0, sizeof(*c));
+}
+
+static int read_row(struct store_txn *t, artifact_id index, const char *name, size_t latent, size_t bytes, void *out,
+                    struct error *err)
+{
+    struct store_tensor x;
+    int status = store_tensor_open(t, index, name, &x, err);
+
+    if (status)
+        return status;
+    if (x.row_bytes != bytes)
+        return error_set(err, STATUS_STORE, "column %s of an index is damaged: make the index anew", name);
+    if (latent >= x.shape[0])
+        return error_set(err, STATUS_REFUSED, "latent %zu is not among the %zu that are indexed", latent, x.shape[0]);
+    return store_tensor_read(t, &x, latent, 1, out, err);
+}
+
+static int not_indexed(struct store_txn *t, artifact_id sae, struct error *err)
+{
+    struct artifact a;
+    int status = store_get(t, sae, &a, err);
+
+    return status ? status : error_set(err, STATUS_REFUSED, "%s has no index: make one with `index %s`", a.name, a.name);
+}
+
+int index_histogram_read(struct store_txn *t, artifact_id sae, size_t latent, struct index_histogram *out,
+                         struct error *err)
+{
+    artifact_id index = store_index_of(t, sae);
+    uint32_t counts[INDEX_BINS];
+    float min, max;
+    int status;
+
+    memset(out, 0, sizeof(*out));
+    if (!index)
+        return not_indexed(t, sae, err);
+    status = read_row(t, index, "histogram", latent, sizeof(counts), counts, err);
+    if (!status)
+        status = read_row(t, index, "min", latent, sizeof(min), &min, err);
+    if (!status)
+        status = read_row(t, index, "max", latent, sizeof(max), &max, err);
+    if (status)
+        return status;
+    histogram_edges(min, max, out->edges);
+    for (int i = 0; i < INDEX_BINS; i++)
+        out->counts[i] = counts[i];
+    return STATUS_OK;
+}
+
+/* ---- Contexts. ---- */
+struct reader {
+    const unsigned char *data;
+    size_t n, at;
+    int bad;
+};
+
+static uint32_t take(struct reader *r, size_t bytes)
+{
+    uint32_t x = 0;
+
+    if (r->n - r->at < bytes) {
+        r->bad = 1;
+        return 0;
+    }
+    for (size_t i = 0; i < bytes; i++)
+        x |= (uint32_t)r->data[r->at++] << (8 * i);
+    return x;
+}
+
+static float take_float(struct reader *r)
+{
+    uint32_t bits = take(r, 4);
+    float x;
+
+    memcpy(&x, &bits, sizeof(x));
+    return x;
+}
+
+/* One context of the record, with its tokens. */
+static int read_context(struct store_txn *t, const struct contexts *text, struct reader *r, struct latent_context *out,
+                        struct error *err)
+{
+    uint32_t interval, n_pairs;
+
+    out->context = take(r, 4);
+    out->activation = take_float(r);
+    out->position = take(r, 2);
+    n_pairs = take(r, 2);
+    interval = take(r, 1);
+    out->interval = interval == RECORD_INTERVAL_TOP ? -1 : (int)interval;
+    out->length = contexts_size(text);
+    if (r->bad || out->context >= contexts_count(text) || out->position >= out->length ||
+        (out->interval >= INDEX_INTERVALS) || n_pairs > (r->n - r->at) / RECORD_PAIR_BYTES)
+        return error_set(err, STATUS_STORE, "the contexts of a latent are damaged: make the index anew");
+    out->ids = array_alloc(out->length, sizeof(*out->ids), "a context", err);
+    out->activations = array_zeroed(out->length, sizeof(*out->activations), "a context", err);
+    if (!out->ids || !out->activations)
+        return STATUS_FAILED;
+    for (uint32_t i = 0; i < n_pairs; i++) {
+        uint32_t position = take(r, 2);
+        float activation = take_float(r);
+
+        if (position < out->length)
+            out->activations[position] = activation;
+    }
+    return contexts_read(text, t, out->context, 1, out->ids, err);
+}
+
+static int read_record(struct store_txn *t, const struct contexts *text, const void *data, size_t size,
+                       struct latent_context **out, size_t *n, struct error *err)
+{
+    struct reader r = {data, size, 0, 0};
+    size_t count = take(&r, 4);
+    struct latent_context *contexts;
+    int status = STATUS_OK;
+
+    if (r.bad || count > (size - r.at) / RECORD_CONTEXT_BYTES)
+        return error_set(err, STATUS_STORE, "the contexts of a latent are damaged: make the index anew");
+    contexts = xcalloc(count + 1, sizeof(*contexts));
+    for (size_t i = 0; i < count && !status; i++)
+        status = read_context(t, text, &r, &contexts[i], err);
+    if (status) {
+        latent_contexts_free(contexts, count);
+        return status;
+    }
+    *out = contexts;
+    *n = count;
+    return STATUS_OK;
+}
+
+int index_contexts_read(struct store_txn *t, artifact_id sae, size_t latent, struct latent_context **out, size_t *n,
+                        struct error *err)
+{
+    artifact_id index = store_index_of(t, sae);
+    struct contexts *text = NULL;
+    const void *data;
+    json *manifest;
+    size_t size;
+    int status;
+
+    *out = NULL;
+    *n = 0;
+    if (!index)
+        return not_indexed(t, sae, err);
+    status = store_record(t, index, RECORD_CONTEXTS, latent, &data, &size, err);
+    if (status || !data)
+        return status;
+    manifest = store_manifest(t, index, err);
+    if (!manifest)
+        return err ? err->code : STATUS_STORE;
+    status = contexts_open(t, (artifact_id)json_get_integer(json_get(manifest, "references"), "text", 0),
+                           (size_t)json_get_integer(manifest, "context_size", 0),
+                           json_get_boolean(manifest, "prepend_bos", 0),
+                           (uint32_t)json_get_integer(manifest, "bos", TOKEN_NONE), &text, err);
+    json_free(manifest);
+    if (!status)
+        status = read_record(t, text, data, size, out, n, err);
+    if (text)
+        contexts_close(text);
+    return status;
+}
+
+void latent_contexts_free(struct latent_context *contexts, size_t n)
+{
+    for (size_t i = 0; contexts && i < n; i++) {
+        free(contexts[i].ids);
+        free(contexts[i].activations);
+    }
+    free(contexts);
+}
