@@ -1,0 +1,476 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Texts: what an import makes of files, and contexts against SAELens' own (tests/data/text/contexts.jsonl,
+ * made by tests/reference/contexts.py).
+ */
+#include "config.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "saescope/base/fileio.h"
+#include "saescope/base/memory.h"
+#include "saescope/base/parallel.h"
+#include "saescope/base/strbuf.h"
+#include "saescope/model/text.h"
+
+static char *directory;
+static struct store *store;
+static artifact_id model_artifact;
+static struct model *model;
+
+static int setup(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    char template[] = "/tmp/saescope-test-XXXXXX";
+    assert_non_null(mkdtemp(template));
+    directory = xstrdup(template);
+    char *path = path_join(directory, "store"), *folder = path_join(getenv("SAESCOPE_DATADIR"), "wordnet-lm");
+    parallel_start(2);
+    struct store_options options = {.path = path, .create = 1};
+    struct model_import import = {.directory = folder, .name = "lm"};
+    int status = store_open(&options, &store, &err);
+    if (!status)
+        status = model_import_folder(store, &import, NULL, &model_artifact, &err);
+    struct store_txn *t = NULL;
+    if (!status)
+        status = store_begin(store, &t, &err);
+    if (!status)
+        status = model_open(t, model_artifact, &model, &err);
+    store_end(t);
+    if (status)
+        print_error("%s\n", err.message);
+    free(folder);
+    free(path);
+    return status;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    model_free(model);
+    store_close(store);
+    parallel_stop();
+    remove_tree(directory, NULL);
+    free(directory);
+    return 0;
+}
+
+static struct store_txn *begin(void)
+{
+    struct error err = {0};
+    struct store_txn *t;
+    assert_int_equal(store_begin(store, &t, &err), STATUS_OK);
+    return t;
+}
+
+/* ---- Imports. ---- */
+
+/* What a text holds. */
+struct held {
+    uint32_t *tokens;
+    uint64_t *documents;
+    size_t n_tokens, n_documents;
+};
+
+static struct held read_text(artifact_id text)
+{
+    struct error err = {0};
+    struct store_tensor x;
+    struct held held;
+    struct store_txn *t = begin();
+    assert_int_equal(store_tensor_open(t, text, "tokens", &x, &err), STATUS_OK);
+    assert_int_equal(x.dtype, DTYPE_U16);
+    held.n_tokens = x.shape[0];
+    uint16_t *narrow = xcalloc(held.n_tokens, sizeof(*narrow));
+    held.tokens = xcalloc(held.n_tokens, sizeof(*held.tokens));
+    assert_int_equal(store_tensor_read(t, &x, 0, held.n_tokens, narrow, &err), STATUS_OK);
+    for (size_t i = 0; i < held.n_tokens; i++)
+        held.tokens[i] = narrow[i];
+    free(narrow);
+    assert_int_equal(store_tensor_open(t, text, "documents", &x, &err), STATUS_OK);
+    held.n_documents = x.shape[0] - 1;
+    held.documents = xcalloc(x.shape[0], sizeof(*held.documents));
+    assert_int_equal(store_tensor_read(t, &x, 0, x.shape[0], held.documents, &err), STATUS_OK);
+    json *manifest = store_manifest(t, text, &err);
+    assert_int_equal(json_get_integer(manifest, "tokens", -1), held.n_tokens);
+    assert_int_equal(json_get_integer(manifest, "documents", -1), held.n_documents);
+    assert_int_equal(json_get_integer(json_get(manifest, "references"), "model", -1), model_artifact);
+    json_free(manifest);
+    store_end(t);
+    return held;
+}
+
+static void held_free(struct held *held)
+{
+    free(held->tokens);
+    free(held->documents);
+}
+
+struct document {
+    const char *bytes;
+    size_t n;
+};
+
+/* The text's documents are the given ones' tokens. */
+static void assert_documents(artifact_id text, const struct document *documents, size_t n)
+{
+    struct error err = {0};
+    struct held held = read_text(text);
+    struct encoder *e = encoder_new(model_tokenizer(model));
+    struct token_list ids = {0};
+    assert_int_equal(held.n_documents, n);
+    for (size_t i = 0; i < n; i++) {
+        assert_int_equal(held.documents[i], ids.n);
+        assert_int_equal(encoder_encode(e, documents[i].bytes, documents[i].n, 1, &ids, &err), STATUS_OK);
+    }
+    assert_int_equal(held.documents[n], ids.n);
+    assert_int_equal(held.n_tokens, ids.n);
+    assert_memory_equal(held.tokens, ids.ids, ids.n * sizeof(uint32_t));
+    token_list_free(&ids);
+    encoder_free(e);
+    held_free(&held);
+}
+
+static char *write_file(const char *name, const char *text, size_t n)
+{
+    struct error err = {0};
+    char *path = path_join(directory, name);
+    assert_int_equal(file_write_atomic(path, text, n, &err), STATUS_OK);
+    return path;
+}
+
+static artifact_id import(const char *path, const char *field, int document_a_file)
+{
+    struct error err = {0};
+    struct text_import options = {.path = path,
+                                  .name = "text",
+                                  .model = "lm",
+                                  .field = field,
+                                  .document_a_file = document_a_file,
+                                  .replace = 1};
+    artifact_id id = 0;
+    int status = text_import(store, &options, NULL, &id, &err);
+    if (status)
+        print_error("%s\n", err.message);
+    assert_int_equal(status, STATUS_OK);
+    return id;
+}
+
+static void assert_refused(const char *path, const char *says)
+{
+    struct error err = {0};
+    struct text_import options = {.path = path, .name = "refused", .model = "lm"};
+    artifact_id id = 0;
+    assert_int_equal(text_import(store, &options, NULL, &id, &err), STATUS_REFUSED);
+    assert_non_null(strstr(err.message, says));
+    struct artifact artifact;
+    struct store_txn *t = begin();
+    assert_int_equal(store_find(t, ARTIFACT_TEXT, "refused", &artifact, &err), STATUS_REFUSED);
+    store_end(t);
+}
+
+static void test_lines(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "first line\r\n\n\r\n  second \xFF line<|endoftext|>\n\xE4\xBD\xA0\xE5\xA5\xBD\nlast\r";
+    const struct document documents[] = {{"first line", 10},
+                                         {"  second \xFF line<|endoftext|>", 28},
+                                         {"\xE4\xBD\xA0\xE5\xA5\xBD", 6},
+                                         {"last\r", 5}};
+    char *path = write_file("a.txt", text, sizeof(text) - 1);
+    assert_documents(import(path, NULL, 0), documents, 4);
+    const struct document whole = {text, sizeof(text) - 1};
+    assert_documents(import(path, NULL, 1), &whole, 1);
+    free(path);
+}
+
+static void test_json_lines(void **state)
+{
+    (void)state;
+    static const char text[] = "\xEF\xBB\xBF{\"text\": \"one\\ntwo\", \"other\": \"x y\"}\r\n\n  \n"
+                               "{\"other\": \"z\", \"text\": \"caf\xC3\xA9 \xFF\xE2\x82 "
+                               "\\u00e9\"}\n{\"text\": \"\", \"other\": \"w\"}";
+    const struct document documents[] = {{"one\ntwo", 7}, {"caf\xC3\xA9 \xFF\xE2\x82 \xC3\xA9", 12}};
+    const struct document others[] = {{"x y", 3}, {"z", 1}, {"w", 1}};
+    char *path = write_file("a.jsonl", text, sizeof(text) - 1);
+    assert_documents(import(path, NULL, 0), documents, 2);
+    assert_documents(import(path, "other", 0), others, 3);
+    free(path);
+    /* Without the name, the first byte tells. */
+    path = write_file("noname", text + 3, sizeof(text) - 4);
+    assert_documents(import(path, NULL, 0), documents, 2);
+    free(path);
+}
+
+static void test_directory(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    char *dir = path_join(directory, "corpus");
+    assert_int_equal(make_directories(dir, 0755, &err), STATUS_OK);
+    free(write_file("corpus/b.txt", "three\n", 6));
+    free(write_file("corpus/a.txt", "one\ntwo", 7));
+    free(write_file("corpus/c.jsonl", "{\"text\": \"four\"}", 16));
+    free(write_file("corpus/.hidden", "no", 2));
+    const struct document lines[] = {{"one", 3}, {"two", 3}, {"three", 5}, {"four", 4}};
+    assert_documents(import(dir, NULL, 0), lines, 4);
+    const struct document files[] = {{"one\ntwo", 7}, {"three\n", 6}, {"four", 4}};
+    assert_documents(import(dir, NULL, 1), files, 3);
+    free(dir);
+}
+
+static void test_standard_input(void **state)
+{
+    (void)state;
+    char *path = write_file("input", "from\na pipe\n", 12);
+    assert_non_null(freopen(path, "r", stdin));
+    const struct document documents[] = {{"from", 4}, {"a pipe", 6}};
+    assert_documents(import("-", NULL, 0), documents, 2);
+    free(path);
+}
+
+/* Documents of several reads and batches, with a line end at every kind of place; and one that goes on over
+ * many. */
+static void test_long_texts(void **state)
+{
+    (void)state;
+    size_t capacity = 100000, n = 0;
+    struct document *documents = xcalloc(capacity, sizeof(*documents));
+    struct strbuf text = STRBUF_INIT;
+    static const char *const words[] = {"the ",         "physicist ", "\xC3\xA9t\xC3\xA9 ", "  \t", "12,",
+                                        "\xE3\x80\x80", "\xFF"};
+    uint32_t x = 1;
+    while (text.length < 3 << 20) {
+        for (size_t length = (x >> 8) % (n % 1000 ? 20 : 200000); length; length--) {
+            x = x * 1664525 + 1013904223;
+            strbuf_adds(&text, words[(x >> 16) % ARRAY_LENGTH(words)]);
+        }
+        x = x * 1664525 + 1013904223;
+        strbuf_adds(&text, "end\n");
+        documents[n++].n = text.length - 1;
+        assert_true(n < capacity);
+    }
+    for (size_t i = n; i-- > 0;) {
+        size_t start = i ? documents[i - 1].n + 1 : 0;
+        documents[i] = (struct document){text.data + start, documents[i].n - start};
+    }
+    char *path = write_file("long.txt", text.data, text.length);
+    assert_documents(import(path, NULL, 0), documents, n);
+    const struct document whole = {text.data, text.length};
+    assert_documents(import(path, NULL, 1), &whole, 1);
+    free(path);
+    strbuf_free(&text);
+    free(documents);
+}
+
+static enum monitor_request ask_to_cancel(struct monitor *m)
+{
+    (void)m;
+    return MONITOR_CANCEL;
+}
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    char *path = path_join(directory, "missing.txt");
+    assert_refused(path, "missing.txt");
+    free(path);
+    path = write_file("empty.txt", "\n\r\n", 3);
+    assert_refused(path, "no text in it");
+    struct text_import options = {.path = path, .name = "refused", .model = "ln"};
+    artifact_id id;
+    assert_int_equal(text_import(store, &options, NULL, &id, &err), STATUS_REFUSED);
+    assert_non_null(strstr(err.message, "lm"));
+    free(path);
+    path = write_file("bad.jsonl", "{\"text\": \"a\"}\n{\"body\": \"b\"}\n", 29);
+    assert_refused(path, "line 2: no string \"text\"");
+    free(path);
+    path = write_file("worse.jsonl", "{\"text\": \"a\"}\n\n{\"text\": \"b\n", 29);
+    assert_refused(path, "line 3");
+    free(path);
+    path = write_file("some.txt", "some text\n", 10);
+    struct monitor monitor = {.ask = ask_to_cancel};
+    options = (struct text_import){.path = path, .name = "refused", .model = "lm"};
+    assert_int_equal(text_import(store, &options, &monitor, &id, &err), STATUS_FAILED);
+    assert_refused("/dev/null", "no text in it");
+    free(path);
+}
+
+/* ---- Contexts. ---- */
+
+/* A text of given documents, as an import leaves it. */
+static artifact_id put_text(const json *documents, uint32_t bos)
+{
+    struct error err = {0};
+    artifact_id id;
+    size_t n = json_length(documents), n_tokens = 0;
+    long long n_bos = 0;
+    uint64_t *starts = xcalloc(n + 1, sizeof(*starts));
+    uint16_t tokens[4096];
+    for (size_t i = 0; i < n; i++) {
+        const json *document = json_at(documents, i);
+        for (size_t j = 0; j < json_length(document); j++) {
+            assert_true(n_tokens < ARRAY_LENGTH(tokens));
+            tokens[n_tokens++] = (uint16_t)json_integer(json_at(document, j), 0);
+            n_bos += tokens[n_tokens - 1] == bos;
+        }
+        starts[i + 1] = n_tokens;
+    }
+    assert_int_equal(store_create(store, ARTIFACT_TEXT, "golden", 1, &id, &err), STATUS_OK);
+    struct tensor x = {DTYPE_U16, 1, {n_tokens}, tokens}, y = {DTYPE_U64, 1, {n + 1}, starts};
+    assert_int_equal(store_tensor_put(store, id, "tokens", &x, &err), STATUS_OK);
+    assert_int_equal(store_tensor_put(store, id, "documents", &y, &err), STATUS_OK);
+    json *manifest = json_new_object();
+    json_set(manifest, "bos", json_new_integer(bos));
+    json_set(manifest, "bos_tokens", json_new_integer(n_bos));
+    json_set(manifest, "eos", json_new_integer(bos));
+    json_set(manifest, "eos_tokens", json_new_integer(n_bos));
+    assert_int_equal(store_publish(store, id, manifest, &err), STATUS_OK);
+    free(starts);
+    return id;
+}
+
+static void check_case(const json *golden, const char *where)
+{
+    struct error err = {0};
+    const json *wanted = json_get(golden, "contexts");
+    size_t size = (size_t)json_get_integer(golden, "size", 0), n = json_length(wanted);
+    int prepend_bos = !json_is_null(json_get(golden, "bos"));
+    artifact_id text = put_text(json_get(golden, "documents"), 99);
+    struct store_txn *t = begin();
+    struct contexts *c;
+    assert_int_equal(contexts_open(t, text, size, prepend_bos, prepend_bos ? 99 : TOKEN_NONE, &c, &err),
+                     STATUS_OK);
+    if (contexts_count(c) != n)
+        print_error("%s\n", where);
+    assert_int_equal(contexts_count(c), n);
+    uint32_t *ids = xcalloc(n * size + 1, sizeof(*ids));
+    /* All at once, then one at a time from the end. */
+    assert_int_equal(contexts_read(c, t, 0, n, ids, &err), STATUS_OK);
+    for (size_t i = 0; i < n * size; i++)
+        assert_int_equal(ids[i], json_integer(json_at(json_at(wanted, i / size), i % size), -1));
+    for (size_t i = n; i-- > 0;) {
+        assert_int_equal(contexts_read(c, t, i, 1, ids, &err), STATUS_OK);
+        for (size_t j = 0; j < size; j++)
+            assert_int_equal(ids[j], json_integer(json_at(json_at(wanted, i), j), -1));
+    }
+    assert_int_equal(contexts_read(c, t, n, 1, ids, &err), STATUS_REFUSED);
+    free(ids);
+    contexts_close(c);
+    store_end(t);
+}
+
+static void test_contexts(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct strbuf file = STRBUF_INIT;
+    char *path = path_join(getenv("SAESCOPE_TESTDATA"), "text/contexts.jsonl");
+    assert_int_equal(file_read(path, 1 << 20, &file, &err), STATUS_OK);
+    size_t lines = 0;
+    for (char *line = strtok(file.data, "\n"); line; line = strtok(NULL, "\n"), lines++) {
+        json *golden = json_parse(line, strlen(line), path, &err);
+        assert_non_null(golden);
+        check_case(golden, line);
+        json_free(golden);
+    }
+    assert_true(lines > 60);
+    strbuf_free(&file);
+    free(path);
+}
+
+/* The fewest contexts with enough counted tokens, by counting each. */
+static void check_for_tokens(artifact_id text, int prepend_bos, uint64_t tokens)
+{
+    struct error err = {0};
+    struct store_txn *t = begin();
+    struct contexts *c;
+    const struct model_config *config = model_get_config(model);
+    assert_int_equal(contexts_open(t, text, 8, prepend_bos, config->bos, &c, &err), STATUS_OK);
+    uint64_t sum = 0, got_counted;
+    size_t n = 0, got;
+    while (n < contexts_count(c) && (!tokens || sum < tokens)) {
+        uint32_t ids[8];
+        uint8_t counted[8];
+        assert_int_equal(contexts_read(c, t, n++, 1, ids, &err), STATUS_OK);
+        size_t here = contexts_counted(model, ids, 8, counted), expected = 0;
+        for (size_t i = 0; i < 8; i++) {
+            assert_int_equal(counted[i], ids[i] != 8191);
+            expected += ids[i] != 8191;
+        }
+        assert_int_equal(here, expected);
+        sum += here;
+    }
+    assert_int_equal(contexts_for_tokens(c, t, model, tokens, &got, &got_counted, &err), STATUS_OK);
+    assert_int_equal(got, n);
+    assert_int_equal(got_counted, sum);
+    contexts_close(c);
+    store_end(t);
+}
+
+static void test_for_tokens(void **state)
+{
+    (void)state;
+    struct strbuf text = STRBUF_INIT;
+    for (int special = 0; special < 2; special++) {
+        strbuf_reset(&text);
+        for (int i = 0; i < 200; i++)
+            strbuf_addf(&text, "line %d of %s\n", i, special && i % 3 == 0 ? "some<|endoftext|>" : "text");
+        char *path = write_file("counted.txt", text.data, text.length);
+        artifact_id id = import(path, NULL, 0);
+        for (uint64_t tokens = 0; tokens < 3000; tokens += tokens < 40 ? 1 : 333) {
+            check_for_tokens(id, 1, tokens);
+            check_for_tokens(id, 0, tokens);
+        }
+        free(path);
+    }
+    strbuf_free(&text);
+}
+
+static void test_held_out(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    char *path = write_file("held.txt", "0 1 2 3 4 5 6 7 8 9", 19);
+    artifact_id id = import(path, NULL, 0);
+    struct store_txn *t = begin();
+    struct contexts *c;
+    static const size_t sizes[] = {1, 2, 4, 100}, wanted[] = {9, 4, 1, 0};
+    struct held held;
+    for (size_t i = 0; i < ARRAY_LENGTH(sizes); i++) {
+        assert_int_equal(contexts_open(t, id, sizes[i], 0, TOKEN_NONE, &c, &err), STATUS_OK);
+        assert_int_equal(contexts_size(c), sizes[i]);
+        assert_int_equal(contexts_held_out_from(c), wanted[i]);
+        contexts_close(c);
+    }
+    assert_int_equal(contexts_open(t, id, 1, 1, 8191, &c, &err), STATUS_REFUSED);
+    assert_int_equal(contexts_open(t, id, 0, 0, 8191, &c, &err), STATUS_REFUSED);
+    assert_int_equal(contexts_open(t, id, 8, 1, TOKEN_NONE, &c, &err), STATUS_REFUSED);
+    store_end(t);
+    held = read_text(id);
+    assert_int_equal(held.n_tokens, 10);
+    held_free(&held);
+    free(path);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_lines),      cmocka_unit_test(test_json_lines),
+        cmocka_unit_test(test_directory),  cmocka_unit_test(test_standard_input),
+        cmocka_unit_test(test_long_texts), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_contexts),   cmocka_unit_test(test_for_tokens),
+        cmocka_unit_test(test_held_out),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}

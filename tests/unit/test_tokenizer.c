@@ -1,0 +1,502 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Tokenizers, against the `tokenizers` library's results (tests/data/tokenizer, made by
+ * tests/reference/tokenizer.py).
+ */
+#include "config.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "saescope/base/fileio.h"
+#include "saescope/base/json.h"
+#include "saescope/base/memory.h"
+#include "saescope/model/tokenizer_internal.h"
+
+static struct tokenizer *demo;
+static char *directory;
+
+static char *data_path(const char *variable, const char *name)
+{
+    const char *root = getenv(variable);
+    assert_non_null(root);
+    return path_join(root, name);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    char template[] = "/tmp/saescope-test-XXXXXX";
+    char *folder = data_path("SAESCOPE_DATADIR", "wordnet-lm");
+    assert_non_null(mkdtemp(template));
+    directory = xstrdup(template);
+    int status = tokenizer_read_folder(folder, &demo, &err);
+    if (status)
+        print_error("%s\n", err.message);
+    free(folder);
+    return status;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    tokenizer_free(demo);
+    remove_tree(directory, NULL);
+    free(directory);
+    return 0;
+}
+
+static struct token_list encode(const struct tokenizer *tok, const void *text, size_t n, int specials)
+{
+    struct error err = {0};
+    struct token_list ids = {0};
+    struct encoder *e = encoder_new(tok);
+    assert_int_equal(encoder_encode(e, text, n, specials, &ids, &err), STATUS_OK);
+    encoder_free(e);
+    return ids;
+}
+
+static struct strbuf decode(const struct tokenizer *tok, const struct token_list *ids)
+{
+    struct strbuf out = STRBUF_INIT;
+    for (size_t i = 0; i < ids->n; i++) {
+        size_t n;
+        const void *bytes = tokenizer_token(tok, ids->ids[i], &n);
+        strbuf_add(&out, bytes, n);
+    }
+    return out;
+}
+
+static void assert_round_trip(const struct tokenizer *tok, const void *text, size_t n)
+{
+    struct token_list ids = encode(tok, text, n, 1);
+    struct strbuf back = decode(tok, &ids);
+    assert_int_equal(back.length, n);
+    assert_memory_equal(strbuf_string(&back), text, n);
+    strbuf_free(&back);
+    token_list_free(&ids);
+}
+
+/* ---- Golden values. ---- */
+
+static void test_phrases(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct strbuf file = STRBUF_INIT;
+    char *path = data_path("SAESCOPE_TESTDATA", "tokenizer/phrases.jsonl");
+    assert_int_equal(file_read(path, 1 << 20, &file, &err), STATUS_OK);
+    size_t lines = 0;
+    for (char *line = strtok(file.data, "\n"); line; line = strtok(NULL, "\n"), lines++) {
+        json *phrase = json_parse(line, strlen(line), path, &err);
+        assert_non_null(phrase);
+        const json *text = json_get(phrase, "text"), *golden = json_get(phrase, "ids");
+        struct token_list ids = encode(demo, json_string(text, ""), json_string_length(text), 1);
+        assert_int_equal(ids.n, json_length(golden));
+        for (size_t i = 0; i < ids.n; i++)
+            assert_int_equal(ids.ids[i], json_integer(json_at(golden, i), -1));
+        token_list_free(&ids);
+        json_free(phrase);
+    }
+    assert_true(lines > 50);
+    strbuf_free(&file);
+    free(path);
+}
+
+static uint64_t fnv(uint64_t h, uint32_t n)
+{
+    for (int i = 0; i < 4; i++)
+        h = (h ^ (n >> 8 * i & 0xFF)) * 0x100000001B3ull;
+    return h;
+}
+
+/* The same generator, list and order as in the script. */
+static uint64_t random_state;
+static size_t random_below(size_t n)
+{
+    random_state = random_state * 6364136223846793005ull + 1442695040888963407ull;
+    return (size_t)(random_state >> 33) % n;
+}
+
+static const char *const before[] = {"",   "",    " ",  "a",   "1",    "!",      "  ",     "\n",
+                                     "\'", "\'s", " a", "\t ", "the ", "\u3000", "\u00e9", "x1"};
+#define CHUNK 512
+
+static void add_character(struct strbuf *text, uint32_t c)
+{
+    if (c < 0x80) {
+        strbuf_addc(text, (char)c);
+    } else if (c < 0x800) {
+        strbuf_addc(text, (char)(0xC0 | c >> 6));
+    } else {
+        if (c < 0x10000) {
+            strbuf_addc(text, (char)(0xE0 | c >> 12));
+        } else {
+            strbuf_addc(text, (char)(0xF0 | c >> 18));
+            strbuf_addc(text, (char)(0x80 | (c >> 12 & 0x3F)));
+        }
+        strbuf_addc(text, (char)(0x80 | (c >> 6 & 0x3F)));
+    }
+    if (c >= 0x80)
+        strbuf_addc(text, (char)(0x80 | (c & 0x3F)));
+}
+
+struct pieces {
+    size_t n, at;
+    uint64_t hash;
+};
+
+static int count_piece(void *arg, size_t start, size_t length)
+{
+    struct pieces *p = arg;
+    assert_int_equal(start, p->at);
+    p->at += length;
+    p->n++;
+    p->hash = fnv(p->hash, (uint32_t)length);
+    return STATUS_OK;
+}
+
+static void check_chunk(struct encoder *e, const struct strbuf *text, FILE *golden)
+{
+    struct error err = {0};
+    size_t n_pieces, n_ids;
+    unsigned long long pieces_hash, ids_hash;
+    assert_int_equal(fscanf(golden, "%zu %llx %zu %llx", &n_pieces, &pieces_hash, &n_ids, &ids_hash), 4);
+    struct pieces pieces = {0, 0, 0xCBF29CE484222325ull};
+    assert_int_equal(encoder_pieces(e, (const uint8_t *)text->data, text->length, count_piece, &pieces, &err),
+                     STATUS_OK);
+    assert_int_equal(pieces.n, n_pieces);
+    assert_int_equal(pieces.hash, pieces_hash);
+    struct token_list ids = {0};
+    assert_int_equal(encoder_encode(e, text->data, text->length, 1, &ids, &err), STATUS_OK);
+    assert_int_equal(ids.n, n_ids);
+    uint64_t h = 0xCBF29CE484222325ull;
+    for (size_t i = 0; i < ids.n; i++)
+        h = fnv(h, ids.ids[i]);
+    assert_int_equal(h, ids_hash);
+    struct strbuf back = decode(demo, &ids);
+    assert_int_equal(back.length, text->length);
+    assert_memory_equal(back.data, text->data, text->length);
+    strbuf_free(&back);
+    token_list_free(&ids);
+}
+
+static uint32_t *read_points(FILE *golden, size_t *n)
+{
+    unsigned ranges, first, last;
+    uint32_t *points = xmalloc(0x110000 * sizeof(*points));
+    *n = 0;
+    assert_int_equal(fscanf(golden, "ranges %u", &ranges), 1);
+    while (ranges--) {
+        assert_int_equal(fscanf(golden, "%x %x", &first, &last), 2);
+        assert_true(first <= last && last < 0x110000);
+        for (uint32_t c = first; c <= last; c++)
+            points[(*n)++] = c;
+    }
+    return points;
+}
+
+static void test_every_character(void **state)
+{
+    (void)state;
+    char *path = data_path("SAESCOPE_TESTDATA", "tokenizer/unicode.txt");
+    FILE *golden = fopen(path, "r");
+    assert_non_null(golden);
+    size_t n, n_chunks, chunks = 0, bytes = 0;
+    uint32_t *points = read_points(golden, &n);
+    assert_int_equal(fscanf(golden, " chunks %zu", &n_chunks), 1);
+    struct encoder *e = encoder_new(demo);
+    struct strbuf text = STRBUF_INIT;
+    for (int pass = 0; pass < 2; pass++) {
+        random_state = pass ? 0x9E3779B97F4A7C15ull : 1;
+        for (size_t start = 0; start < n; start += CHUNK, chunks++) {
+            strbuf_reset(&text);
+            for (size_t i = start; i < start + CHUNK && i < n; i++) {
+                strbuf_adds(&text, before[random_below(ARRAY_LENGTH(before))]);
+                add_character(&text, points[pass ? random_below(n) : i]);
+            }
+            bytes += text.length;
+            check_chunk(e, &text, golden);
+        }
+    }
+    assert_int_equal(chunks, n_chunks);
+    assert_true(bytes > 1000000);
+    strbuf_free(&text);
+    encoder_free(e);
+    free(points);
+    fclose(golden);
+    free(path);
+}
+
+/* ---- Bytes and runs. ---- */
+
+static void test_invalid_bytes_are_pieces(void **state)
+{
+    (void)state;
+    /* Cut, overlong, surrogate, too large, stray: and valid text between. */
+    static const char text[] = "ab\xE2\x82"
+                               "cd \xC0\xAF x\xED\xA0\x80"
+                               "y\xF4\x90\x80\x80 \xFF\xC3\xA9\xC3";
+    static const size_t lengths[] = {2, 1, 1, 2, 1, 1, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 1};
+    struct error err = {0};
+    struct encoder *e = encoder_new(demo);
+    struct pieces got = {0, 0, 0}, wanted = {0, 0, 0};
+    assert_int_equal(encoder_pieces(e, (const uint8_t *)text, sizeof(text) - 1, count_piece, &got, &err),
+                     STATUS_OK);
+    for (size_t i = 0, at = 0; i < ARRAY_LENGTH(lengths); at += lengths[i++])
+        count_piece(&wanted, at, lengths[i]);
+    assert_int_equal(got.at, wanted.at);
+    assert_int_equal(got.n, wanted.n);
+    assert_int_equal(got.hash, wanted.hash);
+    encoder_free(e);
+    assert_round_trip(demo, text, sizeof(text) - 1);
+}
+
+static void test_any_bytes_come_back(void **state)
+{
+    (void)state;
+    unsigned char bytes[4096];
+    random_state = 5;
+    for (int round = 0; round < 50; round++) {
+        for (size_t i = 0; i < sizeof(bytes); i++)
+            bytes[i] = (unsigned char)(random_below(4) ? random_below(256) : 0x80 | random_below(2));
+        assert_round_trip(demo, bytes, sizeof(bytes));
+    }
+}
+
+static void test_long_runs(void **state)
+{
+    (void)state;
+    size_t n = 1 << 20;
+    char *text = xmalloc(n);
+    for (const char *c = "a 1!\n"; *c; c++) {
+        memset(text, *c, n);
+        assert_round_trip(demo, text, n);
+    }
+    /* Characters of two bytes, and a whole piece of noise. */
+    for (size_t i = 0; i < n; i += 2)
+        memcpy(text + i, "\xC3\xA9", 2);
+    assert_round_trip(demo, text, n);
+    for (size_t i = 0; i < n; i++)
+        text[i] = (char)('a' + random_below(26));
+    assert_round_trip(demo, text, n);
+    free(text);
+}
+
+static void test_specials(void **state)
+{
+    (void)state;
+    assert_int_equal(tokenizer_size(demo), 8192);
+    assert_int_equal(tokenizer_bos(demo), 8191);
+    assert_int_equal(tokenizer_eos(demo), 8191);
+    assert_true(tokenizer_is_special(demo, 8191));
+    assert_false(tokenizer_is_special(demo, 100));
+    struct token_list with = encode(demo, "a<|endoftext|>b", 15, 1),
+                      without = encode(demo, "a<|endoftext|>b", 15, 0);
+    assert_int_equal(with.n, 3);
+    assert_int_equal(with.ids[1], 8191);
+    for (size_t i = 0; i < without.n; i++)
+        assert_int_not_equal(without.ids[i], 8191);
+    token_list_free(&with);
+    token_list_free(&without);
+}
+
+/* Wherever the tokenizer says so, the two halves' tokens are the whole's. */
+static void test_cuts(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "The cat's  tail,\n\n 12 \xE2\x80\x83 mice\t \xC2\xA0 x \xE3\x80\x80 end <|endoftext|> \xFF z\xC3\n";
+    size_t n = sizeof(text) - 1, cuts = 0;
+    struct token_list whole = encode(demo, text, n, 1);
+    for (size_t at = 1; at < n; at++) {
+        if (!tokenizer_may_cut(demo, (const uint8_t *)text, at))
+            continue;
+        struct token_list left = encode(demo, text, at, 1), right = encode(demo, text + at, n - at, 1);
+        assert_int_equal(left.n + right.n, whole.n);
+        assert_memory_equal(left.ids, whole.ids, left.n * sizeof(uint32_t));
+        assert_memory_equal(right.ids, whole.ids + left.n, right.n * sizeof(uint32_t));
+        token_list_free(&left);
+        token_list_free(&right);
+        cuts++;
+    }
+    assert_true(cuts >= 8);
+    token_list_free(&whole);
+}
+
+/* ---- Files. ---- */
+
+static void write_file(const char *name, const char *text)
+{
+    struct error err = {0};
+    char *path = path_join(directory, name);
+    assert_int_equal(file_write_atomic(path, text, strlen(text), &err), STATUS_OK);
+    free(path);
+}
+
+static void remove_file(const char *name)
+{
+    char *path = path_join(directory, name);
+    unlink(path);
+    free(path);
+}
+
+static void test_vocabulary_files(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct strbuf text = STRBUF_INIT;
+    const char *const names[] = {"wordnet-lm/vocab.json", "wordnet-lm/merges.txt"};
+    for (int i = 0; i < 2; i++) {
+        char *path = data_path("SAESCOPE_DATADIR", names[i]);
+        strbuf_reset(&text);
+        assert_int_equal(file_read(path, 1 << 20, &text, &err), STATUS_OK);
+        write_file(path_base(names[i]), text.data);
+        free(path);
+    }
+    write_file("config.json", "{\"vocab_size\": 9000, \"bos_token_id\": null, \"eos_token_id\": [5, 6]}");
+    struct tokenizer *tok;
+    assert_int_equal(tokenizer_read_folder(directory, &tok, &err), STATUS_OK);
+    assert_int_equal(tokenizer_size(tok), 9000);
+    assert_int_equal(tokenizer_bos(tok), 8191);
+    assert_int_equal(tokenizer_eos(tok), 5);
+    size_t n;
+    tokenizer_token(tok, 8999, &n);
+    assert_int_equal(n, 0);
+    const char phrase[] = "a physicist<|endoftext|> who isn't born in Germany";
+    struct token_list a = encode(demo, phrase, sizeof(phrase) - 1, 1),
+                      b = encode(tok, phrase, sizeof(phrase) - 1, 1);
+    assert_int_equal(a.n, b.n);
+    assert_memory_equal(a.ids, b.ids, a.n * sizeof(uint32_t));
+    token_list_free(&a);
+    token_list_free(&b);
+    tokenizer_free(tok);
+    strbuf_free(&text);
+    remove_file("vocab.json");
+    remove_file("merges.txt");
+    remove_file("config.json");
+}
+
+/* A tokenizer.json with the 256 bytes as ids 0 to 255 and what is given. */
+static void write_tokenizer(const char *more_vocabulary, const char *merges, const char *more)
+{
+    struct strbuf text = STRBUF_INIT;
+    strbuf_adds(&text, "{\"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": false}, ");
+    strbuf_addf(&text, "%s \"model\": {\"type\": \"BPE\", \"merges\": [%s], \"vocab\": {", more, merges);
+    for (unsigned b = 0, moved = 0x100; b < 256; b++) {
+        int itself = (b > 0x20 && b < 0x7F) || (b > 0xA0 && b != 0xAD);
+        strbuf_addf(&text, "\"\\u%04x\": %u, ", itself ? b : moved, b);
+        moved += !itself;
+    }
+    strbuf_addf(&text, "%s}}}", more_vocabulary);
+    write_file("tokenizer.json", text.data);
+    strbuf_free(&text);
+}
+
+static void test_added_tokens(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct tokenizer *tok;
+    write_tokenizer(
+        "\"ab\": 256, \"abc\": 257", "[\"a\", \"b\"], \"ab c\"",
+        "\"added_tokens\": [{\"id\": 258, \"content\": \"<m>\", \"lstrip\": true, \"rstrip\": true},"
+        "{\"id\": 259, \"content\": \"<mm>\", \"special\": true}, {\"id\": 260, \"content\": \"<m>x\"}],");
+    assert_int_equal(tokenizer_read_folder(directory, &tok, &err), STATUS_OK);
+    assert_int_equal(tokenizer_bos(tok), TOKEN_NONE);
+    static const struct {
+        const char *text;
+        uint32_t ids[8];
+        size_t n;
+    } cases[] = {
+        {"abc abab", {257, 32, 256, 256}, 4},
+        {"a \n<m> \xE3\x80\x80z", {97, 258, 122}, 3},
+        {"<mm><m>x<m>y", {259, 260, 258, 121}, 4}, /* the longest of those that start first */
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
+        struct token_list ids = encode(tok, cases[i].text, strlen(cases[i].text), 1);
+        assert_int_equal(ids.n, cases[i].n);
+        assert_memory_equal(ids.ids, cases[i].ids, ids.n * sizeof(uint32_t));
+        token_list_free(&ids);
+    }
+    tokenizer_free(tok);
+    remove_file("tokenizer.json");
+}
+
+static void assert_refused(const char *says)
+{
+    struct error err = {0};
+    struct tokenizer *tok = NULL;
+    assert_int_equal(tokenizer_read_folder(directory, &tok, &err), STATUS_REFUSED);
+    assert_non_null(strstr(err.message, says));
+    assert_null(tok);
+}
+
+static void test_bad_files(void **state)
+{
+    (void)state;
+    assert_refused("no tokenizer.json");
+    write_file("tokenizer.json", "{\"model\": ");
+    assert_refused("tokenizer.json");
+    write_tokenizer("\"ab\": 256", "\"a c\"", "");
+    assert_refused("\"ac\", which the vocabulary lacks");
+    write_tokenizer("\"ab\": 256", "\"ab\"", "");
+    assert_refused("merge 0 is not two tokens");
+    write_tokenizer("\"ab\": 256", "7", "");
+    assert_refused("merge 0 is not two tokens");
+    write_tokenizer("\"ab\": 97", "", "");
+    assert_refused("two tokens have the id 97");
+    write_tokenizer("\"ab\": -1", "", "");
+    assert_refused("\"ab\" is no whole number");
+    write_tokenizer("\"ab\": 9223372036854775807", "", "");
+    assert_refused("\"ab\" is no whole number");
+    write_tokenizer("\"ab\": \"x\"", "", "");
+    assert_refused("\"ab\" is no whole number");
+    write_tokenizer("\"ab\": 256", "", "\"added_tokens\": [{\"id\": 256, \"content\": \"other\"}],");
+    assert_refused("two tokens have the id 256");
+    write_tokenizer("\"ab\": 256", "", "\"added_tokens\": [{\"id\": 257, \"content\": \"\"}],");
+    assert_refused("added token 257 is empty");
+    write_tokenizer("\"ab\": 256", "", "\"normalizer\": {\"type\": \"NFC\"},");
+    assert_refused("normalize");
+    write_file("tokenizer.json",
+               "{\"pre_tokenizer\": {\"type\": \"Metaspace\"}, \"model\": {\"vocab\": {\"a\": 0}}}");
+    assert_refused("GPT-2's pattern");
+    write_file(
+        "tokenizer.json",
+        "{\"pre_tokenizer\": {\"type\": \"ByteLevel\"}, \"model\": {\"vocab\": {\"a\": 0}, \"merges\": []}}");
+    assert_refused("no token for the byte 0x00");
+    write_tokenizer("\"ab\": 256", "", "");
+    struct error err = {0};
+    struct tokenizer *tok = NULL;
+    write_file("config.json", "{\"vocab_size\": 99999999999}");
+    assert_refused("vocab_size");
+    write_file("config.json", "{\"vocab_size\": 256, \"bos_token_id\": 257}");
+    assert_refused("BOS or EOS");
+    write_file("config.json", "{\"vocab_size\": 300, \"bos_token_id\": 257}");
+    assert_int_equal(tokenizer_read_folder(directory, &tok, &err), STATUS_OK);
+    assert_int_equal(tokenizer_size(tok), 300);
+    tokenizer_free(tok);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_phrases),
+        cmocka_unit_test(test_every_character),
+        cmocka_unit_test(test_invalid_bytes_are_pieces),
+        cmocka_unit_test(test_any_bytes_come_back),
+        cmocka_unit_test(test_long_runs),
+        cmocka_unit_test(test_specials),
+        cmocka_unit_test(test_cuts),
+        cmocka_unit_test(test_vocabulary_files),
+        cmocka_unit_test(test_added_tokens),
+        cmocka_unit_test(test_bad_files),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
