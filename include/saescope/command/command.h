@@ -139,6 +139,9 @@ struct context {
     int seed_given;
     int quit;                  /* set by `quit` */
     char *program;             /* path of this program, for detached runners */
+    void (*jobs_changed)(void *arg); /* for the engine: a job's state or progress changed (any thread) */
+    void *jobs_changed_arg;
+    const char *startup_script; /* the TUI sources it when it starts (the demo), or NULL */
 };
 /* Opens the store as the command needs it (1 reads, 2 writes). */
 int context_store(struct context *ctx, int needs, struct store **out, struct error *err);
