@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include <cblas.h>
+#include <math.h>
 #include <string.h>
 
 #include "saescope/base/blas.h"
@@ -49,16 +50,16 @@ static void multiply(const struct product *p)
                 (blasint)p->lda, p->b, (blasint)p->ldb, p->beta, p->c, (blasint)p->ldc);
 }
 
-/* How a product is cut: depends on the shape alone, so that results do not depend on the number of threads.
+/* C is cut into blocks of rows × columns, by its shape alone: results do not depend on the number of threads.
  */
 struct cut_product {
     struct product whole;
-    int by_rows;  /* of C, else by columns */
-    size_t block; /* rows or columns of a block */
+    size_t rows, columns;  /* of a block */
+    size_t blocks_per_row; /* of blocks */
 };
 
 #define BLOCKS_WANTED 64
-#define BLOCK_STEP    64  /* rows: fewer make the packing of the other matrix dear */
+#define BLOCK_STEP    64  /* shorter sides make the packing of operands dear beside the product */
 #define SMALL_PRODUCT 2e6 /* m·n·k below which waking threads costs more than it saves */
 
 static void multiply_block(size_t index, size_t worker, void *arg)
@@ -66,30 +67,39 @@ static void multiply_block(size_t index, size_t worker, void *arg)
     (void)worker;
     const struct cut_product *cut = arg;
     struct product p = cut->whole;
-    size_t first = index * cut->block;
-    if (cut->by_rows) {
-        p.m = p.m - first < cut->block ? p.m - first : cut->block;
-        p.a += p.op_a == CblasNoTrans ? first * p.lda : first;
-        p.c += first * p.ldc;
-    } else {
-        p.n = p.n - first < cut->block ? p.n - first : cut->block;
-        p.b += p.op_b == CblasNoTrans ? first : first * p.ldb;
-        p.c += first;
-    }
+    size_t row = index / cut->blocks_per_row * cut->rows, column = index % cut->blocks_per_row * cut->columns;
+    p.m = p.m - row < cut->rows ? p.m - row : cut->rows;
+    p.n = p.n - column < cut->columns ? p.n - column : cut->columns;
+    p.a += p.op_a == CblasNoTrans ? row * p.lda : row;
+    p.b += p.op_b == CblasNoTrans ? column : column * p.ldb;
+    p.c += row * p.ldc + column;
     multiply(&p);
 }
 
+/* A block's side of about `wanted`: whole steps, at least one, at most the matrix's side. */
+static size_t block_side(double wanted, size_t whole)
+{
+    if (wanted >= (double)whole)
+        return whole;
+    size_t side = ((size_t)wanted + BLOCK_STEP - 1) / BLOCK_STEP * BLOCK_STEP;
+    return side < BLOCK_STEP ? BLOCK_STEP : side < whole ? side : whole;
+}
+
+/* As square as can be: each operand is packed once for every block that reads it. */
 static void multiply_cut(const struct product *whole)
 {
-    if ((double)whole->m * (double)whole->n * (double)whole->k < SMALL_PRODUCT) {
+    double m = (double)whole->m, n = (double)whole->n;
+    if (m * n * (double)whole->k < SMALL_PRODUCT) {
         multiply(whole);
         return;
     }
-    struct cut_product cut = {.whole = *whole, .by_rows = whole->m >= whole->n};
-    size_t length = cut.by_rows ? whole->m : whole->n;
-    size_t wanted = (length + BLOCKS_WANTED - 1) / BLOCKS_WANTED;
-    cut.block = (wanted + BLOCK_STEP - 1) / BLOCK_STEP * BLOCK_STEP;
-    parallel_for((length + cut.block - 1) / cut.block, multiply_block, &cut);
+    struct cut_product cut = {.whole = *whole};
+    double area = m * n / BLOCKS_WANTED;
+    cut.columns = block_side(sqrt(area), whole->n);
+    cut.rows = block_side(area / (double)cut.columns, whole->m);
+    cut.columns = block_side(area / (double)cut.rows, whole->n);
+    cut.blocks_per_row = (whole->n + cut.columns - 1) / cut.columns;
+    parallel_for((whole->m + cut.rows - 1) / cut.rows * cut.blocks_per_row, multiply_block, &cut);
 }
 
 void sgemm_nn(size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda, const float *b,

@@ -25,6 +25,7 @@ static size_t jansson_string_length(const json_t *v)
 #undef json_boolean
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -291,14 +292,23 @@ int json_get_boolean(const json *object, const char *key, int fallback)
     return json_boolean(json_get(object, key), fallback);
 }
 
+/* "WHERE: "KEY" PROBLEM" */
+static int member_refused(struct error *err, const char *where, const char *key, const char *problem)
+{
+    char *shown = displayable_string(where);
+    error_set(err, STATUS_REFUSED, "%s: \"%s\" %s", shown, key, problem);
+    free(shown);
+    return STATUS_REFUSED;
+}
+
 int json_need_string(const json *object, const char *key, const char *where, const char **out,
                      struct error *err)
 {
     const json *v = json_get(object, key);
     if (!v)
-        return error_set(err, STATUS_REFUSED, "%s: \"%s\" is missing", where, key);
+        return member_refused(err, where, key, "is missing");
     if (!json_is_string(v))
-        return error_set(err, STATUS_REFUSED, "%s: \"%s\" is not a string", where, key);
+        return member_refused(err, where, key, "is not a string");
     *out = json_string_value(v);
     return STATUS_OK;
 }
@@ -308,11 +318,13 @@ int json_need_size(const json *object, const char *key, const char *where, size_
 {
     const json *v = json_get(object, key);
     if (!v)
-        return error_set(err, STATUS_REFUSED, "%s: \"%s\" is missing", where, key);
+        return member_refused(err, where, key, "is missing");
     long long n = json_integer(v, -1);
-    if (n < 0 || (unsigned long long)n > max)
-        return error_set(err, STATUS_REFUSED, "%s: \"%s\" is not a whole number from 0 to %zu", where, key,
-                         max);
+    if (n < 0 || (unsigned long long)n > max) {
+        char problem[64];
+        snprintf(problem, sizeof problem, "is not a whole number from 0 to %zu", max);
+        return member_refused(err, where, key, problem);
+    }
     *out = (size_t)n;
     return STATUS_OK;
 }

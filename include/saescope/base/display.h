@@ -2,8 +2,9 @@
 /*
  * Text from data is bytes. This is the only way from data to screen, text output, stderr and log: C0, DEL, C1,
  * bidirectional controls, zero-width and lone combining marks, unassigned and private-use characters and invalid
- * bytes become visible forms (\xHH, <U+202E>); newline and tab become "\n" and "\t". A combining mark that follows a
- * base character in the same text stays. When the locale is not UTF-8, characters it lacks become <U+XXXX>.
+ * bytes become visible forms (\xHH, <U+202E>); newline and tab become "\n" and "\t". Up to four combining marks that follow a
+ * base character in the same text stay. When the locale is not UTF-8, all characters beyond ASCII become <U+XXXX>.
+ * Text that is displayable already stays as it is.
  */
 #ifndef SAESCOPE_BASE_DISPLAY_H
 #define SAESCOPE_BASE_DISPLAY_H
