@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The commands, one variable each: src/command/commands.c lists them, src/command/cmd_*.c define them. */
+#ifndef SAESCOPE_COMMAND_HANDLERS_H
+#define SAESCOPE_COMMAND_HANDLERS_H
+
+#include "saescope/analysis/latent.h"
+#include "saescope/command/command.h"
+
+/* cmd_store.c */
+extern const struct command list_command, info_command, remove_command, rename_command, verify_command,
+    compact_command;
+/* cmd_exchange.c */
+extern const struct command import_model_command, import_text_command, import_sae_command, import_labels_command,
+    export_sae_command, export_labels_command;
+/* cmd_compute.c */
+extern const struct command train_sae_command, train_meta_command, index_command, evaluate_command;
+/* cmd_latents.c */
+extern const struct command latents_command, search_command, label_command;
+/* cmd_show.c */
+extern const struct command show_command, contexts_command, logits_command;
+/* cmd_relatives.c */
+extern const struct command decompose_command, members_command, neighbors_command, compare_command;
+/* cmd_encode.c */
+extern const struct command encode_command, tokenize_command;
+/* cmd_jobs.c */
+extern const struct command jobs_command, wait_command, pause_command, resume_command, cancel_command, run_command;
+/* cmd_session.c */
+extern const struct command set_command, bind_command, source_command, help_command, quit_command;
+
+/* ---- What several of them share (cmd_common.c). ---- */
+
+/* The invocation's argument i as an address in transaction t ("/N" means the setting `sae`). */
+int argument_address(struct context *ctx, const struct invocation *inv, size_t i, struct store_txn *t,
+                     struct address *out, struct error *err);
+
+/* An SAE opened with its facts. `sae` is attached to t. */
+struct opened_sae {
+    struct sae_facts facts;
+    struct sae *sae;
+};
+int opened_sae_open(struct store_txn *t, artifact_id id, struct opened_sae *out, struct error *err);
+void opened_sae_close(struct opened_sae *o);
+
+/* The shown label of a latent under "label" (null when it has none). */
+void write_label(struct writer *out, struct store_txn *t, artifact_id sae, size_t latent);
+
+/* Whether --if-absent was given and `name` is there already. */
+int already_there(struct context *ctx, const struct invocation *inv, const char *name);
+
+#endif
