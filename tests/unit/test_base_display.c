@@ -156,6 +156,8 @@ static void test_replace_invalid(void **state)
                  {"\xED\xA0\x80", R R R},
                  {"\xF4\x90\x80\x80", R R R R},
                  {"\xC0\xAF", R R},
+                 {"\xE0\x80\xAF", R R R},
+                 {"\xF0\x80\x80\xAF", R R R R},
                  {"a\xFF\xFE"
                   "b",
                   "a" R R "b"},

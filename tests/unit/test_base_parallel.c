@@ -81,7 +81,7 @@ static void inner_block(size_t block, size_t worker, void *arg)
     n->runs++;
 }
 
-static _Atomic size_t nested_runs;
+static _Atomic size_t nested_runs, nested_on_workers;
 
 static void outer_block(size_t block, size_t worker, void *arg)
 {
@@ -91,16 +91,20 @@ static void outer_block(size_t block, size_t worker, void *arg)
     parallel_for(10, inner_block, &n);
     parallel_for(1, inner_block, &n);
     nested_runs += n.runs;
+    if (worker != 0)
+        nested_on_workers++;
+    else
+        usleep(1000); /* leaves blocks for the others */
 }
 
 static void test_nested(void **state)
 {
     (void)state;
-    nested_runs = 0;
-    nested_elsewhere = 0;
-    parallel_for(50, outer_block, NULL);
+    size_t outer = 0;
+    for (; nested_on_workers == 0; outer += 50)
+        parallel_for(50, outer_block, NULL);
     parallel_for(1, outer_block, NULL);
-    assert_int_equal(nested_runs, 51 * 11);
+    assert_int_equal(nested_runs, (outer + 1) * 11);
     assert_int_equal(nested_elsewhere, 0);
     run_squares(100);
 }
