@@ -46,5 +46,17 @@ void write_label(struct writer *out, struct store_txn *t, artifact_id sae, size_
 
 /* Whether --if-absent was given and `name` is there already. */
 int already_there(struct context *ctx, const struct invocation *inv, const char *name);
+/* The result of a command that --if-absent made superfluous: {"name", "present": true}. */
+void write_skipped(struct writer *out, const char *name);
+
+/* Options as job parameters: "--aux-k 5" becomes "aux_k": 5; flags true; lists arrays. A new reference. */
+json *options_parameters(const struct invocation *inv);
+/* Arguments from `first` on as an array of strings. */
+json *argument_list(const struct invocation *inv, size_t first);
+
+/* Options of commands that make something under a name. */
+#define EXISTING_NAME_OPTIONS                                                                                          \
+    {.name = "replace", .type = WORD_FLAG, .help = "replace what has the name already"},                               \
+    {.name = "if-absent", .type = WORD_FLAG, .help = "do nothing when the name is there already"}
 
 #endif

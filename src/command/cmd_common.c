@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* What several commands share: addresses, opened SAEs, options as job parameters. */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "saescope/base/memory.h"
+#include "saescope/command/handlers.h"
+
+int argument_address(struct context *ctx, const struct invocation *inv, size_t i, struct store_txn *t,
+                     struct address *out, struct error *err)
+{
+    const char *sae = settings_text(ctx->settings, "sae");
+    return address_parse(t, invocation_argument(inv, i), sae && *sae ? sae : NULL, out, err);
+}
+
+int opened_sae_open(struct store_txn *t, artifact_id id, struct opened_sae *out, struct error *err)
+{
+    memset(out, 0, sizeof *out);
+    int status = sae_facts_read(t, id, &out->facts, err);
+    if (status == STATUS_OK)
+        status = sae_open(t, id, &out->sae, err);
+    if (status != STATUS_OK)
+        opened_sae_close(out);
+    return status;
+}
+
+void opened_sae_close(struct opened_sae *o)
+{
+    sae_free(o->sae);
+    sae_facts_free(&o->facts);
+    memset(o, 0, sizeof *o);
+}
+
+void write_label(struct writer *out, struct store_txn *t, artifact_id sae, size_t latent)
+{
+    struct label label;
+    if (store_label(t, sae, latent, &label, NULL) == STATUS_OK && label.text)
+        writer_bytes(out, "label", label.text, label.n);
+    else
+        writer_null(out, "label");
+}
+
+int already_there(struct context *ctx, const struct invocation *inv, const char *name)
+{
+    struct store_txn *t;
+    struct artifact a;
+    if (!invocation_flag(inv, "if-absent") || store_begin(ctx->store, &t, NULL) != STATUS_OK)
+        return 0;
+    int there = store_find(t, 0, name, &a, NULL) == STATUS_OK;
+    store_end(t);
+    return there;
+}
+
+/* One value as its option's type says. */
+static json *option_value(const struct option_spec *o, const char *value)
+{
+    unsigned long long n;
+    double x;
+    if (o->type == WORD_FLAG)
+        return json_new_boolean(1);
+    if (o->type == WORD_COUNT && parse_u64(value, 0, UINT64_MAX >> 1, &n) == 0)
+        return json_new_integer((long long)n);
+    if (o->type == WORD_NUMBER && parse_double(value, &x) == 0)
+        return json_new_real(x);
+    return json_new_string(value);
+}
+
+static json *option_list(const struct option_spec *o, const char *value)
+{
+    json *list = json_new_array();
+    char *copy = xstrdup(value), *save = NULL;
+    for (char *item = strtok_r(copy, ",", &save); item; item = strtok_r(NULL, ",", &save))
+        json_append(list, option_value(o, item));
+    free(copy);
+    return list;
+}
+
+json *options_parameters(const struct invocation *inv)
+{
+    json *parameters = json_new_object();
+    for (size_t i = 0; i < inv->n_options; i++) {
+        const struct option_spec *o = inv->options[i].spec;
+        char *key = xstrdup(o->name);
+        for (char *c = key; *c; c++)
+            if (*c == '-')
+                *c = '_';
+        json_set(parameters, key,
+                 o->list ? option_list(o, inv->options[i].value) : option_value(o, inv->options[i].value));
+        free(key);
+    }
+    return parameters;
+}
+
+json *argument_list(const struct invocation *inv, size_t first)
+{
+    json *list = json_new_array();
+    for (size_t i = first; i < inv->n_arguments; i++)
+        json_append(list, json_new_string(inv->arguments[i]));
+    return list;
+}
+
+void write_skipped(struct writer *out, const char *name)
+{
+    writer_begin_object(out, NULL);
+    writer_string(out, "name", name);
+    writer_boolean(out, "present", 1);
+    writer_end_object(out);
+}
