@@ -1,0 +1,655 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* What happens to artifacts: claims, killed writers, removal, replacement, damage, full disks, compaction. */
+#include "config.h"
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "saescope/base/fileio.h"
+#include "saescope/store/internal.h"
+#include "saescope/store/store.h"
+
+extern char **environ;
+
+static char directory[] = "/tmp/test-store-life-XXXXXX";
+static struct error err;
+static const char *self; /* this program, which also plays the writer that is killed */
+
+#define assert_ok(call)                                                                                                \
+    do {                                                                                                               \
+        int assert_ok_code = (call);                                                                                   \
+        if (assert_ok_code)                                                                                            \
+            print_error("%s\n", err.message);                                                                          \
+        assert_int_equal(assert_ok_code, 0);                                                                           \
+    } while (0)
+#define assert_says(text) assert_non_null(strstr(err.message, text))
+
+static struct store *open_at(const char *name)
+{
+    char *path = path_join(directory, name);
+    struct store_options o = {.path = path, .create = 1};
+    struct store *s = NULL;
+
+    assert_ok(store_open(&o, &s, &err));
+    free(path);
+    return s;
+}
+
+static json *manifest(const char *role, artifact_id id, const char *role2, artifact_id id2)
+{
+    json *m = json_new_object(), *r = json_new_object();
+
+    json_set(m, "comment", json_new_string("MANIFEST OF A TEST"));
+    if (role)
+        json_set(r, role, json_new_integer((long long)id));
+    if (role2)
+        json_set(r, role2, json_new_integer((long long)id2));
+    json_set(m, "references", r);
+    return m;
+}
+
+static artifact_id make2(struct store *s, enum artifact_kind kind, const char *name, const char *role, artifact_id to,
+                         const char *role2, artifact_id to2)
+{
+    artifact_id id;
+
+    assert_ok(store_create(s, kind, name, 0, &id, &err));
+    assert_ok(store_publish(s, id, manifest(role, to, role2, to2), &err));
+    return id;
+}
+
+static artifact_id make(struct store *s, enum artifact_kind kind, const char *name, const char *role, artifact_id to)
+{
+    return make2(s, kind, name, role, to, NULL, 0);
+}
+
+static int is_there(struct store *s, const char *name)
+{
+    struct store_txn *t;
+    struct artifact a;
+    int code;
+
+    assert_ok(store_begin(s, &t, &err));
+    code = store_find(t, 0, name, &a, NULL);
+    store_end(t);
+    return code == 0;
+}
+
+static size_t entries(struct store *s, enum table table)
+{
+    struct store_txn *t;
+    MDB_stat stat;
+
+    assert_ok(store_begin(s, &t, &err));
+    assert_int_equal(mdb_stat(t->txn, s->tables[table], &stat), 0);
+    store_end(t);
+    return stat.ms_entries;
+}
+
+static void put_bytes(struct store *s, artifact_id id, const char *tensor, size_t n, const char *word)
+{
+    char *data = calloc(1, n);
+    struct tensor x = {DTYPE_U8, 1, {n}, data};
+
+    memcpy(data + n / 2, word, strlen(word));
+    assert_ok(store_tensor_put(s, id, tensor, &x, &err));
+    free(data);
+}
+
+/* ---- Claims and sweeping. ---- */
+
+static void set_state(struct store *s, uint64_t job, const char *state)
+{
+    json *record = json_new_object();
+
+    json_set(record, "state", json_new_string(state));
+    assert_ok(store_job_put(s, job, record, &err));
+    json_free(record);
+}
+
+static void test_claims(void **state)
+{
+    struct store *s = open_at("claims");
+    artifact_id a, b;
+    uint64_t job;
+
+    (void)state;
+    assert_ok(store_create(s, ARTIFACT_SAE, "x", 0, &a, &err));
+    assert_int_equal(store_create(s, ARTIFACT_SAE, "x", 1, &b, &err), STATUS_REFUSED);
+    assert_says("is making");
+    assert_ok(store_sweep(s, &err)); /* this process lives */
+    put_bytes(s, a, "t", 100, "w");
+    assert_int_equal(entries(s, TABLE_BLOCKS), 1);
+    store_abandon(s, a);
+    assert_int_equal(entries(s, TABLE_BLOCKS), 0);
+    assert_int_equal(entries(s, TABLE_PENDING), 0);
+    assert_int_equal(store_publish(s, a, manifest(NULL, 0, NULL, 0), &err), STATUS_REFUSED);
+    assert_ok(store_create(s, ARTIFACT_SAE, "x", 0, &a, &err));
+    assert_ok(store_job_create(s, json_new_object(), &job, &err));
+    set_state(s, job, "running");
+    assert_ok(store_hold(s, a, job, &err));
+    store_close(s);
+
+    s = open_at("claims");
+    assert_ok(store_sweep(s, &err));
+    assert_int_equal(entries(s, TABLE_PENDING), 1); /* the job may go on */
+    assert_int_equal(store_create(s, ARTIFACT_SAE, "x", 0, &b, &err), STATUS_REFUSED);
+    assert_says("job 1");
+    assert_ok(store_adopt(s, a, &err));
+    set_state(s, job, "failed");
+    assert_ok(store_sweep(s, &err));
+    put_bytes(s, a, "t", 100, "w");
+    assert_ok(store_hold(s, a, job, &err));
+    assert_ok(store_sweep(s, &err));
+    assert_int_equal(entries(s, TABLE_PENDING), 0);
+    assert_int_equal(entries(s, TABLE_BLOCKS), 0);
+    assert_int_equal(entries(s, TABLE_SIZES), 0);
+    assert_int_equal(store_adopt(s, a, &err), STATUS_REFUSED);
+    assert_ok(store_create(s, ARTIFACT_SAE, "x", 0, &b, &err));
+    store_close(s); /* gives up what was not published */
+    s = open_at("claims");
+    assert_ok(store_create(s, ARTIFACT_SAE, "x", 0, &b, &err));
+    assert_int_equal(entries(s, TABLE_PENDING), 1);
+    store_close(s);
+}
+
+/* As a program of its own: writes, says so, and waits to be killed; or publishes one artifact after the other. */
+static int play_writer(const char *path, int loop)
+{
+    struct store_options o = {.path = path};
+    size_t shape[2] = {30000, 1000};
+    struct tensor_writer *w;
+    struct store *s;
+    artifact_id id;
+    char name[32];
+
+    if (store_open(&o, &s, &err) || store_create(s, ARTIFACT_SAE, "victim", 0, &id, &err) ||
+        store_tensor_begin(s, id, "W_dec", DTYPE_U8, 2, shape, &w, &err))
+        return 1;
+    char *rows = calloc(17000, 1000);
+    if (store_tensor_append(w, rows, 17000, &err))
+        return 1;
+    if (write(STDOUT_FILENO, "!", 1) != 1)
+        return 1;
+    for (int i = 0; loop; i++) {
+        json *m = json_new_object();
+        struct tensor x = {DTYPE_U8, 2, {100, 1000}, rows};
+        snprintf(name, sizeof name, "made-%d", i);
+        if (store_create(s, ARTIFACT_MODEL, name, 0, &id, &err) || store_tensor_put(s, id, "x", &x, &err) ||
+            store_publish(s, id, m, &err))
+            return 1;
+    }
+    for (;;)
+        pause();
+}
+
+static pid_t start_writer(const char *store, const char *how)
+{
+    char *path = path_join(directory, store), *argv[] = {(char *)(uintptr_t)self, (char *)(uintptr_t)how, path, NULL};
+    posix_spawn_file_actions_t actions;
+    int out[2];
+    pid_t pid;
+    char c;
+
+    assert_int_equal(pipe(out), 0);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, out[1], STDOUT_FILENO);
+    posix_spawn_file_actions_addclose(&actions, out[0]);
+    assert_int_equal(posix_spawn(&pid, self, &actions, NULL, argv, environ), 0);
+    posix_spawn_file_actions_destroy(&actions);
+    close(out[1]);
+    assert_int_equal(read(out[0], &c, 1), 1);
+    close(out[0]);
+    free(path);
+    return pid;
+}
+
+static void kill_writer(pid_t pid)
+{
+    int status;
+
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status));
+}
+
+static void test_killed_writer(void **state)
+{
+    struct store *s = open_at("killed");
+    artifact_id id;
+    pid_t pid;
+
+    (void)state;
+    pid = start_writer("killed", "wait");
+    assert_false(is_there(s, "victim"));
+    assert_ok(store_sweep(s, &err));
+    assert_int_equal(entries(s, TABLE_PENDING), 1); /* it lives */
+    assert_int_equal(entries(s, TABLE_BLOCKS), 1);
+    assert_int_equal(store_create(s, ARTIFACT_SAE, "victim", 0, &id, &err), STATUS_REFUSED);
+    assert_says("process");
+    assert_int_equal(store_compact(s, NULL, &err), STATUS_STORE);
+    assert_says("in use by process");
+    kill_writer(pid);
+    assert_ok(store_create(s, ARTIFACT_SAE, "victim", 0, &id, &err)); /* sweeps */
+    assert_int_equal(entries(s, TABLE_PENDING), 1);
+    assert_int_equal(entries(s, TABLE_BLOCKS), 0);
+    assert_int_equal(entries(s, TABLE_TENSORS), 0);
+    assert_ok(store_publish(s, id, manifest(NULL, 0, NULL, 0), &err));
+    store_close(s);
+}
+
+static void count_problem(const struct store_problem *p, void *arg)
+{
+    struct store_problem *last = arg;
+
+    print_message("# %s %s %d: %s\n", p->name, p->tensor ? p->tensor : "-", (int)p->block, p->message);
+    last->block++;
+}
+
+static void test_killed_while_committing(void **state)
+{
+    struct store_problem count = {NULL, NULL, 0, NULL};
+    struct store *s = open_at("committing");
+
+    (void)state;
+    for (int i = 0; i < 8; i++) {
+        pid_t pid = start_writer("committing", "loop");
+        usleep((useconds_t)(3000 + 7919 * i));
+        kill_writer(pid);
+        /* A commit that was on the disk, but not yet announced to readers, shows when the next writer begins. */
+        struct store_txn next;
+        assert_ok(write_begin(s, &next, &err));
+        write_abort(&next);
+        assert_ok(store_verify(s, NULL, count_problem, &count, &err));
+        assert_int_equal(count.block, 0);
+        assert_false(is_there(s, "victim"));
+        struct store_txn *t;
+        struct artifact *list;
+        size_t n;
+        assert_ok(store_begin(s, &t, &err));
+        assert_ok(store_list(t, 0, &list, &n, &err));
+        store_end(t);
+        for (size_t k = 0; k < n; k++)
+            assert_ok(store_remove(s, list[k].id, 0, NULL, &err));
+        free(list);
+        assert_ok(store_sweep(s, &err));
+        assert_int_equal(entries(s, TABLE_PENDING), 0);
+        assert_int_equal(entries(s, TABLE_BLOCKS), 0);
+        assert_int_equal(entries(s, TABLE_SIZES), 0);
+    }
+    store_close(s);
+}
+
+/* ---- Removing, replacing, renaming. ---- */
+
+static void test_remove(void **state)
+{
+    struct store *s = open_at("remove");
+    artifact_id model = make(s, ARTIFACT_MODEL, "m", NULL, 0), text = make(s, ARTIFACT_TEXT, "t", "model", model);
+    artifact_id sae = make(s, ARTIFACT_SAE, "s", "model", model), meta = make(s, ARTIFACT_SAE, "meta", "base", sae);
+    artifact_id index = make2(s, ARTIFACT_INDEX, NULL, "sae", sae, "text", text);
+    struct label label = {3, LABEL_USER, "a", 1};
+    struct store_txn *t;
+    size_t removed;
+
+    (void)state;
+    assert_ok(store_put_labels(s, sae, &label, 1, &err));
+    assert_int_equal(store_remove(s, text, 0, &removed, &err), STATUS_REFUSED);
+    assert_string_equal(err.message, "text t is needed by index of SAE s: remove that first, or all with --cascade");
+    assert_int_equal(store_remove(s, model, 0, &removed, &err), STATUS_REFUSED);
+    assert_says("text t, SAE s");
+    assert_int_equal(store_remove(s, sae, 0, &removed, &err), STATUS_REFUSED);
+    assert_says("SAE s is needed by SAE meta");
+    assert_int_equal(removed, 0);
+    assert_true(is_there(s, "s"));
+    assert_ok(store_remove(s, meta, 0, &removed, &err));
+    assert_int_equal(removed, 1);
+    assert_ok(store_remove(s, sae, 0, &removed, &err));
+    assert_int_equal(removed, 2);
+    assert_int_equal(entries(s, TABLE_LABELS), 0);
+    assert_int_equal(entries(s, TABLE_INDEX_OF), 0);
+    assert_ok(store_begin(s, &t, &err));
+    assert_null(store_manifest(t, index, &err));
+    store_end(t);
+    assert_int_equal(store_remove(s, sae, 0, &removed, &err), STATUS_REFUSED);
+
+    sae = make(s, ARTIFACT_SAE, "s", "model", model);
+    make2(s, ARTIFACT_INDEX, NULL, "sae", sae, "text", text);
+    make2(s, ARTIFACT_STITCH, "st", "small", sae, "large", sae);
+    assert_ok(store_remove(s, model, 1, &removed, &err));
+    assert_int_equal(removed, 5);
+    assert_int_equal(entries(s, TABLE_NAMES) + entries(s, TABLE_ARTIFACTS) + entries(s, TABLE_MANIFESTS), 0);
+    assert_int_equal(entries(s, TABLE_REFERENCES) + entries(s, TABLE_PENDING), 0);
+    store_close(s);
+}
+
+static void test_removed_while_being_used(void **state)
+{
+    struct store *s = open_at("meanwhile");
+    artifact_id model = make(s, ARTIFACT_MODEL, "m", NULL, 0), id;
+
+    (void)state;
+    assert_ok(store_create(s, ARTIFACT_SAE, "s", 0, &id, &err));
+    assert_ok(store_remove(s, model, 0, NULL, &err));
+    assert_int_equal(store_publish(s, id, manifest("model", model, NULL, 0), &err), STATUS_REFUSED);
+    assert_says("its model");
+    assert_false(is_there(s, "s"));
+    store_close(s);
+}
+
+static void test_replace(void **state)
+{
+    struct store *s = open_at("replace");
+    artifact_id model = make(s, ARTIFACT_MODEL, "m", NULL, 0), sae = make(s, ARTIFACT_SAE, "s", "model", model);
+    artifact_id first, second, id;
+    struct record record = {1, "r", 1};
+    struct store_txn *t;
+    struct artifact a;
+
+    (void)state;
+    assert_int_equal(store_create(s, ARTIFACT_SAE, "s", 0, &id, &err), STATUS_REFUSED);
+    assert_says("--replace");
+    assert_int_equal(store_create(s, ARTIFACT_MODEL, "m", 1, &id, &err), STATUS_REFUSED);
+    assert_says("needed by SAE s");
+    assert_int_equal(store_create(s, ARTIFACT_TEXT, "s", 1, &id, &err), STATUS_REFUSED);
+
+    assert_ok(store_create(s, ARTIFACT_INDEX, NULL, 0, &first, &err));
+    assert_ok(store_put_records(s, first, RECORD_CONTEXTS, &record, 1, &err));
+    assert_ok(store_publish(s, first, manifest("sae", sae, NULL, 0), &err));
+    second = make(s, ARTIFACT_INDEX, NULL, "sae", sae);
+    assert_int_equal(entries(s, TABLE_RECORDS), 0);
+    assert_ok(store_begin(s, &t, &err));
+    assert_int_equal(store_index_of(t, sae), second);
+    assert_int_equal(store_get(t, first, &a, &err), STATUS_REFUSED);
+    store_end(t);
+
+    assert_ok(store_create(s, ARTIFACT_SAE, "s", 1, &id, &err));
+    assert_true(is_there(s, "s")); /* the old one, until the new one is published */
+    assert_ok(store_publish(s, id, manifest("model", model, NULL, 0), &err));
+    assert_ok(store_begin(s, &t, &err));
+    assert_ok(store_find(t, ARTIFACT_SAE, "s", &a, &err));
+    assert_int_equal(a.id, id);
+    assert_int_equal(store_get(t, sae, &a, &err), STATUS_REFUSED);
+    assert_int_equal(store_get(t, second, &a, &err), STATUS_REFUSED);
+    store_end(t);
+    assert_int_equal(entries(s, TABLE_ARTIFACTS), 2);
+    assert_int_equal(entries(s, TABLE_PENDING), 0);
+    store_close(s);
+}
+
+static void test_rename(void **state)
+{
+    struct store *s = open_at("rename");
+    artifact_id model = make(s, ARTIFACT_MODEL, "m", NULL, 0), id;
+
+    (void)state;
+    make(s, ARTIFACT_SAE, "s", "model", model);
+    assert_int_equal(store_rename(s, model, "s", &err), STATUS_REFUSED);
+    assert_int_equal(store_rename(s, model, "a b", &err), STATUS_REFUSED);
+    assert_ok(store_create(s, ARTIFACT_SAE, "claimed", 0, &id, &err));
+    assert_int_equal(store_rename(s, model, "claimed", &err), STATUS_REFUSED);
+    assert_ok(store_rename(s, model, "n", &err));
+    assert_true(is_there(s, "n"));
+    assert_false(is_there(s, "m"));
+    assert_int_equal(store_remove(s, model, 0, NULL, &err), STATUS_REFUSED);
+    assert_says("model n is needed by SAE s");
+    store_close(s);
+}
+
+/* ---- Damage. ---- */
+
+/* Changes one byte of data.mdb behind every place where `word` stands. */
+static int flip_at(const char *store, const char *word)
+{
+    char *dir = path_join(directory, store), *path = path_join(dir, "data.mdb");
+    struct strbuf data = STRBUF_INIT;
+    int fd = open(path, O_RDWR), flipped = 0;
+    size_t n = strlen(word);
+
+    assert_ok(file_read(path, SIZE_MAX, &data, &err));
+    for (size_t i = 0; i + n <= data.length; i++)
+        if (!memcmp(data.data + i, word, n)) {
+            char c = (char)(data.data[i] ^ 1);
+            assert_int_equal(pwrite(fd, &c, 1, (off_t)i), 1);
+            flipped++;
+        }
+    close(fd);
+    strbuf_free(&data);
+    free(path);
+    free(dir);
+    return flipped;
+}
+
+struct found {
+    int n;
+    char name[64], tensor[64], message[200];
+    uint64_t block;
+};
+
+static void note_problem(const struct store_problem *p, void *arg)
+{
+    struct found *f = arg;
+
+    f->n++;
+    snprintf(f->name, sizeof f->name, "%s", p->name);
+    snprintf(f->tensor, sizeof f->tensor, "%s", p->tensor ? p->tensor : "");
+    snprintf(f->message, sizeof f->message, "%s", p->message);
+    f->block = p->block;
+}
+
+static struct found verify(const char *store)
+{
+    struct store *s = open_at(store);
+    struct found f = {0, "", "", "", 0};
+
+    assert_ok(store_verify(s, NULL, note_problem, &f, &err));
+    store_close(s);
+    return f;
+}
+
+static void test_verify(void **state)
+{
+    struct store *s = open_at("verify");
+    artifact_id sae, index;
+    struct record record = {5, "RECORD OF A TEST", 16};
+    struct found f;
+
+    (void)state;
+    assert_ok(store_create(s, ARTIFACT_SAE, "s", 0, &sae, &err));
+    put_bytes(s, sae, "W_dec", 40 << 20, "WORD IN A TENSOR");
+    put_bytes(s, sae, "b_dec", 100, "SMALL");
+    assert_ok(store_publish(s, sae, manifest(NULL, 0, NULL, 0), &err));
+    assert_ok(store_create(s, ARTIFACT_INDEX, NULL, 0, &index, &err));
+    assert_ok(store_put_records(s, index, RECORD_CONTEXTS, &record, 1, &err));
+    assert_ok(store_publish(s, index, manifest("sae", sae, NULL, 0), &err));
+    store_close(s);
+    assert_int_equal(verify("verify").n, 0);
+
+    assert_int_equal(flip_at("verify", "WORD IN A TENSOR"), 1);
+    f = verify("verify");
+    assert_int_equal(f.n, 1);
+    assert_string_equal(f.name, "s");
+    assert_string_equal(f.tensor, "W_dec");
+    assert_int_equal(f.block, 1);
+    assert_true(flip_at("verify", "RECORD OF A TEST") >= 1);
+    f = verify("verify");
+    assert_int_equal(f.n, 2);
+    assert_string_equal(f.name, "index of SAE s");
+    assert_int_equal(f.block, 5);
+    assert_true(flip_at("verify", "MANIFEST OF A TEST") >= 1);
+    assert_int_equal(verify("verify").n, 4);
+}
+
+/* ---- No space. ---- */
+
+static void test_full_map(void **state)
+{
+    char *setting = getenv("SAESCOPE_MAPSIZE") ? strdup(getenv("SAESCOPE_MAPSIZE")) : NULL;
+    static char data[300000];
+    struct tensor x = {DTYPE_U8, 1, {sizeof data}, data};
+    struct store *s;
+    artifact_id kept, id;
+    int code = 0;
+
+    (void)state;
+    setenv("SAESCOPE_MAPSIZE", "4000000", 1);
+    s = open_at("full");
+    kept = make(s, ARTIFACT_MODEL, "kept", NULL, 0);
+    assert_ok(store_create(s, ARTIFACT_MODEL, "large", 0, &id, &err));
+    for (int i = 0; i < 100 && !code; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "t%d", i);
+        code = store_tensor_put(s, id, name, &x, &err);
+    }
+    assert_int_equal(code, STATUS_STORE);
+    assert_says("is full");
+    assert_true(is_there(s, "kept"));
+    assert_false(is_there(s, "large"));
+    store_abandon(s, id);
+    assert_int_equal(entries(s, TABLE_BLOCKS), 0);
+    assert_ok(store_create(s, ARTIFACT_MODEL, "small", 0, &id, &err));
+    assert_ok(store_tensor_put(s, id, "t", &x, &err));
+    assert_ok(store_publish(s, id, manifest("other", kept, NULL, 0), &err));
+    store_close(s);
+    if (setting)
+        setenv("SAESCOPE_MAPSIZE", setting, 1);
+    else
+        unsetenv("SAESCOPE_MAPSIZE");
+    free(setting);
+    assert_int_equal(verify("full").n, 0);
+}
+
+static void limit_files(rlim_t bytes)
+{
+    struct rlimit limit;
+
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = bytes;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+static void test_full_disk(void **state)
+{
+    char *path = path_join(directory, "no-room");
+    struct store_options o = {.path = path, .create = 1};
+    static char data[3000000];
+    struct tensor x = {DTYPE_U8, 1, {sizeof data}, data};
+    struct store *s;
+    artifact_id id;
+
+    (void)state;
+    signal(SIGXFSZ, SIG_IGN);
+    for (rlim_t room = 0; room <= 8192; room += 4096) {
+        limit_files(room);
+        assert_int_equal(store_open(&o, &s, &err), STATUS_STORE);
+        limit_files(RLIM_INFINITY);
+        assert_says(room < 8192 ? "no room" : "disk is full");
+        assert_false(path_exists(path));
+    }
+    assert_ok(store_open(&o, &s, &err));
+    make(s, ARTIFACT_MODEL, "kept", NULL, 0);
+    assert_ok(store_create(s, ARTIFACT_MODEL, "m", 0, &id, &err));
+    limit_files(1000000);
+    assert_int_equal(store_tensor_put(s, id, "x", &x, &err), STATUS_STORE);
+    limit_files(RLIM_INFINITY);
+    assert_says("disk is full");
+    assert_true(is_there(s, "kept"));
+    assert_int_equal(entries(s, TABLE_BLOCKS), 0);
+    assert_ok(store_tensor_put(s, id, "x", &x, &err));
+    limit_files(1000);
+    assert_int_equal(store_publish(s, id, manifest(NULL, 0, NULL, 0), &err), STATUS_STORE);
+    limit_files(RLIM_INFINITY);
+    assert_false(is_there(s, "m"));
+    assert_ok(store_publish(s, id, manifest(NULL, 0, NULL, 0), &err));
+    assert_true(is_there(s, "m"));
+    store_close(s);
+    assert_int_equal(verify("no-room").n, 0);
+    free(path);
+}
+
+/* ---- Compaction. ---- */
+
+static off_t data_size(const char *store)
+{
+    char *dir = path_join(directory, store), *path = path_join(dir, "data.mdb");
+    struct stat st;
+
+    assert_int_equal(stat(path, &st), 0);
+    free(path);
+    free(dir);
+    return st.st_size;
+}
+
+static void test_compact(void **state)
+{
+    char *copy = path_join(directory, "copy");
+    struct store *s = open_at("compact");
+    artifact_id id, gone;
+
+    (void)state;
+    assert_ok(store_create(s, ARTIFACT_MODEL, "gone", 0, &gone, &err));
+    put_bytes(s, gone, "x", 20 << 20, "x");
+    assert_ok(store_publish(s, gone, manifest(NULL, 0, NULL, 0), &err));
+    assert_ok(store_create(s, ARTIFACT_MODEL, "m", 0, &id, &err));
+    put_bytes(s, id, "x", 1 << 20, "x");
+    assert_ok(store_publish(s, id, manifest(NULL, 0, NULL, 0), &err));
+    assert_ok(store_remove(s, gone, 0, NULL, &err));
+    assert_true(data_size("compact") > 20 << 20);
+    assert_ok(store_compact(s, copy, &err));
+    assert_int_equal(store_compact(s, copy, &err), STATUS_REFUSED);
+    assert_ok(store_compact(s, NULL, &err));
+    assert_true(data_size("compact") < 3 << 20);
+    assert_true(is_there(s, "m")); /* the store is open as before */
+    make(s, ARTIFACT_TEXT, "t", "model", id);
+    store_close(s);
+    assert_int_equal(verify("compact").n, 0);
+    assert_true(data_size("copy") < 3 << 20);
+    assert_int_equal(verify("copy").n, 0);
+    s = open_at("copy");
+    assert_true(is_there(s, "m"));
+    assert_false(is_there(s, "t"));
+    store_close(s);
+    free(copy);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    return mkdtemp(directory) == NULL;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    return remove_tree(directory, NULL);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_claims),      cmocka_unit_test(test_killed_writer),
+        cmocka_unit_test(test_remove),      cmocka_unit_test(test_removed_while_being_used),
+        cmocka_unit_test(test_replace),     cmocka_unit_test(test_rename),
+        cmocka_unit_test(test_verify),      cmocka_unit_test(test_full_map),
+        cmocka_unit_test(test_full_disk),   cmocka_unit_test(test_compact),
+        cmocka_unit_test(test_killed_while_committing),
+    };
+
+    if (argc == 3)
+        return play_writer(argv[2], !strcmp(argv[1], "loop"));
+    self = "/proc/self/exe";
+    return cmocka_run_group_tests_name("store_life", tests, set_up, tear_down);
+}
