@@ -110,6 +110,8 @@ struct latent_table {
     float *meta_ev;
     uint32_t *order;           /* row -> latent, after sort and filter */
     size_t matched;
+    enum latent_key sort_key;  /* of the order that there is: a filter keeps it */
+    int sort_reverse;
 };
 int latent_table_open(struct store_txn *t, artifact_id sae, struct latent_table **out, struct error *err);
 void latent_table_free(struct latent_table *table);

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* What an SAE's manifest says, and which meta-SAE goes with an SAE. */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "saescope/analysis/latent.h"
+
+#define META_DEPTH_MAX 8 /* meta-SAEs of meta-SAEs of … */
+
+static artifact_id reference(const json *manifest, const char *role)
+{
+    long long id = json_get_integer(json_get(manifest, "references"), role, 0);
+    return id > 0 ? (artifact_id)id : 0;
+}
+
+static size_t size_member(const json *manifest, const char *key)
+{
+    long long n = json_get_integer(manifest, key, 0);
+    return n > 0 ? (size_t)n : 0;
+}
+
+/* The model at the bottom of a chain of meta-SAEs; 0 when it is not known. */
+static artifact_id model_below(struct store_txn *t, artifact_id base)
+{
+    for (int depth = 0; base && depth < META_DEPTH_MAX; depth++) {
+        json *manifest = store_manifest(t, base, NULL);
+        artifact_id model = reference(manifest, "model");
+        base = reference(manifest, "base");
+        json_free(manifest);
+        if (model)
+            return model;
+    }
+    return 0;
+}
+
+int sae_facts_read(struct store_txn *t, artifact_id sae, struct sae_facts *out, struct error *err)
+{
+    memset(out, 0, sizeof(*out));
+    int status = store_get(t, sae, &out->artifact, err);
+    if (status)
+        return status;
+    if (out->artifact.kind != ARTIFACT_SAE)
+        return error_set(err, STATUS_REFUSED, "%s is a %s, not an SAE", out->artifact.name,
+                         artifact_kind_name(out->artifact.kind));
+    json *m = store_manifest(t, sae, err);
+    if (!m)
+        return STATUS_STORE;
+    out->manifest = m;
+    out->is_meta = strcmp(json_get_string(m, "kind", "sae"), "meta") == 0;
+    out->architecture = json_get_string(m, "architecture", "");
+    out->hook = out->is_meta ? NULL : json_get_string(m, "hook", NULL);
+    out->d_in = size_member(m, "d_in");
+    out->d_sae = size_member(m, "d_sae");
+    out->k = size_member(m, "k");
+    out->context_size = size_member(m, "context_size");
+    out->prepend_bos = json_get_boolean(m, "prepend_bos", 0);
+    out->center = json_get_boolean(m, "center_activations", 0);
+    out->base = reference(m, "base");
+    out->model = out->is_meta ? model_below(t, out->base) : reference(m, "model");
+    if (out->d_in == 0 || out->d_sae == 0) {
+        error_set(err, STATUS_STORE, "the manifest of %s is damaged: it has no d_in or d_sae", out->artifact.name);
+        sae_facts_free(out);
+        return STATUS_STORE;
+    }
+    out->index = store_index_of(t, sae);
+    if (out->index) {
+        json *index = store_manifest(t, out->index, NULL);
+        out->indexed_tokens = (uint64_t)size_member(index, "text_tokens");
+        json_free(index);
+    }
+    return STATUS_OK;
+}
+
+void sae_facts_free(struct sae_facts *f)
+{
+    json_free(f->manifest);
+    memset(f, 0, sizeof(*f));
+}
+
+artifact_id meta_sae_of(struct store_txn *t, artifact_id sae)
+{
+    struct artifact *all;
+    size_t n;
+    artifact_id newest = 0;
+    if (store_list(t, ARTIFACT_SAE, &all, &n, NULL))
+        return 0;
+    for (size_t i = 0; i < n; i++) {
+        if (all[i].id <= newest)
+            continue;
+        json *manifest = store_manifest(t, all[i].id, NULL);
+        if (strcmp(json_get_string(manifest, "kind", ""), "meta") == 0 && reference(manifest, "base") == sae)
+            newest = all[i].id;
+        json_free(manifest);
+    }
+    free(all);
+    return newest;
+}

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Cosines between rows: the nearest latents of one direction, and of every latent of an SAE. */
+#include "config.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "saescope/analysis/latent.h"
+#include "saescope/analysis/nearest.h"
+#include "saescope/base/blas.h"
+#include "saescope/base/memory.h"
+#include "saescope/base/parallel.h"
+
+/* ---- One direction. ---- */
+
+#define SLICE 1024 /* rows a block of parallel_for */
+
+struct slice {
+    const float *rows; /* [n, d_in] */
+    size_t first, n;
+    struct neighbor *best; /* [count], largest first */
+    size_t n_best;
+};
+
+struct search {
+    const float *direction;
+    float direction_norm;
+    size_t d, exclude, count;
+    struct slice *slices;
+};
+
+/* Largest cosine first; ties: the lower latent. Latents come in ascending order. */
+static void keep_best(struct neighbor *list, size_t *n, size_t count, size_t latent, float cosine)
+{
+    if (*n == count && cosine <= list[count - 1].cosine)
+        return;
+    size_t i = *n < count ? (*n)++ : count - 1;
+    for (; i > 0 && cosine > list[i - 1].cosine; i--)
+        list[i] = list[i - 1];
+    list[i] = (struct neighbor){latent, cosine};
+}
+
+static void search_slice(size_t block, size_t worker, void *arg)
+{
+    (void)worker;
+    const struct search *q = arg;
+    struct slice *s = &q->slices[block];
+    for (size_t j = 0; j < s->n; j++) {
+        const float *row = s->rows + j * q->d;
+        float norm = sqrtf(vec_dot(row, row, q->d)) * q->direction_norm;
+        if (s->first + j != q->exclude)
+            keep_best(s->best, &s->n_best, q->count, s->first + j,
+                      norm > 0 ? vec_dot(row, q->direction, q->d) / norm : 0);
+    }
+}
+
+int latent_neighbors(const struct sae *in, const float *direction, size_t exclude, size_t count, struct neighbor *out,
+                     size_t *n, struct error *err)
+{
+    *n = 0;
+    if (count > in->d_sae)
+        count = in->d_sae;
+    if (count == 0)
+        return STATUS_OK;
+    size_t n_slices = 0;
+    for (size_t b = 0; b < in->n_blocks; b++)
+        n_slices += (in->blocks[b].n + SLICE - 1) / SLICE;
+    size_t total;
+    struct slice *slices = array_zeroed(n_slices, sizeof(*slices), "slices", err);
+    struct neighbor *best = size_multiply(n_slices, count, &total)
+                                ? NULL
+                                : array_alloc(total, sizeof(*best), "neighbors", err);
+    if (!slices || !best) {
+        free(slices);
+        free(best);
+        return error_set(err, STATUS_FAILED, "not enough memory for %zu neighbors", count);
+    }
+    size_t k = 0;
+    for (size_t b = 0; b < in->n_blocks; b++) {
+        const struct sae_block *block = &in->blocks[b];
+        for (size_t start = 0; start < block->n; start += SLICE, k++)
+            slices[k] = (struct slice){.rows = block->W_dec + start * in->d_in,
+                                       .first = block->first + start,
+                                       .n = block->n - start < SLICE ? block->n - start : SLICE,
+                                       .best = best + k * count};
+    }
+    struct search q = {direction, sqrtf(vec_dot(direction, direction, in->d_in)), in->d_in, exclude, count, slices};
+    parallel_for(n_slices, search_slice, &q);
+    for (size_t s = 0; s < n_slices; s++)
+        for (size_t i = 0; i < slices[s].n_best; i++)
+            keep_best(out, n, count, slices[s].best[i].latent, slices[s].best[i].cosine);
+    free(slices);
+    free(best);
+    return STATUS_OK;
+}
+
+/* ---- All of one SAE against all of another, in tiles of products. ---- */
+
+#define TILE_A 256
+#define TILE_B 1024
+
+struct tile {
+    const float *rows;
+    size_t first, n;
+};
+
+struct comparison {
+    const struct tile *a, *b;
+    size_t n_b, d;
+    int same; /* a row is not its own neighbour */
+    const float *a_scale, *b_scale; /* 1/norm, 0 for zero rows */
+    float *products;                /* [threads, TILE_A, TILE_B] */
+    uint32_t *nearest;
+    float *cosine;
+};
+
+static const float *rows_of(const struct sae_block *block, int decoder)
+{
+    return decoder ? block->W_dec : block->W_enc;
+}
+
+static struct tile *cut(const struct sae *sae, int decoder, size_t height, size_t *n, struct error *err)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < sae->n_blocks; i++)
+        count += (sae->blocks[i].n + height - 1) / height;
+    struct tile *tiles = array_alloc(count, sizeof(*tiles), "tiles", err);
+    *n = 0;
+    for (size_t i = 0; tiles && i < sae->n_blocks; i++) {
+        const struct sae_block *block = &sae->blocks[i];
+        for (size_t start = 0; start < block->n; start += height)
+            tiles[(*n)++] = (struct tile){rows_of(block, decoder) + start * sae->d_in, block->first + start,
+                                          block->n - start < height ? block->n - start : height};
+    }
+    return tiles;
+}
+
+struct norms {
+    const struct tile *tiles;
+    size_t d;
+    float *scale;
+};
+
+static void tile_norms(size_t block, size_t worker, void *arg)
+{
+    (void)worker;
+    const struct norms *q = arg;
+    const struct tile *tile = &q->tiles[block];
+    for (size_t j = 0; j < tile->n; j++) {
+        double norm = sqrt(vec_norm2(tile->rows + j * q->d, q->d));
+        q->scale[tile->first + j] = norm > 0 ? (float)(1 / norm) : 0;
+    }
+}
+
+static void compare_tile(size_t block, size_t worker, void *arg)
+{
+    const struct comparison *c = arg;
+    const struct tile *a = &c->a[block];
+    float *products = c->products + worker * TILE_A * TILE_B;
+    for (size_t k = 0; k < c->n_b; k++) {
+        const struct tile *b = &c->b[k];
+        sgemm_nt(a->n, b->n, c->d, 1, a->rows, c->d, b->rows, c->d, 0, products, TILE_B);
+        for (size_t i = 0; i < a->n; i++) {
+            size_t row = a->first + i;
+            float best = c->cosine[row];
+            for (size_t j = 0; j < b->n; j++) {
+                float cosine = products[i * TILE_B + j] * c->a_scale[row] * c->b_scale[b->first + j];
+                if (cosine > best && !(c->same && b->first + j == row)) {
+                    best = cosine;
+                    c->nearest[row] = (uint32_t)(b->first + j);
+                }
+            }
+            c->cosine[row] = best;
+        }
+    }
+}
+
+int nearest_rows(const struct sae *a, const struct sae *b, int decoder, struct monitor *m, uint32_t *nearest,
+                 float *cosine, struct error *err)
+{
+    if (a->d_in != b->d_in)
+        return error_set(err, STATUS_REFUSED, "their rows have %zu and %zu numbers: cosines need the same", a->d_in,
+                         b->d_in);
+    size_t n_a, n_b;
+    struct tile *tiles_a = cut(a, decoder, TILE_A, &n_a, err);
+    struct tile *tiles_b = cut(b, decoder, TILE_B, &n_b, err);
+    float *a_scale = array_alloc(a->d_sae, sizeof(float), "norms", err);
+    float *b_scale = array_alloc(b->d_sae, sizeof(float), "norms", err);
+    float *products = array_alloc(parallel_threads(), TILE_A * TILE_B * sizeof(float), "cosines", err);
+    int status = tiles_a && tiles_b && a_scale && b_scale && products ? STATUS_OK : STATUS_FAILED;
+    if (!status) {
+        parallel_for(n_a, tile_norms, &(struct norms){tiles_a, a->d_in, a_scale});
+        parallel_for(n_b, tile_norms, &(struct norms){tiles_b, b->d_in, b_scale});
+        for (size_t i = 0; i < a->d_sae; i++) {
+            nearest[i] = 0;
+            cosine[i] = -INFINITY;
+        }
+    }
+    /* As many tiles at a time as there are threads, so that it can be cancelled. */
+    size_t step = 4 * parallel_threads();
+    for (size_t first = 0; !status && first < n_a; first += step) {
+        struct comparison c = {tiles_a + first, tiles_b, n_b,      a->d_in, a == b || (a->id && a->id == b->id),
+                               a_scale,         b_scale, products, nearest, cosine};
+        parallel_for(n_a - first < step ? n_a - first : step, compare_tile, &c);
+        status = monitor_check(m, err);
+    }
+    free(tiles_a);
+    free(tiles_b);
+    free(a_scale);
+    free(b_scale);
+    free(products);
+    return status;
+}
+
+int nearest_latents(const struct sae *a, const struct sae *b, uint32_t *nearest, float *cosine, struct error *err)
+{
+    return nearest_rows(a, b, 1, NULL, nearest, cosine, err);
+}

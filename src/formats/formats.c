@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The table of producers' formats, and the choice of one. */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "saescope/base/display.h"
+#include "saescope/base/fileio.h"
+#include "saescope/formats/formats.h"
+#include "saescope/formats/saelens.h"
+
+const struct sae_format *const sae_formats[] = {
+    &saelens_format,
+    NULL,
+};
+
+static void add_names(struct strbuf *out, int exporting)
+{
+    const char *separator = "";
+    for (size_t i = 0; sae_formats[i]; i++) {
+        if (exporting && !sae_formats[i]->export)
+            continue;
+        strbuf_addf(out, "%s%s (%s)", separator, sae_formats[i]->name, sae_formats[i]->summary);
+        separator = ", ";
+    }
+}
+
+static const struct sae_format *find_format(const char *name, int exporting, struct error *err)
+{
+    for (size_t i = 0; sae_formats[i]; i++)
+        if (strcmp(sae_formats[i]->name, name) == 0 && (!exporting || sae_formats[i]->export))
+            return sae_formats[i];
+    struct strbuf names = STRBUF_INIT;
+    add_names(&names, exporting);
+    char *shown = displayable_string(name);
+    error_set(err, STATUS_REFUSED, "no format named %s: there is %s", shown, strbuf_string(&names));
+    free(shown);
+    strbuf_free(&names);
+    return NULL;
+}
+
+static const struct sae_format *detect_format(const char *path, struct error *err)
+{
+    char *shown = displayable_string(path);
+    const struct sae_format *found = NULL;
+    if (!path_exists(path)) {
+        error_set(err, STATUS_REFUSED, "%s: no such file or folder", shown);
+    } else {
+        for (size_t i = 0; sae_formats[i] && !found; i++)
+            if (sae_formats[i]->detect(path))
+                found = sae_formats[i];
+        if (!found) {
+            struct strbuf names = STRBUF_INIT;
+            add_names(&names, 0);
+            error_set(err, STATUS_REFUSED, "%s: does not look like an SAE in any known format: there is %s", shown,
+                      strbuf_string(&names));
+            strbuf_free(&names);
+        }
+    }
+    free(shown);
+    return found;
+}
+
+int sae_import_path(struct store *s, const struct sae_import *o, struct monitor *m, artifact_id *id,
+                    struct error *err)
+{
+    const struct sae_format *format =
+        o->format ? find_format(o->format, 0, err) : detect_format(o->path, err);
+    return format ? format->import(s, o, m, id, err) : STATUS_REFUSED;
+}
+
+int sae_export_folder(struct store *s, artifact_id sae, const char *directory, const char *format, enum dtype dtype,
+                      struct monitor *m, struct error *err)
+{
+    if (dtype != DTYPE_F32 && dtype != DTYPE_F16 && dtype != DTYPE_BF16)
+        return error_set(err, STATUS_USAGE, "weights are written as F32, F16 or BF16, not as %s",
+                         dtype_name(dtype));
+    const struct sae_format *chosen = find_format(format ? format : "saelens", 1, err);
+    return chosen ? chosen->export(s, sae, directory, dtype, m, err) : STATUS_REFUSED;
+}
