@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * safetensors files: a reader that believes nothing the header says, and a writer that streams rows. As the format
- * demands, the tensors' byte ranges cover the data exactly: no overlap, no hole, nothing after the last.
+ * safetensors files: a reader that believes nothing the header says, and a writer that streams rows. As the
+ * format demands, the tensors' byte ranges cover the data exactly: no overlap, no hole, nothing after the
+ * last.
  */
 #include "config.h"
 
@@ -79,13 +80,14 @@ static int read_entry(struct safetensors *file, const char *name, const json *en
     const json *offsets = json_get(entry, "data_offsets");
     const json *first = json_at(offsets, 0), *last = json_at(offsets, 1);
     long long begin = json_integer(first, -1), end = json_integer(last, -1);
-    if (!json_is_array(offsets) || json_length(offsets) != 2 || !json_is_integer(first) || !json_is_integer(last) ||
-        begin < 0 || end < begin)
+    if (!json_is_array(offsets) || json_length(offsets) != 2 || !json_is_integer(first) ||
+        !json_is_integer(last) || begin < 0 || end < begin)
         return refuse(file, name, "its data_offsets are no byte range", err);
     size_t available = file->map.size - data_start;
     if ((unsigned long long)end > available) {
-        char *what = xasprintf("its data ends at byte %lld, but the file has %zu bytes of data (is it truncated?)",
-                               end, available);
+        char *what =
+            xasprintf("its data ends at byte %lld, but the file has %zu bytes of data (is it truncated?)",
+                      end, available);
         code = refuse(file, name, what, err);
         free(what);
         return code;
@@ -109,7 +111,8 @@ static int compare_ranges(const void *a, const void *b)
     return x->end < y->end ? -1 : x->end > y->end;
 }
 
-static int check_ranges(const struct safetensors *file, struct range *ranges, size_t data_size, struct error *err)
+static int check_ranges(const struct safetensors *file, struct range *ranges, size_t data_size,
+                        struct error *err)
 {
     uint64_t at = 0;
     if (file->n_tensors)
@@ -177,8 +180,9 @@ int safetensors_open(struct safetensors *file, const char *path, struct error *e
     }
     uint64_t length = little_endian_64(file->map.data);
     if (length > HEADER_MAX)
-        code = error_set(err, STATUS_REFUSED, "%s: no safetensors file (a header of %llu bytes is over 100 MB)",
-                         file->map.path, (unsigned long long)length);
+        code =
+            error_set(err, STATUS_REFUSED, "%s: no safetensors file (a header of %llu bytes is over 100 MB)",
+                      file->map.path, (unsigned long long)length);
     else if (length > file->map.size - 8)
         code = error_set(err, STATUS_REFUSED, "%s: truncated: the header has %llu bytes, the file only %zu",
                          file->map.path, (unsigned long long)length, file->map.size);
@@ -213,7 +217,8 @@ const struct tensor *safetensors_find(const struct safetensors *file, const char
     return NULL;
 }
 
-int safetensors_need(const struct safetensors *file, const char *name, const struct tensor **out, struct error *err)
+int safetensors_need(const struct safetensors *file, const char *name, const struct tensor **out,
+                     struct error *err)
 {
     enum { SHOWN = 8 };
     *out = safetensors_find(file, name);
@@ -248,8 +253,8 @@ static size_t row_count(const struct safetensors_source *s)
     return s->ndim ? s->shape[0] : 1;
 }
 
-static void build_header(struct strbuf *out, const struct safetensors_source *sources, size_t n, enum dtype dtype,
-                         const json *metadata)
+static void build_header(struct strbuf *out, const struct safetensors_source *sources, size_t n,
+                         enum dtype dtype, const json *metadata)
 {
     unsigned long long at = 0;
     strbuf_addc(out, '{');
@@ -332,8 +337,8 @@ static void sync_parent(const char *path)
     free(dir);
 }
 
-int safetensors_write(const char *path, const struct safetensors_source *sources, size_t n_sources, enum dtype dtype,
-                      const json *metadata, struct error *err)
+int safetensors_write(const char *path, const struct safetensors_source *sources, size_t n_sources,
+                      enum dtype dtype, const json *metadata, struct error *err)
 {
     char *beside = xasprintf("%s.tmp-%ld", path, (long)getpid());
     FILE *f = fopen(beside, "wbe");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * GPT-2: learned positions, LayerNorm before each part, full attention with biases, GELU in its tanh form, a tied
- * unembedding. In the store, all float32:
+ * GPT-2: learned positions, LayerNorm before each part, full attention with biases, GELU in its tanh form, a
+ * tied unembedding. In the store, all float32:
  *
  *   embed.W_E         [vocabulary, d_model]      wte.weight
  *   pos_embed.W_pos   [context, d_model]         wpe.weight
@@ -9,10 +9,9 @@
  *   unembed.W_U       [vocabulary, d_model]      lm_head.weight, only when it is not wte.weight
  *   blocks.L.
  *     ln1.w, ln1.b, ln2.w, ln2.b  [d_model]      h.L.ln_1, h.L.ln_2
- *     attn.W_QKV, attn.b_QKV      [d_model, 3·d_model], [3·d_model]: queries, keys, values; heads side by side
- *     attn.W_O, attn.b_O          [d_model, d_model], [d_model]
- *     mlp.W_in, mlp.b_in          [d_model, d_mlp], [d_mlp]
- *     mlp.W_out, mlp.b_out        [d_mlp, d_model], [d_model]
+ *     attn.W_QKV, attn.b_QKV      [d_model, 3·d_model], [3·d_model]: queries, keys, values; heads side by
+ * side attn.W_O, attn.b_O          [d_model, d_model], [d_model] mlp.W_in, mlp.b_in          [d_model,
+ * d_mlp], [d_mlp] mlp.W_out, mlp.b_out        [d_mlp, d_model], [d_model]
  *
  * Weights are [in, out], as in Hugging Face's Conv1D: y = x @ W + b.
  */
@@ -110,7 +109,8 @@ static int check_options(const json *config, const char *where, struct error *er
     const char *activation = json_get_string(config, "activation_function", "gelu_new");
     if (strcmp(activation, "gelu_new") != 0 && strcmp(activation, "gelu_pytorch_tanh") != 0) {
         char *shown = displayable_string(activation);
-        int code = error_set(err, STATUS_REFUSED, "%s: activation_function \"%s\" is not gelu_new", where, shown);
+        int code =
+            error_set(err, STATUS_REFUSED, "%s: activation_function \"%s\" is not gelu_new", where, shown);
         free(shown);
         return code;
     }
@@ -118,15 +118,16 @@ static int check_options(const json *config, const char *where, struct error *er
                                               "add_cross_attention"};
     for (size_t i = 0; i < ARRAY_LENGTH(unsupported); i++) {
         if (json_get_boolean(config, unsupported[i], 0))
-            return error_set(err, STATUS_REFUSED, "%s: %s is set, which is not supported", where, unsupported[i]);
+            return error_set(err, STATUS_REFUSED, "%s: %s is set, which is not supported", where,
+                             unsupported[i]);
     }
     if (!json_get_boolean(config, "scale_attn_weights", 1))
         return error_set(err, STATUS_REFUSED, "%s: scale_attn_weights is off, which is not supported", where);
     return STATUS_OK;
 }
 
-static int read_token(const json *config, const char *key, const char *where, size_t vocabulary, uint32_t *out,
-                      struct error *err)
+static int read_token(const json *config, const char *key, const char *where, size_t vocabulary,
+                      uint32_t *out, struct error *err)
 {
     const json *value = json_get(config, key);
     *out = TOKEN_NONE;
@@ -134,12 +135,14 @@ static int read_token(const json *config, const char *key, const char *where, si
         return STATUS_OK;
     long long id = json_integer(value, -1);
     if (id < 0 || (unsigned long long)id >= vocabulary)
-        return error_set(err, STATUS_REFUSED, "%s: %s is not in the vocabulary of %zu", where, key, vocabulary);
+        return error_set(err, STATUS_REFUSED, "%s: %s is not in the vocabulary of %zu", where, key,
+                         vocabulary);
     *out = (uint32_t)id;
     return STATUS_OK;
 }
 
-static int gpt2_read_config(const json *config, const char *where, struct model_config *out, struct error *err)
+static int gpt2_read_config(const json *config, const char *where, struct model_config *out,
+                            struct error *err)
 {
     const size_t width_max = 1 << 17;
     const char *positions = json_is_null(json_get(config, "n_positions")) ? "n_ctx" : "n_positions";
@@ -157,11 +160,12 @@ static int gpt2_read_config(const json *config, const char *where, struct model_
         code = json_need_size(config, "n_inner", where, 8 * width_max, &out->d_mlp, err);
     if (code)
         return code;
-    if (!out->layers || !out->d_model || !out->heads || !out->vocabulary_size || !out->context_length || !out->d_mlp)
+    if (!out->layers || !out->d_model || !out->heads || !out->vocabulary_size || !out->context_length ||
+        !out->d_mlp)
         return error_set(err, STATUS_REFUSED, "%s: a size is zero", where);
     if (out->d_model % out->heads)
-        return error_set(err, STATUS_REFUSED, "%s: n_embd %zu is not a multiple of n_head %zu", where, out->d_model,
-                         out->heads);
+        return error_set(err, STATUS_REFUSED, "%s: n_embd %zu is not a multiple of n_head %zu", where,
+                         out->d_model, out->heads);
     out->d_head = out->d_model / out->heads;
     out->layer_norm = 1;
     out->norm_epsilon = json_get_number(config, "layer_norm_epsilon", 1e-5);
@@ -177,7 +181,8 @@ static int gpt2_read_config(const json *config, const char *where, struct model_
 
 /* ---- Forward pass. ---- */
 
-/* Per token: the residual stream, its norm, a part's output, and either q, k, v and z or the MLP's hidden layer. */
+/* Per token: the residual stream, its norm, a part's output, and either q, k, v and z or the MLP's hidden
+ * layer. */
 static size_t wide_width(const struct model_config *c)
 {
     return c->d_mlp > 4 * c->d_model ? c->d_mlp : 4 * c->d_model;

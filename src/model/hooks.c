@@ -12,8 +12,9 @@
 #include "saescope/model/model.h"
 
 static const char *const point_names[HOOK_POINTS] = {
-    [HOOK_RESID_PRE] = "hook_resid_pre", [HOOK_RESID_MID] = "hook_resid_mid", [HOOK_RESID_POST] = "hook_resid_post",
-    [HOOK_ATTN_OUT] = "hook_attn_out",   [HOOK_MLP_OUT] = "hook_mlp_out",
+    [HOOK_RESID_PRE] = "hook_resid_pre",   [HOOK_RESID_MID] = "hook_resid_mid",
+    [HOOK_RESID_POST] = "hook_resid_post", [HOOK_ATTN_OUT] = "hook_attn_out",
+    [HOOK_MLP_OUT] = "hook_mlp_out",
 };
 
 static void hook_set(struct hook *hook, enum hook_point point, size_t layer)
@@ -71,8 +72,8 @@ int hook_parse(const struct model_config *config, const char *name, struct hook 
     struct hook near;
     nearest_hook(config, name, &near);
     char *shown = displayable_string(name);
-    int code = error_set(err, STATUS_REFUSED, "no hook %s (the model has %zu layers): did you mean %s?", shown,
-                         config->layers, near.name);
+    int code = error_set(err, STATUS_REFUSED, "no hook %s (the model has %zu layers): did you mean %s?",
+                         shown, config->layers, near.name);
     free(shown);
     memset(out, 0, sizeof *out);
     return code;

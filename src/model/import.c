@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Import of a Hugging Face folder: config.json, model.safetensors and the tokenizer's files. Weights are widened to
- * float32. What does not fit is refused naming file and tensor, and nothing of it stays in the store.
+ * Import of a Hugging Face folder: config.json, model.safetensors and the tokenizer's files. Weights are
+ * widened to float32. What does not fit is refused naming file and tensor, and nothing of it stays in the
+ * store.
  */
 #include "config.h"
 
@@ -44,8 +45,8 @@ static int read_config(struct import *in, const char *path, struct error *err)
         struct strbuf known = STRBUF_INIT;
         for (size_t i = 0; model_families[i]; i++)
             strbuf_addf(&known, "%s%s", i ? ", " : "", model_families[i]->name);
-        code = error_set(err, STATUS_REFUSED, "%s: model_type \"%s\" is not supported (supported: %s)", path, shown,
-                         strbuf_string(&known));
+        code = error_set(err, STATUS_REFUSED, "%s: model_type \"%s\" is not supported (supported: %s)", path,
+                         shown, strbuf_string(&known));
         strbuf_free(&known);
         free(shown);
     }
@@ -77,12 +78,12 @@ static int find_tensor(const struct import *in, const char *name, const struct w
     struct tensor wanted;
     spec_tensor(spec, &wanted);
     if (x->dtype != DTYPE_F32 && x->dtype != DTYPE_F16 && x->dtype != DTYPE_BF16)
-        return error_set(err, STATUS_REFUSED, "%s: tensor %s is %s, not F32, F16 or BF16", in->file.map.path, name,
-                         dtype_name(x->dtype));
+        return error_set(err, STATUS_REFUSED, "%s: tensor %s is %s, not F32, F16 or BF16", in->file.map.path,
+                         name, dtype_name(x->dtype));
     if (x->ndim != wanted.ndim || memcmp(x->shape, wanted.shape, (size_t)x->ndim * sizeof *x->shape) != 0) {
         char has[96], wants[96];
-        return error_set(err, STATUS_REFUSED, "%s: tensor %s is %s, but config.json makes it %s", in->file.map.path,
-                         name, tensor_shape_string(x, has, sizeof has),
+        return error_set(err, STATUS_REFUSED, "%s: tensor %s is %s, but config.json makes it %s",
+                         in->file.map.path, name, tensor_shape_string(x, has, sizeof has),
                          tensor_shape_string(&wanted, wants, sizeof wants));
     }
     return STATUS_OK;
@@ -95,7 +96,8 @@ static int refuse_value(const struct import *in, const char *name, const struct 
     if (spec->columns)
         return error_set(err, STATUS_REFUSED, "%s: tensor %s is NaN or infinite at row %zu, column %zu",
                          in->file.map.path, name, at / width, at % width);
-    return error_set(err, STATUS_REFUSED, "%s: tensor %s is NaN or infinite at %zu", in->file.map.path, name, at);
+    return error_set(err, STATUS_REFUSED, "%s: tensor %s is NaN or infinite at %zu", in->file.map.path, name,
+                     at);
 }
 
 static int report(struct import *in, size_t bytes, struct error *err)
@@ -108,8 +110,9 @@ static int report(struct import *in, size_t bytes, struct error *err)
     return monitor_check(in->monitor, err);
 }
 
-static int copy_rows(struct import *in, struct tensor_writer *w, const char *name, const struct weight_spec *spec,
-                     const struct tensor *x, float *buffer, size_t chunk, struct error *err)
+static int copy_rows(struct import *in, struct tensor_writer *w, const char *name,
+                     const struct weight_spec *spec, const struct tensor *x, float *buffer, size_t chunk,
+                     struct error *err)
 {
     size_t width = spec->columns ? spec->columns : 1, element = dtype_size(x->dtype);
     for (size_t first = 0; first < spec->rows; first += chunk) {
@@ -127,7 +130,8 @@ static int copy_rows(struct import *in, struct tensor_writer *w, const char *nam
     return STATUS_OK;
 }
 
-static int import_tensor(struct import *in, const char *name, const struct weight_spec *spec, struct error *err)
+static int import_tensor(struct import *in, const char *name, const struct weight_spec *spec,
+                         struct error *err)
 {
     const struct tensor *x;
     int code = find_tensor(in, name, spec, &x, err);
@@ -182,7 +186,8 @@ static int check_tensors(struct import *in, struct error *err)
     int more = safetensors_find(&in->file, name) != NULL;
     free(name);
     if (more)
-        return error_set(err, STATUS_REFUSED, "%s: tensor %s%s: config.json says that there are only %zu layers",
+        return error_set(err, STATUS_REFUSED,
+                         "%s: tensor %s%s: config.json says that there are only %zu layers",
                          in->file.map.path, in->prefix, spec.file_name, in->config.layers);
     name = file_name(in, embed.file_name);
     embedding = safetensors_find(&in->file, name);
@@ -227,8 +232,9 @@ static int check_tokenizer(struct import *in, const struct tokenizer *tokenizer,
                            struct error *err)
 {
     if (tokenizer_size(tokenizer) > in->config.vocabulary_size)
-        return error_set(err, STATUS_REFUSED, "%s: the tokenizer has %zu tokens, config.json's vocab_size is %zu",
-                         directory, tokenizer_size(tokenizer), in->config.vocabulary_size);
+        return error_set(err, STATUS_REFUSED,
+                         "%s: the tokenizer has %zu tokens, config.json's vocab_size is %zu", directory,
+                         tokenizer_size(tokenizer), in->config.vocabulary_size);
     if (in->config.bos == TOKEN_NONE)
         in->config.bos = tokenizer_bos(tokenizer);
     if (in->config.eos == TOKEN_NONE)
@@ -263,8 +269,8 @@ static json *build_manifest(const struct import *in, const char *directory)
     return manifest;
 }
 
-static int write_model(struct import *in, const struct model_import *options, const struct tokenizer *tokenizer,
-                       struct error *err)
+static int write_model(struct import *in, const struct model_import *options,
+                       const struct tokenizer *tokenizer, struct error *err)
 {
     int code = store_create(in->store, ARTIFACT_MODEL, options->name, options->replace, &in->id, err);
     if (code)
@@ -279,8 +285,8 @@ static int write_model(struct import *in, const struct model_import *options, co
     return code;
 }
 
-int model_import_folder(struct store *s, const struct model_import *options, struct monitor *m, artifact_id *id,
-                        struct error *err)
+int model_import_folder(struct store *s, const struct model_import *options, struct monitor *m,
+                        artifact_id *id, struct error *err)
 {
     struct import in = {.store = s, .monitor = m, .started = clock_seconds()};
     struct tokenizer *tokenizer = NULL;

@@ -25,9 +25,12 @@ static int read_manifest(struct model *m, const json *manifest, struct error *er
         const char *key;
         size_t *value;
     } sizes[] = {
-        {"layers", &c->layers}, {"d_model", &c->d_model},
-        {"heads", &c->heads},   {"d_mlp", &c->d_mlp},
-        {"vocabulary_size", &c->vocabulary_size}, {"context_length", &c->context_length},
+        {"layers", &c->layers},
+        {"d_model", &c->d_model},
+        {"heads", &c->heads},
+        {"d_mlp", &c->d_mlp},
+        {"vocabulary_size", &c->vocabulary_size},
+        {"context_length", &c->context_length},
     };
     const char *family;
     int code = json_need_string(manifest, "family", m->name, &family, err);
@@ -119,9 +122,8 @@ static void weight_specification(const struct model *m, size_t i, struct weight_
         m->family->weight(&m->config, i, spec);
         return;
     }
-    *spec = (struct weight_spec){.store_name = STORE_NAME_UNEMBED,
-                                 .rows = m->config.vocabulary_size,
-                                 .columns = m->config.d_model};
+    *spec = (struct weight_spec){
+        .store_name = STORE_NAME_UNEMBED, .rows = m->config.vocabulary_size, .columns = m->config.d_model};
 }
 
 static int attach_weight(const struct model *m, struct store_txn *t, size_t i, struct error *err)
@@ -134,8 +136,10 @@ static int attach_weight(const struct model *m, struct store_txn *t, size_t i, s
     if (code)
         return error_prefix(err, "model %s", m->name);
     if (x.dtype != DTYPE_F32 || x.ndim != (spec.columns ? 2 : 1) || x.shape[0] != spec.rows ||
-        (spec.columns && x.shape[1] != spec.columns) || !x.rows_per_block || (!spec.columns && x.n_blocks != 1))
-        return error_set(err, STATUS_STORE, "model %s: tensor %s does not fit the manifest", m->name, spec.store_name);
+        (spec.columns && x.shape[1] != spec.columns) || !x.rows_per_block ||
+        (!spec.columns && x.n_blocks != 1))
+        return error_set(err, STATUS_STORE, "model %s: tensor %s does not fit the manifest", m->name,
+                         spec.store_name);
     if (w->n_blocks != x.n_blocks) {
         w->blocks = xreallocarray(w->blocks, x.n_blocks, sizeof *w->blocks);
         w->n_blocks = x.n_blocks;
@@ -151,12 +155,14 @@ static int attach_weight(const struct model *m, struct store_txn *t, size_t i, s
         if (code)
             return code;
         if (first != next || first != b * x.rows_per_block)
-            return error_set(err, STATUS_STORE, "model %s: tensor %s: blocks out of order", m->name, spec.store_name);
+            return error_set(err, STATUS_STORE, "model %s: tensor %s: blocks out of order", m->name,
+                             spec.store_name);
         next = first + n;
         w->blocks[b] = data;
     }
     if (next != spec.rows)
-        return error_set(err, STATUS_STORE, "model %s: tensor %s: rows are missing", m->name, spec.store_name);
+        return error_set(err, STATUS_STORE, "model %s: tensor %s: rows are missing", m->name,
+                         spec.store_name);
     return STATUS_OK;
 }
 
@@ -206,12 +212,13 @@ static int check_length(const struct model *m, size_t n_contexts, size_t length,
     if (!n_contexts || !length)
         return error_set(err, STATUS_REFUSED, "no tokens to run through model %s", m->name);
     if (length > m->config.context_length)
-        return error_set(err, STATUS_REFUSED, "a context of %zu tokens is longer than model %s takes (%zu)", length,
-                         m->name, m->config.context_length);
+        return error_set(err, STATUS_REFUSED, "a context of %zu tokens is longer than model %s takes (%zu)",
+                         length, m->name, m->config.context_length);
     return STATUS_OK;
 }
 
-int forward_new(const struct model *m, size_t n_contexts, size_t length, struct forward **out, struct error *err)
+int forward_new(const struct model *m, size_t n_contexts, size_t length, struct forward **out,
+                struct error *err)
 {
     int code = check_length(m, n_contexts, length, err);
     if (code)
@@ -249,8 +256,9 @@ int pass_hook(struct pass *pass, enum hook_point point, size_t layer, float *x, 
     return pass->at ? pass->at(pass->arg, x, pass->n_tokens, pass->model->config.d_model, err) : STATUS_OK;
 }
 
-int forward_run(struct forward *f, const struct model *m, const uint32_t *tokens, size_t n_contexts, size_t length,
-                const struct hook *hook, hook_function at, void *arg, float *final, struct error *err)
+int forward_run(struct forward *f, const struct model *m, const uint32_t *tokens, size_t n_contexts,
+                size_t length, const struct hook *hook, hook_function at, void *arg, float *final,
+                struct error *err)
 {
     int code = check_length(m, n_contexts, length, err);
     if (code)
@@ -311,12 +319,12 @@ static void subtract_mean(size_t row, size_t worker, void *arg)
 }
 
 /*
- * Folding the final norm (TransformerLens' fold_ln with centred reading weights, and center_unembed) without a second
- * W_U: x @ (C·diag(w)·W_U) = ((x − mean x)∘w) @ W_U for the centring matrix C, and centring over the vocabulary takes
- * each result's mean away.
+ * Folding the final norm (TransformerLens' fold_ln with centred reading weights, and center_unembed) without
+ * a second W_U: x @ (C·diag(w)·W_U) = ((x − mean x)∘w) @ W_U for the centring matrix C, and centring over the
+ * vocabulary takes each result's mean away.
  */
-int model_direction_logits(const struct model *m, const float *directions, size_t n, int fold_ln, float *logits,
-                           struct error *err)
+int model_direction_logits(const struct model *m, const float *directions, size_t n, int fold_ln,
+                           float *logits, struct error *err)
 {
     if (!fold_ln || !m->attached)
         return model_unembed(m, directions, n, logits, err);

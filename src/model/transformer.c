@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The parts that transformers are made of. Dense products are OpenBLAS's; everything else works on rows in blocks over
- * the pool, four numbers at a time (compilers do not vectorise sums and exponentials at -O2 on their own).
+ * The parts that transformers are made of. Dense products are OpenBLAS's; everything else works on rows in
+ * blocks over the pool, four numbers at a time (compilers do not vectorise sums and exponentials at -O2 on
+ * their own).
  */
 #include "config.h"
 
@@ -45,8 +46,8 @@ static inline float sum(v4 x)
 }
 
 /*
- * exp(x) for x in [-87, 88], outside of it the bound's: x = n·ln 2 + r with |r| ≤ ½ ln 2, exp(r) by its Taylor series
- * (the first term left out is under 6e-9), 2ⁿ by the exponent's bits.
+ * exp(x) for x in [-87, 88], outside of it the bound's: x = n·ln 2 + r with |r| ≤ ½ ln 2, exp(r) by its
+ * Taylor series (the first term left out is under 6e-9), 2ⁿ by the exponent's bits.
  */
 static inline v4 exp4(v4 x)
 {
@@ -129,8 +130,8 @@ void linear(const struct weight *w, const struct weight *bias, const float *x, s
 void linear_transposed(const struct weight *w, const float *x, size_t n, float *y, size_t ldy)
 {
     for (size_t b = 0; b < w->n_blocks; b++)
-        parallel_sgemm_nt(n, weight_block_rows(w, b), w->columns, 1.0f, x, w->columns, w->blocks[b], w->columns, 0.0f,
-                          y + b * w->rows_per_block, ldy);
+        parallel_sgemm_nt(n, weight_block_rows(w, b), w->columns, 1.0f, x, w->columns, w->blocks[b],
+                          w->columns, 0.0f, y + b * w->rows_per_block, ldy);
 }
 
 /* ---- Rows. ---- */
@@ -148,7 +149,8 @@ static void embed_block(size_t block, size_t worker, void *arg)
     }
 }
 
-void embed_tokens(const struct pass *pass, const struct weight *tokens, const struct weight *positions, float *x)
+void embed_tokens(const struct pass *pass, const struct weight *tokens, const struct weight *positions,
+                  float *x)
 {
     struct rows rows = {.pass = pass,
                         .tokens = tokens,
@@ -205,8 +207,8 @@ static void norm_block(size_t block, size_t worker, void *arg)
     }
 }
 
-void layer_norm(const float *x, size_t n, size_t width, const float *scale, const float *shift, double epsilon,
-                float *y)
+void layer_norm(const float *x, size_t n, size_t width, const float *scale, const float *shift,
+                double epsilon, float *y)
 {
     struct rows rows = {
         .x = x, .scale = scale, .shift = shift, .out = y, .n = n, .width = width, .epsilon = epsilon};
@@ -300,8 +302,10 @@ static void attention_block(size_t block, size_t worker, void *arg)
     float *scores = pass->worker_scratch + worker * pass->worker_stride;
     float inverse[ATTENTION_TILE];
     for (size_t from = 0; from < pass->length; from += ATTENTION_TILE) {
-        size_t n = pass->length - from < ATTENTION_TILE ? pass->length - from : ATTENTION_TILE, keys = from + n;
-        sgemm_nt(n, keys, a->d_head, 1.0f / sqrtf((float)a->d_head), q + from * ld, ld, k, ld, 0.0f, scores, keys);
+        size_t n = pass->length - from < ATTENTION_TILE ? pass->length - from : ATTENTION_TILE,
+               keys = from + n;
+        sgemm_nt(n, keys, a->d_head, 1.0f / sqrtf((float)a->d_head), q + from * ld, ld, k, ld, 0.0f, scores,
+                 keys);
         for (size_t i = 0; i < n; i++)
             inverse[i] = softmax(scores + i * keys, from + i + 1, keys);
         sgemm_nn(n, a->d_head, keys, 1.0f, scores, keys, v, ld, 0.0f, z + from * a->width, a->width);

@@ -145,8 +145,9 @@ static void test_every_hook(void **state)
         assert_int_equal(hook_parse(model_get_config(model), names[i], &hook, &err), 0);
         assert_string_equal(hook.name, names[i]);
         got.calls = 0;
-        assert_int_equal(forward_run(f, model, golden_tokens, GOLDEN_CONTEXTS, GOLDEN_LENGTH, &hook, capture, &got,
-                                     NULL, &err), 0);
+        assert_int_equal(forward_run(f, model, golden_tokens, GOLDEN_CONTEXTS, GOLDEN_LENGTH, &hook, capture,
+                                     &got, NULL, &err),
+                         0);
         assert_int_equal(got.calls, 1);
         assert_int_equal(got.n_tokens, GOLDEN_TOKENS);
         assert_int_equal(got.width, hook_width(model_get_config(model), &hook));
@@ -170,8 +171,9 @@ static float *run_to_logits(const char *hook_name, hook_function at, void *arg)
     assert_int_equal(forward_new(model, GOLDEN_CONTEXTS, GOLDEN_LENGTH, &f, &err), 0);
     if (hook_name)
         assert_int_equal(hook_parse(model_get_config(model), hook_name, &hook, &err), 0);
-    assert_int_equal(forward_run(f, model, golden_tokens, GOLDEN_CONTEXTS, GOLDEN_LENGTH, hook_name ? &hook : NULL, at,
-                                 arg, final, &err), 0);
+    assert_int_equal(forward_run(f, model, golden_tokens, GOLDEN_CONTEXTS, GOLDEN_LENGTH,
+                                 hook_name ? &hook : NULL, at, arg, final, &err),
+                     0);
     assert_int_equal(model_unembed(model, final, GOLDEN_TOKENS, logits, &err), 0);
     forward_free(f);
     free(final);
@@ -240,16 +242,19 @@ static void test_ending_a_pass(void **state)
     float final[512];
     assert_int_equal(forward_new(model, 1, 2, &f, &err), 0);
     assert_int_equal(hook_parse(model_get_config(model), "blocks.0.hook_mlp_out", &hook, &err), 0);
-    assert_int_equal(forward_run(f, model, golden_tokens, 1, 2, &hook, refuse, NULL, final, &err), STATUS_FAILED);
+    assert_int_equal(forward_run(f, model, golden_tokens, 1, 2, &hook, refuse, NULL, final, &err),
+                     STATUS_FAILED);
     assert_string_equal(err.message, "enough");
     assert_int_equal(forward_run(f, model, outside, 1, 2, NULL, NULL, NULL, final, &err), STATUS_REFUSED);
-    assert_int_equal(forward_run(f, model, golden_tokens, 2, 2, NULL, NULL, NULL, final, &err), STATUS_FAILED);
+    assert_int_equal(forward_run(f, model, golden_tokens, 2, 2, NULL, NULL, NULL, final, &err),
+                     STATUS_FAILED);
     forward_free(f);
     assert_int_equal(forward_new(model, 1, 129, &f, &err), STATUS_REFUSED);
     assert_int_equal(forward_new(model, SIZE_MAX / 64, 128, &f, &err), STATUS_FAILED);
 }
 
-/* Contexts of full length, several at once, against each alone, and against the same tokens in a shorter context. */
+/* Contexts of full length, several at once, against each alone, and against the same tokens in a shorter
+ * context. */
 static void test_batches(void **state)
 {
     (void)state;
@@ -269,7 +274,8 @@ static void test_batches(void **state)
     assert_int_equal(forward_run(f, model, tokens, N, LENGTH, &hook, capture, &all, NULL, &err), 0);
     for (size_t c = 0; c < N; c++) {
         size_t length = c ? LENGTH : 77; /* what comes later changes nothing before */
-        assert_int_equal(forward_run(f, model, tokens + c * LENGTH, 1, length, &hook, capture, &one, NULL, &err), 0);
+        assert_int_equal(
+            forward_run(f, model, tokens + c * LENGTH, 1, length, &hook, capture, &one, NULL, &err), 0);
         assert_int_equal(one.n_tokens, length);
         for (size_t i = 0; i < length * WIDTH; i++) {
             float x = all.x[c * LENGTH * WIDTH + i];
@@ -341,14 +347,16 @@ static void test_gelu(void **state)
     for (size_t i = 0; i < N; i++) {
         double v = (double)(-20.0f + 40.0f * (float)i / (N - 1));
         double u = sqrt(2 / acos(-1.0)) * (v + 0.044715 * v * v * v);
-        /* ½(1 + tanh u) loses its digits by cancellation below, so that side takes the equal e²ᵘ/(1 + e²ᵘ). */
+        /* ½(1 + tanh u) loses its digits by cancellation below, so that side takes the equal e²ᵘ/(1 + e²ᵘ).
+         */
         double factor = v < 0 ? exp(2 * u) / (1 + exp(2 * u)) : 0.5 * (1 + tanh(u));
         double difference = fabs((double)x[i] - v * factor);
         worst = fmax(worst, difference / (1 + fabs(v)));
         if (v > -3)
             worst_relative = fmax(worst_relative, v == 0 ? difference : difference / fabs(v * factor));
     }
-    print_message("# gelu: largest error %.2g of 1 + |x|, %.2g of its value above -3\n", worst, worst_relative);
+    print_message("# gelu: largest error %.2g of 1 + |x|, %.2g of its value above -3\n", worst,
+                  worst_relative);
     assert_true(worst < 2e-7);
     assert_true(worst_relative < 1e-6);
     /* Far out it is 0 and x. */
@@ -429,8 +437,12 @@ static void test_attention(void **state)
     size_t stride = ATTENTION_TILE * LENGTH;
     float *scratch = xmalloc(parallel_threads() * stride * sizeof *scratch);
     struct model m = {.config = {.d_model = WIDTH, .heads = HEADS, .d_head = D_HEAD}};
-    struct pass pass = {.model = &m, .n_contexts = CONTEXTS, .length = LENGTH, .n_tokens = N,
-                        .worker_scratch = scratch, .worker_stride = stride};
+    struct pass pass = {.model = &m,
+                        .n_contexts = CONTEXTS,
+                        .length = LENGTH,
+                        .n_tokens = N,
+                        .worker_scratch = scratch,
+                        .worker_stride = stride};
     fill(qkv, N * 3 * WIDTH, 7);
     for (size_t i = 0; i < N * 3 * WIDTH; i++)
         qkv[i] *= 3;
@@ -440,7 +452,8 @@ static void test_attention(void **state)
             double e[LENGTH], total = 0, wanted[D_HEAD] = {0};
             size_t start = row / LENGTH * LENGTH, n = row - start + 1;
             for (size_t k = 0; k < n; k++) {
-                const float *q = qkv + row * 3 * WIDTH + h * D_HEAD, *key = qkv + ((start + k) * 3 + 1) * WIDTH + h * D_HEAD;
+                const float *q = qkv + row * 3 * WIDTH + h * D_HEAD,
+                            *key = qkv + ((start + k) * 3 + 1) * WIDTH + h * D_HEAD;
                 double s = 0;
                 for (size_t j = 0; j < D_HEAD; j++)
                     s += (double)q[j] * (double)key[j];
@@ -462,11 +475,16 @@ static void test_attention(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_config),          cmocka_unit_test(test_every_hook),
-        cmocka_unit_test(test_logits_and_changes), cmocka_unit_test(test_ending_a_pass),
-        cmocka_unit_test(test_batches),         cmocka_unit_test(test_direction_logits),
-        cmocka_unit_test(test_hook_names),      cmocka_unit_test(test_gelu),
-        cmocka_unit_test(test_blocked_weights), cmocka_unit_test(test_layer_norm),
+        cmocka_unit_test(test_config),
+        cmocka_unit_test(test_every_hook),
+        cmocka_unit_test(test_logits_and_changes),
+        cmocka_unit_test(test_ending_a_pass),
+        cmocka_unit_test(test_batches),
+        cmocka_unit_test(test_direction_logits),
+        cmocka_unit_test(test_hook_names),
+        cmocka_unit_test(test_gelu),
+        cmocka_unit_test(test_blocked_weights),
+        cmocka_unit_test(test_layer_norm),
         cmocka_unit_test(test_attention),
     };
     return cmocka_run_group_tests_name("gpt2", tests, set_up, tear_down);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Import of model folders: precisions, prefixes, unembeddings; and what is refused, with the store left as it was. */
+/* Import of model folders: precisions, prefixes, unembeddings; and what is refused, with the store left as it
+ * was. */
 #include "config.h"
 
 #include <math.h>
@@ -52,10 +53,10 @@ static int tear_down(void **state)
 struct folder {
     const char *prefix;
     enum dtype dtype;
-    const char *config; /* members after the sizes; a later one may not repeat an earlier one */
+    const char *config;   /* members after the sizes; a later one may not repeat an earlier one */
     size_t layers, width; /* what config.json says; 0: what the tensors have */
     const char *without, *with_nan;
-    const char *add;  /* one more tensor [VOCABULARY, WIDTH] */
+    const char *add;      /* one more tensor [VOCABULARY, WIDTH] */
     int add_is_embedding; /* the same numbers as wte.weight */
     int no_tokenizer;
 };
@@ -86,18 +87,27 @@ static size_t list_entries(const struct folder *f, struct entry *out)
         const char *name;
         size_t rows, columns;
     } in_layer[] = {
-        {"ln_1.weight", WIDTH, 0}, {"ln_1.bias", WIDTH, 0},
-        {"attn.c_attn.weight", WIDTH, 3 * WIDTH}, {"attn.c_attn.bias", 3 * WIDTH, 0},
-        {"attn.c_proj.weight", WIDTH, WIDTH}, {"attn.c_proj.bias", WIDTH, 0},
-        {"ln_2.weight", WIDTH, 0}, {"ln_2.bias", WIDTH, 0},
-        {"mlp.c_fc.weight", WIDTH, 4 * WIDTH}, {"mlp.c_fc.bias", 4 * WIDTH, 0},
-        {"mlp.c_proj.weight", 4 * WIDTH, WIDTH}, {"mlp.c_proj.bias", WIDTH, 0},
-        {"attn.masked_bias", 1, 0}, {"attn.bias", CONTEXT, CONTEXT},
+        {"ln_1.weight", WIDTH, 0},
+        {"ln_1.bias", WIDTH, 0},
+        {"attn.c_attn.weight", WIDTH, 3 * WIDTH},
+        {"attn.c_attn.bias", 3 * WIDTH, 0},
+        {"attn.c_proj.weight", WIDTH, WIDTH},
+        {"attn.c_proj.bias", WIDTH, 0},
+        {"ln_2.weight", WIDTH, 0},
+        {"ln_2.bias", WIDTH, 0},
+        {"mlp.c_fc.weight", WIDTH, 4 * WIDTH},
+        {"mlp.c_fc.bias", 4 * WIDTH, 0},
+        {"mlp.c_proj.weight", 4 * WIDTH, WIDTH},
+        {"mlp.c_proj.bias", WIDTH, 0},
+        {"attn.masked_bias", 1, 0},
+        {"attn.bias", CONTEXT, CONTEXT},
     };
     size_t n = 0;
     struct entry all[64] = {
-        {"wte.weight", 2, VOCABULARY, WIDTH, 1, 0}, {"wpe.weight", 2, CONTEXT, WIDTH, 2, 0},
-        {"ln_f.weight", 1, WIDTH, 0, 3, 0},         {"ln_f.bias", 1, WIDTH, 0, 4, 0},
+        {"wte.weight", 2, VOCABULARY, WIDTH, 1, 0},
+        {"wpe.weight", 2, CONTEXT, WIDTH, 2, 0},
+        {"ln_f.weight", 1, WIDTH, 0, 3, 0},
+        {"ln_f.bias", 1, WIDTH, 0, 4, 0},
     };
     size_t count = 4;
     for (size_t layer = 0; layer < LAYERS; layer++) {
@@ -121,7 +131,8 @@ static size_t list_entries(const struct folder *f, struct entry *out)
         n++;
     }
     if (f->add) {
-        out[n] = (struct entry){.ndim = 2, .rows = VOCABULARY, .columns = WIDTH, .seed = f->add_is_embedding ? 1 : 99};
+        out[n] = (struct entry){
+            .ndim = 2, .rows = VOCABULARY, .columns = WIDTH, .seed = f->add_is_embedding ? 1 : 99};
         snprintf(out[n++].name, sizeof out->name, "%s", f->add);
     }
     return n;
@@ -223,7 +234,8 @@ static void test_names_and_heads(void **state)
         assert_memory_equal(logits, tied, 4 * VOCABULARY * sizeof *logits);
     }
     /* An unembedding of its own: logit v = final · its row v. */
-    import_good(&(struct folder){.prefix = "transformer.", .add = "lm_head.weight", .config = untied}, final, logits);
+    import_good(&(struct folder){.prefix = "transformer.", .add = "lm_head.weight", .config = untied}, final,
+                logits);
     assert_memory_equal(final, first, sizeof first);
     struct entry head = {.ndim = 2, .rows = VOCABULARY, .columns = WIDTH, .seed = 99};
     for (size_t v = 0; v < VOCABULARY; v += 1000) {
@@ -231,20 +243,21 @@ static void test_names_and_heads(void **state)
         double sum = 0;
         assert_int_equal(read_entry(&head, v, 1, row, NULL), 0);
         for (size_t j = 0; j < WIDTH; j++)
-            sum += (double)final[3 * WIDTH + j] * (double)row[j];
+            sum += (double) final[3 * WIDTH + j] * (double)row[j];
         assert_true(fabs(sum - (double)logits[3 * VOCABULARY + v]) < 1e-6);
     }
     free(logits);
     free(tied);
 }
 
-/* In the store are the file's numbers, widened: F32 as they are, the others rounded as their precision demands. */
+/* In the store are the file's numbers, widened: F32 as they are, the others rounded as their precision
+ * demands. */
 static void test_precisions(void **state)
 {
     (void)state;
     static const struct {
         enum dtype dtype;
-        double step; /* largest relative rounding */
+        double step;        /* largest relative rounding */
         uint32_t zero_bits; /* of a float32 that came from it */
         const char *name;
     } cases[] = {{DTYPE_F32, 0, 0, "float32"},
@@ -274,7 +287,8 @@ static void test_precisions(void **state)
             assert_int_equal(bits & cases[c].zero_bits, 0);
             /* F16's subnormals have an absolute step of 2⁻²⁴. */
             assert_true(fabs((double)got[i] - (double)wanted[i]) <=
-                        cases[c].step * fabs((double)wanted[i]) + (cases[c].dtype == DTYPE_F16 ? 0x1p-25 : 0));
+                        cases[c].step * fabs((double)wanted[i]) +
+                            (cases[c].dtype == DTYPE_F16 ? 0x1p-25 : 0));
         }
         free(dir);
     }
@@ -310,20 +324,27 @@ static void test_refused(void **state)
     } cases[] = {
         {{.without = "h.1.attn.c_proj.bias"}, "no tensor h.1.attn.c_proj.bias", "model.safetensors"},
         {{.without = "wte.weight"}, "no tensor wte.weight", "model.safetensors"},
-        {{.prefix = "transformer.", .without = "ln_f.bias"}, "no tensor transformer.ln_f.bias", "model.safetensors"},
+        {{.prefix = "transformer.", .without = "ln_f.bias"},
+         "no tensor transformer.ln_f.bias",
+         "model.safetensors"},
         {{.with_nan = "wpe.weight"}, "wpe.weight is NaN or infinite at row 0, column 3", "model.safetensors"},
         {{.with_nan = "h.0.ln_2.bias"}, "h.0.ln_2.bias is NaN or infinite at 3", "model.safetensors"},
-        {{.with_nan = "h.1.mlp.c_proj.weight", .dtype = DTYPE_BF16}, "h.1.mlp.c_proj.weight is NaN",
+        {{.with_nan = "h.1.mlp.c_proj.weight", .dtype = DTYPE_BF16},
+         "h.1.mlp.c_proj.weight is NaN",
          "model.safetensors"},
         {{.dtype = DTYPE_F64}, "wte.weight is F64", "model.safetensors"},
         {{.layers = 3}, "no tensor h.2.ln_1.weight", "model.safetensors"},
-        {{.layers = 1}, "h.1.ln_1.weight: config.json says that there are only 1 layers", "model.safetensors"},
+        {{.layers = 1},
+         "h.1.ln_1.weight: config.json says that there are only 1 layers",
+         "model.safetensors"},
         {{.width = 16}, "wte.weight is [8192, 8], but config.json makes it [8192, 16]", "model.safetensors"},
         {{.width = 7}, "not a multiple of n_head", "config.json"},
         {{.width = 1 << 20}, "n_embd", "config.json"},
         {{.config = ",\"n_inner\":16"}, "h.0.mlp.c_fc.weight is [8, 32]", "model.safetensors"},
         {{.config = ",\"activation_function\":\"relu\""}, "activation_function \"relu\"", "config.json"},
-        {{.config = ",\"scale_attn_by_inverse_layer_idx\":true"}, "scale_attn_by_inverse_layer_idx", "config.json"},
+        {{.config = ",\"scale_attn_by_inverse_layer_idx\":true"},
+         "scale_attn_by_inverse_layer_idx",
+         "config.json"},
         {{.config = ",\"reorder_and_upcast_attn\":true"}, "reorder_and_upcast_attn", "config.json"},
         {{.config = ",\"scale_attn_weights\":false"}, "scale_attn_weights", "config.json"},
         {{.config = ",\"bos_token_id\":8192"}, "bos_token_id", "config.json"},
@@ -339,7 +360,8 @@ static void test_refused(void **state)
         artifact_id id = 0;
         char *dir = make_folder(&cases[i].folder);
         int code = import_folder(dir, &id, NULL, &err);
-        if (code != STATUS_REFUSED || !strstr(err.message, cases[i].says) || !strstr(err.message, cases[i].file))
+        if (code != STATUS_REFUSED || !strstr(err.message, cases[i].says) ||
+            !strstr(err.message, cases[i].file))
             fail_msg("case %zu: %d \"%s\", wanted \"%s\"", i, code, err.message, cases[i].says);
         assert_int_equal(id, 0);
         assert_int_equal(count_models(), before);
@@ -402,8 +424,9 @@ static void test_cancelled(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_refused),       cmocka_unit_test(test_names_and_heads), cmocka_unit_test(test_precisions),
-        cmocka_unit_test(test_other_folders), cmocka_unit_test(test_cancelled),
+        cmocka_unit_test(test_refused),    cmocka_unit_test(test_names_and_heads),
+        cmocka_unit_test(test_precisions), cmocka_unit_test(test_other_folders),
+        cmocka_unit_test(test_cancelled),
     };
     return cmocka_run_group_tests_name("model import", tests, set_up, tear_down);
 }

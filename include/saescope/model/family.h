@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * What a model family brings (one file each, listed in src/model/families.c), and the parts that families are made
- * of. Internal to the model room.
+ * What a model family brings (one file each, listed in src/model/families.c), and the parts that families are
+ * made of. Internal to the model room.
  */
 #ifndef SAESCOPE_MODEL_FAMILY_H
 #define SAESCOPE_MODEL_FAMILY_H
@@ -33,8 +33,9 @@ struct model_family {
     void (*weight)(const struct model_config *config, size_t i, struct weight_spec *out);
     /* A tensor that must not be there: it would mean more layers than config.json says. */
     void (*one_layer_more)(const struct model_config *config, char *name, size_t size);
-    size_t embed, final_norm; /* numbers of the embedding [vocabulary, d_model] and of the final norm's scale */
-    const char *head;         /* file name of an untied unembedding [vocabulary, d_model] */
+    size_t embed,
+        final_norm;   /* numbers of the embedding [vocabulary, d_model] and of the final norm's scale */
+    const char *head; /* file name of an untied unembedding [vocabulary, d_model] */
     /* Floats of scratch a token, beside what a worker needs. */
     size_t (*scratch_per_token)(const struct model_config *config);
     size_t (*scratch_per_worker)(const struct model_config *config, size_t length);
@@ -74,7 +75,8 @@ struct pass {
     float *final; /* [n_tokens, d_model], or NULL */
 };
 
-/* To be called with the activations at every hook; when pass->stopped is set afterwards, the family returns. */
+/* To be called with the activations at every hook; when pass->stopped is set afterwards, the family returns.
+ */
 int pass_hook(struct pass *pass, enum hook_point point, size_t layer, float *x, struct error *err);
 
 /* ---- Parts, in src/model/transformer.c. All run over the pool. ---- */
@@ -87,17 +89,19 @@ void linear(const struct weight *w, const struct weight *bias, const float *x, s
 /* y[n, rows] = x[n, columns] @ wᵀ: w is [out, in]; y's rows are `ldy` apart. */
 void linear_transposed(const struct weight *w, const float *x, size_t n, float *y, size_t ldy);
 /* x[i] = token row + position row. */
-void embed_tokens(const struct pass *pass, const struct weight *tokens, const struct weight *positions, float *x);
-void layer_norm(const float *x, size_t n, size_t width, const float *scale, const float *shift, double epsilon,
-                float *y);
-void add_rows(float *x, const float *y, size_t n, size_t width); /* x += y */
+void embed_tokens(const struct pass *pass, const struct weight *tokens, const struct weight *positions,
+                  float *x);
+void layer_norm(const float *x, size_t n, size_t width, const float *scale, const float *shift,
+                double epsilon, float *y);
+void add_rows(float *x, const float *y, size_t n, size_t width);     /* x += y */
 void gelu_rows(float *x, const float *bias, size_t n, size_t width); /* x = gelu(x + bias), tanh form */
 /* One row of it: x / (1 + exp(−2u)), u = √(2/π)·(x + 0.044715 x³), which is ½x(1 + tanh u). */
 void gelu(float *x, const float *bias, size_t n);
 
 /* Queries cut into tiles of this many, with the keys up to the tile's end. */
 #define ATTENTION_TILE 128
-/* Causal attention. qkv[n_tokens, 3·d_model]: queries, keys, values, heads side by side; z[n_tokens, d_model]. */
+/* Causal attention. qkv[n_tokens, 3·d_model]: queries, keys, values, heads side by side; z[n_tokens,
+ * d_model]. */
 void causal_attention(const struct pass *pass, const float *qkv, float *z);
 
 #endif
