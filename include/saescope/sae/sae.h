@@ -24,6 +24,9 @@ enum sae_normalization {
     NORMALIZE_LAYER_NORM             /* (x − mean)/(std + 1e-5), std unbiased; ·std + mean out */
 };
 
+const char *sae_normalization_name(enum sae_normalization n);
+int sae_normalization_find(const char *name, enum sae_normalization *out, struct error *err);
+
 struct sae_block { /* rows [first, first + n) of the weights */
     size_t first, n;
     const float *W_enc, *W_dec; /* [n, d_in] */
@@ -47,13 +50,15 @@ struct sae {
     int attached;                     /* blocks' pointers are valid */
 };
 
-/* Pre-activations p[n, n_latents] of latents [first, first + n_latents) to sparse activations. */
+/* How pre-activations become activations. */
 struct sae_architecture {
     const char *name;    /* SAELens' name: "standard", "topk", "batchtopk", "jumprelu" */
     const char *summary; /* one line for help */
     int has_threshold;
     int per_token_k; /* needs all latents of a token at once */
-    /* The activation of one pre-activation, 0 when the latent does not fire (not for per_token_k). */
+    int trains;      /* src/sae's trainer knows it */
+    /* The activation of one pre-activation, 0 when the latent does not fire (not for per_token_k). It may fire only
+     * where p > 0 and, with has_threshold, p > threshold[latent]: others are not asked. */
     float (*activate)(const struct sae *sae, size_t latent, float p);
 };
 extern const struct sae_architecture *const sae_architectures[]; /* NULL-terminated */
@@ -72,9 +77,15 @@ int sae_new(const struct sae_architecture *architecture, size_t d_in, size_t d_s
  * with `manifest`, to which it adds what it knows: architecture, d_in, d_sae, k, threshold (number |
  * {"min","median","max"} | null), apply_b_dec_to_input, normalize_activations, dtype. The caller gives "kind" ("sae" or
  * "meta"), "hook" (or null), center_activations, context_size, prepend_bos, "source", "training" (trained ones) and
- * "references" {"model": id} or {"base": id}. Weights with NaN or infinity are refused.
+ * "references" {"model": id} or {"base": id}. Weights with NaN or infinity are refused. `manifest` is taken over in any
+ * case; after a failure the caller abandons `id`.
  */
 int sae_save(struct store *s, artifact_id id, const struct sae *sae, json *manifest, struct error *err);
+/* The same for an SAE whose weights do not fit memory: sae's blocks are not looked at, `read` gives rows
+ * [first, first + n) of W_enc, then of W_dec (decoder), in order. */
+int sae_save_from(struct store *s, artifact_id id, const struct sae *sae,
+                  int (*read)(void *arg, int decoder, size_t first, size_t n, float *rows, struct error *err),
+                  void *arg, json *manifest, struct error *err);
 
 /* ---- Computing. ---- */
 /* Sparse rows: row r's pairs are [offsets[r], offsets[r+1]), latents ascending. */
@@ -90,7 +101,8 @@ int sparse_rows_reserve(struct sparse_rows *rows, size_t n_rows, size_t n_pairs,
 
 /* x[n, d_in] to activations; one dense product over tiles, nothing of size n × d_sae is kept. Uses the pool. */
 int sae_encode(const struct sae *sae, const float *x, size_t n, struct sparse_rows *out, struct error *err);
-/* The activations of one latent alone on x[n, d_in] (threshold forms; per_token_k needs sae_encode). */
+/* What W_enc is multiplied with, x_enc[n, d_in]: x normalised and, when the SAE says so, less b_dec. */
+void sae_encoder_input(const struct sae *sae, const float *x, size_t n, float *x_enc);
 /* x_hat[n, d_in] of activations f of inputs x (x is needed for per-token normalisations; else may be NULL). */
 int sae_decode(const struct sae *sae, const struct sparse_rows *f, const float *x, float *x_hat, struct error *err);
 

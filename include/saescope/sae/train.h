@@ -17,6 +17,9 @@
 
 enum training_normalization { TRAIN_NORMALIZE_NONE, TRAIN_NORMALIZE_AVERAGE, TRAIN_NORMALIZE_LAYER_NORM };
 
+const char *train_normalization_name(enum training_normalization n);
+int train_normalization_find(const char *name, enum training_normalization *out, struct error *err);
+
 struct train_options {
     const struct sae_architecture *architecture; /* batchtopk, topk, ... what training supports */
     size_t width;                                /* d_sae */
@@ -55,6 +58,9 @@ void trainer_free(struct trainer *t);
 int trainer_step(struct trainer *t, const float *x, double *loss, struct error *err);
 /* The SAE as it is now, in training units (borrowed weights, valid until the next step). */
 const struct sae *trainer_sae(const struct trainer *t);
+double trainer_threshold(const struct trainer *t); /* θ in float64 */
+size_t trainer_dead(const struct trainer *t);      /* latents that were dead in the last step */
+void trainer_finish(struct trainer *t);            /* decoder rows to unit norm, after the last step */
 
 /*
  * The whole run: scale from the first batches, steps, progress, checkpoints under monitor->work_dir (every few minutes and
