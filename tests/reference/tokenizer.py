@@ -5,8 +5,8 @@
 
 Writes tests/data/tokenizer/unicode.txt: ranges of the code points assigned in Unicode 14, and, per chunk of the text
 that test_tokenizer.c makes of them in the same way, the hash of GPT-2's pieces and of the demo model's tokens. Code
-points whose class changed in the library's later Unicode are left out and listed. Also phrases.txt: token ids of single
-phrases. --check compares with what is committed instead of writing.
+points whose class changed in the library's later Unicode are left out and listed. Also phrases.jsonl: pieces and token ids
+of single phrases. --check compares with what is committed instead of writing.
 """
 import json
 import os
@@ -105,6 +105,10 @@ def fnv(numbers):
     return h
 
 
+def piece_lengths(text):
+    return [len(text[a:b].encode()) for _, (a, b) in PIECES.pre_tokenize_str(text)]
+
+
 def unicode_file():
     points = list(assigned())
     lines = [f"ranges {len(ranges(points))}"]
@@ -113,7 +117,7 @@ def unicode_file():
     size = 0
     for text in chunks(points):
         size += len(text.encode())
-        lengths = [len(text[a:b].encode()) for _, (a, b) in PIECES.pre_tokenize_str(text)]
+        lengths = piece_lengths(text)
         ids = TOKENIZER.encode(text).ids
         assert sum(lengths) == len(text.encode())
         hashes.append(f"{len(lengths)} {fnv(lengths):016x} {len(ids)} {fnv(ids):016x}")
@@ -123,7 +127,7 @@ def unicode_file():
 
 PHRASES = [
     "", " ", "  ", "a", " a", "  a", "a ", "a  ", "a  b", "\n", "a\nb", "a\n\nb", "a\r\nb", "\t\t x", "don't", "DON'T",
-    "we're they've I'll he'd I'm it's can't", "'s's", "' s", "x'sx", "123", "1 23 4.5", "a1b2", "hello, world!",
+    "we're they've I'll he'd I'm it's can't", "'re 've 'll 'd 'm 's 't 'x 'RE", "'s's", "' s", "x'sx", "123", "1 23 4.5", "a1b2", "hello, world!",
     " ...!?", "\u00a0\u00a0a", "a\u3000b", "\u2028\u2029", "\u200b", "\ufeffstart", "e\u0301", "\u00e9",
     "\u05e9\u05dc\u05d5\u05dd \u05e2\u05d5\u05dc\u05dd", "\u4f60\u597d\uff0c\u4e16\u754c\u3002",
     "\U0001f468\u200d\U0001f469\u200d\U0001f467 \U0001f1eb\U0001f1f7", "\u0661\u0662\u0663", "\u00bd\u2160",
@@ -135,7 +139,8 @@ PHRASES = [
 
 
 def phrases_file():
-    return "".join(json.dumps({"text": p, "ids": TOKENIZER.encode(p).ids}) + "\n" for p in PHRASES)
+    return "".join(json.dumps({"text": p, "pieces": piece_lengths(p), "ids": TOKENIZER.encode(p).ids}) + "\n"
+                   for p in PHRASES)
 
 
 def main():

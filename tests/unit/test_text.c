@@ -147,6 +147,11 @@ static char *write_file(const char *name, const char *text, size_t n)
     return path;
 }
 
+static char *write_text(const char *name, const char *text)
+{
+    return write_file(name, text, strlen(text));
+}
+
 static artifact_id import(const char *path, const char *field, int document_a_file)
 {
     struct error err = {0};
@@ -217,10 +222,10 @@ static void test_directory(void **state)
     struct error err = {0};
     char *dir = path_join(directory, "corpus");
     assert_int_equal(make_directories(dir, 0755, &err), STATUS_OK);
-    free(write_file("corpus/b.txt", "three\n", 6));
-    free(write_file("corpus/a.txt", "one\ntwo", 7));
-    free(write_file("corpus/c.jsonl", "{\"text\": \"four\"}", 16));
-    free(write_file("corpus/.hidden", "no", 2));
+    free(write_text("corpus/b.txt", "three\n"));
+    free(write_text("corpus/a.txt", "one\ntwo"));
+    free(write_text("corpus/c.jsonl", "{\"text\": \"four\"}"));
+    free(write_text("corpus/.hidden", "no"));
     const struct document lines[] = {{"one", 3}, {"two", 3}, {"three", 5}, {"four", 4}};
     assert_documents(import(dir, NULL, 0), lines, 4);
     const struct document files[] = {{"one\ntwo", 7}, {"three\n", 6}, {"four", 4}};
@@ -231,7 +236,7 @@ static void test_directory(void **state)
 static void test_standard_input(void **state)
 {
     (void)state;
-    char *path = write_file("input", "from\na pipe\n", 12);
+    char *path = write_text("input", "from\na pipe\n");
     assert_non_null(freopen(path, "r", stdin));
     const struct document documents[] = {{"from", 4}, {"a pipe", 6}};
     assert_documents(import("-", NULL, 0), documents, 2);
@@ -272,6 +277,23 @@ static void test_long_texts(void **state)
     free(documents);
 }
 
+/* A line's end just before, at and after every place where a read may end. */
+static void test_line_ends(void **state)
+{
+    (void)state;
+    size_t power = 1 << 18;
+    char *text = xmalloc(power + 8);
+    for (size_t at = power - 3; at <= power + 1; at++) {
+        memset(text, 'x', power + 8);
+        memcpy(text + at, "\r\n", 2);
+        char *path = write_file("ends.txt", text, power + 8);
+        const struct document documents[] = {{text, at}, {text + at + 2, power + 6 - at}};
+        assert_documents(import(path, NULL, 0), documents, 2);
+        free(path);
+    }
+    free(text);
+}
+
 static enum monitor_request ask_to_cancel(struct monitor *m)
 {
     (void)m;
@@ -285,20 +307,20 @@ static void test_refusals(void **state)
     char *path = path_join(directory, "missing.txt");
     assert_refused(path, "missing.txt");
     free(path);
-    path = write_file("empty.txt", "\n\r\n", 3);
+    path = write_text("empty.txt", "\n\r\n");
     assert_refused(path, "no text in it");
     struct text_import options = {.path = path, .name = "refused", .model = "ln"};
     artifact_id id;
     assert_int_equal(text_import(store, &options, NULL, &id, &err), STATUS_REFUSED);
     assert_non_null(strstr(err.message, "lm"));
     free(path);
-    path = write_file("bad.jsonl", "{\"text\": \"a\"}\n{\"body\": \"b\"}\n", 29);
+    path = write_text("bad.jsonl", "{\"text\": \"a\"}\n{\"body\": \"b\"}\n");
     assert_refused(path, "line 2: no string \"text\"");
     free(path);
-    path = write_file("worse.jsonl", "{\"text\": \"a\"}\n\n{\"text\": \"b\n", 29);
+    path = write_text("worse.jsonl", "{\"text\": \"a\"}\n\n{\"text\": \"b\n");
     assert_refused(path, "line 3");
     free(path);
-    path = write_file("some.txt", "some text\n", 10);
+    path = write_text("some.txt", "some text\n");
     struct monitor monitor = {.ask = ask_to_cancel};
     options = (struct text_import){.path = path, .name = "refused", .model = "lm"};
     assert_int_equal(text_import(store, &options, &monitor, &id, &err), STATUS_FAILED);
@@ -441,7 +463,7 @@ static void test_held_out(void **state)
 {
     (void)state;
     struct error err = {0};
-    char *path = write_file("held.txt", "0 1 2 3 4 5 6 7 8 9", 19);
+    char *path = write_text("held.txt", "0 1 2 3 4 5 6 7 8 9");
     artifact_id id = import(path, NULL, 0);
     struct store_txn *t = begin();
     struct contexts *c;
@@ -468,9 +490,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lines),      cmocka_unit_test(test_json_lines),
         cmocka_unit_test(test_directory),  cmocka_unit_test(test_standard_input),
-        cmocka_unit_test(test_long_texts), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_contexts),   cmocka_unit_test(test_for_tokens),
-        cmocka_unit_test(test_held_out),
+        cmocka_unit_test(test_long_texts), cmocka_unit_test(test_line_ends),
+        cmocka_unit_test(test_refusals),   cmocka_unit_test(test_contexts),
+        cmocka_unit_test(test_for_tokens), cmocka_unit_test(test_held_out),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -85,6 +85,34 @@ static void assert_round_trip(const struct tokenizer *tok, const void *text, siz
 
 /* ---- Golden values. ---- */
 
+struct boundaries {
+    size_t base, n, at[512];
+};
+
+static int add_boundary(void *arg, size_t start, size_t length)
+{
+    struct boundaries *b = arg;
+    assert_true(b->n < ARRAY_LENGTH(b->at));
+    b->at[b->n++] = b->base + start + length;
+    return STATUS_OK;
+}
+
+static void check_pieces(const json *text, const json *lengths)
+{
+    struct error err = {0};
+    struct boundaries got = {0};
+    struct encoder *e = encoder_new(demo);
+    assert_int_equal(encoder_pieces(e, (const uint8_t *)json_string(text, ""), json_string_length(text),
+                                    add_boundary, &got, &err),
+                     STATUS_OK);
+    assert_int_equal(got.n, json_length(lengths));
+    for (size_t i = 0, at = 0; i < got.n; i++) {
+        at += (size_t)json_integer(json_at(lengths, i), 0);
+        assert_int_equal(got.at[i], at);
+    }
+    encoder_free(e);
+}
+
 static void test_phrases(void **state)
 {
     (void)state;
@@ -102,6 +130,7 @@ static void test_phrases(void **state)
         for (size_t i = 0; i < ids.n; i++)
             assert_int_equal(ids.ids[i], json_integer(json_at(golden, i), -1));
         token_list_free(&ids);
+        check_pieces(text, json_get(phrase, "pieces"));
         json_free(phrase);
     }
     assert_true(lines > 50);
@@ -307,27 +336,32 @@ static void test_specials(void **state)
     token_list_free(&without);
 }
 
-/* Wherever the tokenizer says so, the two halves' tokens are the whole's. */
+/* Wherever the tokenizer says so, the two halves' pieces are the whole's. */
 static void test_cuts(void **state)
 {
     (void)state;
     static const char text[] =
-        "The cat's  tail,\n\n 12 \xE2\x80\x83 mice\t \xC2\xA0 x \xE3\x80\x80 end <|endoftext|> \xFF z\xC3\n";
+        "The cat's   tail,\n\n 12 \xE2\x80\x83 mice\t \xC2\xA0  x\xE3\x80\x80  end <|endoftext|> \xFF "
+        "z\xC3\n \n\xE4\xBD\xA0\n\n  y";
+    const uint8_t *bytes = (const uint8_t *)text;
     size_t n = sizeof(text) - 1, cuts = 0;
-    struct token_list whole = encode(demo, text, n, 1);
+    struct error err = {0};
+    struct encoder *e = encoder_new(demo);
+    struct boundaries whole = {0}, halves;
+    assert_int_equal(encoder_pieces(e, bytes, n, add_boundary, &whole, &err), STATUS_OK);
     for (size_t at = 1; at < n; at++) {
-        if (!tokenizer_may_cut(demo, (const uint8_t *)text, at))
+        if (!tokenizer_may_cut(demo, bytes, at))
             continue;
-        struct token_list left = encode(demo, text, at, 1), right = encode(demo, text + at, n - at, 1);
-        assert_int_equal(left.n + right.n, whole.n);
-        assert_memory_equal(left.ids, whole.ids, left.n * sizeof(uint32_t));
-        assert_memory_equal(right.ids, whole.ids + left.n, right.n * sizeof(uint32_t));
-        token_list_free(&left);
-        token_list_free(&right);
+        halves = (struct boundaries){0};
+        assert_int_equal(encoder_pieces(e, bytes, at, add_boundary, &halves, &err), STATUS_OK);
+        halves.base = at;
+        assert_int_equal(encoder_pieces(e, bytes + at, n - at, add_boundary, &halves, &err), STATUS_OK);
+        assert_int_equal(halves.n, whole.n);
+        assert_memory_equal(halves.at, whole.at, whole.n * sizeof(whole.at[0]));
         cuts++;
     }
     assert_true(cuts >= 8);
-    token_list_free(&whole);
+    encoder_free(e);
 }
 
 /* ---- Files. ---- */
