@@ -41,10 +41,12 @@ int store_check_name(const char *name, struct error *err)
     if (n >= 1 && n <= NAME_MAX_BYTES && strspn(name, allowed) == n && name[0] != '-' && name[0] != '.')
         return 0;
     if (n > NAME_MAX_BYTES)
-        return error_set(err, STATUS_REFUSED, "a name has at most %d bytes, this one has %zu", NAME_MAX_BYTES, n);
+        return error_set(err, STATUS_REFUSED, "a name has at most %d bytes, this one has %zu", NAME_MAX_BYTES,
+                         n);
     shown = displayable_string(name);
     error_set(err, STATUS_REFUSED,
-              "\"%s\" is no name: names are letters, digits and . _ + -, and do not start with - or .", shown);
+              "\"%s\" is no name: names are letters, digits and . _ + -, and do not start with - or .",
+              shown);
     free(shown);
     return STATUS_REFUSED;
 }
@@ -65,7 +67,8 @@ int artifact_load(struct store_txn *t, artifact_id id, struct artifact *out)
     memcpy(out->name, (const char *)v.mv_data + sizeof record, v.mv_size - sizeof record);
     out->id = id;
     out->kind = (enum artifact_kind)record.kind;
-    if (record.kind < 1 || record.kind >= ARTIFACT_KINDS || (out->name[0] && store_check_name(out->name, NULL)))
+    if (record.kind < 1 || record.kind >= ARTIFACT_KINDS ||
+        (out->name[0] && store_check_name(out->name, NULL)))
         return MDB_CORRUPTED;
     return 0;
 }
@@ -165,7 +168,8 @@ static int by_name(const void *x, const void *y)
     return order ? order : (a->id > b->id) - (a->id < b->id);
 }
 
-int store_list(struct store_txn *t, enum artifact_kind kind, struct artifact **out, size_t *n, struct error *err)
+int store_list(struct store_txn *t, enum artifact_kind kind, struct artifact **out, size_t *n,
+               struct error *err)
 {
     struct artifact *list = NULL, a;
     size_t count = 0, capacity = 0;
@@ -243,7 +247,8 @@ json *store_manifest(struct store_txn *t, artifact_id id, struct error *err)
     manifest = json_parse(v.mv_data, v.mv_size, what, &parse);
     if (manifest && json_is_object(manifest))
         return manifest;
-    error_set(err, STATUS_STORE, "store %s is damaged: the manifest of %s cannot be read", t->store->path, what);
+    error_set(err, STATUS_STORE, "store %s is damaged: the manifest of %s cannot be read", t->store->path,
+              what);
     json_free(manifest);
     return NULL;
 }

@@ -81,8 +81,8 @@ static int be_alone(struct store *s, struct error *err)
     lock_holders(s->lock_fd, holders, sizeof holders);
     flock(s->lock_fd, LOCK_SH | LOCK_NB); /* a failed change of a lock loses it */
     gate_open(s);
-    return error_set(err, STATUS_STORE, "store %s is in use by %s: end it first, or copy with --to DIR", s->path,
-                     holders);
+    return error_set(err, STATUS_STORE, "store %s is in use by %s: end it first, or copy with --to DIR",
+                     s->path, holders);
 }
 
 static int compact_in_place(struct store *s, struct error *err)

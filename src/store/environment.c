@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Opening and closing a store: what the directory is, which file system it is on, the lock that every process holds
- * shared, and the register that keeps one process from opening one environment twice (closing one of two would drop
- * the locks of both).
+ * Opening and closing a store: what the directory is, which file system it is on, the lock that every process
+ * holds shared, and the register that keeps one process from opening one environment twice (closing one of
+ * two would drop the locks of both).
  */
 #include "config.h"
 
@@ -32,10 +32,10 @@ int network_file_system(long magic, const char **name)
         uint32_t magic;
         const char *name;
     } systems[] = {
-        {0x6969, "NFS"},       {0x517b, "SMB"},       {0xff534d42, "CIFS"}, {0xfe534d42, "SMB2"},
+        {0x6969, "NFS"},        {0x517b, "SMB"},       {0xff534d42, "CIFS"}, {0xfe534d42, "SMB2"},
         {0x0bd00bd0, "Lustre"}, {0x47504653, "GPFS"},  {0x65735546, "FUSE"}, {0x01021997, "9p"},
-        {0x00c36400, "Ceph"},  {0x5346414f, "AFS"},   {0x73757245, "Coda"}, {0x19830326, "BeeGFS"},
-        {0xaad7aaea, "PanFS"}, {0x7461636f, "OCFS2"}, {0x01161970, "GFS2"},
+        {0x00c36400, "Ceph"},   {0x5346414f, "AFS"},   {0x73757245, "Coda"}, {0x19830326, "BeeGFS"},
+        {0xaad7aaea, "PanFS"},  {0x7461636f, "OCFS2"}, {0x01161970, "GFS2"},
     };
 
     for (size_t i = 0; i < ARRAY_LENGTH(systems); i++)
@@ -71,7 +71,8 @@ static int network_refuse(const char *path, const char *system, struct error *er
 
 /* ---- DIR/saescope.lock ---- */
 
-/* /proc/locks has a line a lock: "1: FLOCK  ADVISORY  READ 1234 08:01:5678 0 EOF" (device numbers in hexadecimal). */
+/* /proc/locks has a line a lock: "1: FLOCK  ADVISORY  READ 1234 08:01:5678 0 EOF" (device numbers in
+ * hexadecimal). */
 void lock_holders(int fd, char *out, size_t n)
 {
     FILE *f = fopen("/proc/locks", "re");
@@ -89,7 +90,8 @@ void lock_holders(int fd, char *out, size_t n)
         int pid;
         unsigned major_number, minor_number;
         unsigned long long inode;
-        if (sscanf(line, "%*d: FLOCK %*s %*s %d %x:%x:%llu", &pid, &major_number, &minor_number, &inode) != 4 ||
+        if (sscanf(line, "%*d: FLOCK %*s %*s %d %x:%x:%llu", &pid, &major_number, &minor_number, &inode) !=
+                4 ||
             inode != st.st_ino || major_number != major(st.st_dev) || minor_number != minor(st.st_dev) ||
             pid == getpid())
             continue;
@@ -112,7 +114,8 @@ static int take_lock(struct store *s, int *made, struct error *err)
         return 0;
     }
     if (s->lock_fd < 0) {
-        error_system(err, STATUS_STORE, errno, "cannot open %s (a store that you may not write: --read-only)", path);
+        error_system(err, STATUS_STORE, errno, "cannot open %s (a store that you may not write: --read-only)",
+                     path);
         free(path);
         return STATUS_STORE;
     }
@@ -122,7 +125,8 @@ static int take_lock(struct store *s, int *made, struct error *err)
         if (errno != EWOULDBLOCK)
             return error_system(err, STATUS_STORE, errno, "cannot lock store %s", s->path);
         lock_holders(s->lock_fd, holders, sizeof holders);
-        return error_set(err, STATUS_STORE, "store %s is in use by %s: end it or wait for it", s->path, holders);
+        return error_set(err, STATUS_STORE, "store %s is in use by %s: end it or wait for it", s->path,
+                         holders);
     }
     return 0;
 }
@@ -161,10 +165,11 @@ static int directory_check(const struct store_options *o, int *fresh, int *made,
     free(data);
     if (!path_exists(o->path)) {
         if (!create)
-            code = error_set(err, STATUS_STORE,
-                             "no store at %s: make one with `saescope -S %s import model DIR --name NAME`, or "
-                             "`saescope demo`",
-                             shown, shown);
+            code =
+                error_set(err, STATUS_STORE,
+                          "no store at %s: make one with `saescope -S %s import model DIR --name NAME`, or "
+                          "`saescope demo`",
+                          shown, shown);
         else if (!(code = make_directories(o->path, 0777, err)))
             *made = 1;
         else if (err)
@@ -172,11 +177,12 @@ static int directory_check(const struct store_options *o, int *fresh, int *made,
     } else if (!path_is_directory(o->path)) {
         code = error_set(err, STATUS_STORE, "%s is no saescope store: it is no directory", shown);
     } else if (*fresh && !directory_is_blank(o->path)) {
-        code = error_set(err, STATUS_STORE, "%s is no saescope store: it has no data.mdb, and other files are in it",
-                         shown);
+        code = error_set(err, STATUS_STORE,
+                         "%s is no saescope store: it has no data.mdb, and other files are in it", shown);
     } else if (*fresh && !create) {
         code = error_set(err, STATUS_STORE,
-                         "no store at %s: make one with `saescope -S %s import model DIR --name NAME`", shown, shown);
+                         "no store at %s: make one with `saescope -S %s import model DIR --name NAME`", shown,
+                         shown);
     }
     if (!code && !o->exclusive && on_network(o->path, &system)) {
         code = network_refuse(shown, system, err);
@@ -290,7 +296,8 @@ int store_open(const struct store_options *o, struct store **out, struct error *
     pthread_mutex_lock(&register_mutex);
     s = find_open(o->path);
     if (s && s->read_only && !o->read_only) {
-        code = error_set(err, STATUS_STORE, "store %s is already open for reading only in this process", s->path);
+        code = error_set(err, STATUS_STORE, "store %s is already open for reading only in this process",
+                         s->path);
     } else if (s) {
         s->references++;
         *out = s;

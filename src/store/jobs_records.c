@@ -70,8 +70,8 @@ json *store_job(struct store_txn *t, uint64_t id, struct error *err)
     record = json_parse(v.mv_data, v.mv_size, "job record", NULL);
     if (!record || !json_is_object(record)) {
         json_free(record);
-        error_set(err, STATUS_STORE, "store %s is damaged: the record of job %llu cannot be read", t->store->path,
-                  (unsigned long long)id);
+        error_set(err, STATUS_STORE, "store %s is damaged: the record of job %llu cannot be read",
+                  t->store->path, (unsigned long long)id);
         return NULL;
     }
     return record;

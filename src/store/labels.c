@@ -38,8 +38,8 @@ int store_label(struct store_txn *t, artifact_id sae, uint64_t latent, struct la
     return rc && rc != MDB_NOTFOUND ? store_fail(t->store, rc, err, "read a label") : 0;
 }
 
-int store_labels_each(struct store_txn *t, artifact_id sae, int (*fn)(const struct label *label, void *arg), void *arg,
-                      struct error *err)
+int store_labels_each(struct store_txn *t, artifact_id sae, int (*fn)(const struct label *label, void *arg),
+                      void *arg, struct error *err)
 {
     struct key key = key_u64(sae);
     struct label label;
@@ -66,13 +66,15 @@ static int labels_check(const struct label *labels, size_t count, struct error *
             return error_set(err, STATUS_FAILED, "label of latent %llu: no such source",
                              (unsigned long long)labels[i].latent);
         if (labels[i].text && labels[i].n > LABEL_MAX_BYTES)
-            return error_set(err, STATUS_REFUSED, "the label of latent %llu has %zu bytes, and %zu is the most",
+            return error_set(err, STATUS_REFUSED,
+                             "the label of latent %llu has %zu bytes, and %zu is the most",
                              (unsigned long long)labels[i].latent, labels[i].n, LABEL_MAX_BYTES);
     }
     return 0;
 }
 
-int store_put_labels(struct store *s, artifact_id sae, const struct label *labels, size_t count, struct error *err)
+int store_put_labels(struct store *s, artifact_id sae, const struct label *labels, size_t count,
+                     struct error *err)
 {
     struct store_txn t;
     int code = labels_check(labels, count, err), rc = 0;

@@ -36,7 +36,8 @@ static int name_available(struct store_txn *t, enum artifact_kind kind, const ch
     if (rc)
         return store_fail(t->store, rc, err, "look up a name");
     if (!replace)
-        return error_set(err, STATUS_REFUSED, "there is a %s named %s already: choose another name, or --replace",
+        return error_set(err, STATUS_REFUSED,
+                         "there is a %s named %s already: choose another name, or --replace",
                          kind_label(old.kind), name);
     if (old.kind != kind)
         return error_set(err, STATUS_REFUSED, "%s is a %s and cannot be replaced by a %s", name,
@@ -46,8 +47,8 @@ static int name_available(struct store_txn *t, enum artifact_kind kind, const ch
     return code;
 }
 
-static int create_in(struct store_txn *t, enum artifact_kind kind, const char *name, int replace, artifact_id *id,
-                     struct error *err)
+static int create_in(struct store_txn *t, enum artifact_kind kind, const char *name, int replace,
+                     artifact_id *id, struct error *err)
 {
     struct pending p;
     int code, rc;
@@ -118,7 +119,8 @@ static int references_put(struct store_txn *t, artifact_id id, json *references,
         struct key key;
         int rc = target > 0 ? artifact_load(t, (artifact_id)target, &a) : MDB_NOTFOUND;
         if (rc == MDB_NOTFOUND)
-            return error_set(err, STATUS_REFUSED, "its %s is no longer in the store: it was removed meanwhile", role);
+            return error_set(err, STATUS_REFUSED,
+                             "its %s is no longer in the store: it was removed meanwhile", role);
         key = key_u64((artifact_id)target);
         key_add(&key, id, 8);
         if (!rc)
@@ -206,7 +208,8 @@ static int artifact_put(struct store_txn *t, artifact_id id, uint32_t kind, cons
     return table_put_u64(t, TABLE_NAMES, &name_key, id);
 }
 
-static int publish_in(struct store_txn *t, artifact_id id, json *manifest, struct id_list *gone, struct error *err)
+static int publish_in(struct store_txn *t, artifact_id id, json *manifest, struct id_list *gone,
+                      struct error *err)
 {
     struct key key = key_u64(id), name_key;
     struct strbuf text = STRBUF_INIT;

@@ -16,8 +16,8 @@ static struct key record_key(artifact_id id, enum record_table table, uint64_t n
     return key;
 }
 
-int store_record(struct store_txn *t, artifact_id id, enum record_table table, uint64_t number, const void **data,
-                 size_t *n, struct error *err)
+int store_record(struct store_txn *t, artifact_id id, enum record_table table, uint64_t number,
+                 const void **data, size_t *n, struct error *err)
 {
     struct key key = record_key(id, table, number);
     MDB_val v;
@@ -34,8 +34,8 @@ int store_record(struct store_txn *t, artifact_id id, enum record_table table, u
     return 0;
 }
 
-static int put_records(struct store_txn *t, artifact_id id, enum record_table table, const struct record *records,
-                       size_t count)
+static int put_records(struct store_txn *t, artifact_id id, enum record_table table,
+                       const struct record *records, size_t count)
 {
     uint64_t added = 0, replaced = 0;
     int rc = 0;

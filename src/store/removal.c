@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Removing. One transaction takes manifest and name away and leaves the id doomed; its tensors, records and labels
- * are purged after that in transactions of bounded size, by the remover or, when that is killed, by the next writer.
+ * Removing. One transaction takes manifest and name away and leaves the id doomed; its tensors, records and
+ * labels are purged after that in transactions of bounded size, by the remover or, when that is killed, by
+ * the next writer.
  */
 #include "config.h"
 
@@ -50,7 +51,8 @@ static int referrers(struct store_txn *t, artifact_id id, struct id_list *own, s
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
-static int refuse_removal(struct store_txn *t, artifact_id id, const struct id_list *others, struct error *err)
+static int refuse_removal(struct store_txn *t, artifact_id id, const struct id_list *others,
+                          struct error *err)
 {
     char what[NAME_MAX_BYTES + 64], who[NAME_MAX_BYTES + 64];
     struct strbuf list = STRBUF_INIT;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The LMDB environment and its tables. Everything that could fault later is made sure of first: blocks of the lock
- * file on the disk, and a data file as long as its pages.
+ * The LMDB environment and its tables. Everything that could fault later is made sure of first: blocks of the
+ * lock file on the disk, and a data file as long as its pages.
  */
 #include "config.h"
 
@@ -21,10 +21,10 @@
 #define LOCK_FILE_SIZE 8192 /* LMDB's for 126 readers */
 
 static const char *const table_names[TABLE_COUNT] = {
-    [TABLE_META] = "meta",         [TABLE_ARTIFACTS] = "artifacts",   [TABLE_MANIFESTS] = "manifests",
-    [TABLE_NAMES] = "names",       [TABLE_PENDING] = "pending",       [TABLE_REFERENCES] = "references",
-    [TABLE_INDEX_OF] = "index_of", [TABLE_SIZES] = "sizes",           [TABLE_TENSORS] = "tensors",
-    [TABLE_BLOCKS] = "blocks",     [TABLE_RECORDS] = "records",       [TABLE_LABELS] = "labels",
+    [TABLE_META] = "meta",         [TABLE_ARTIFACTS] = "artifacts", [TABLE_MANIFESTS] = "manifests",
+    [TABLE_NAMES] = "names",       [TABLE_PENDING] = "pending",     [TABLE_REFERENCES] = "references",
+    [TABLE_INDEX_OF] = "index_of", [TABLE_SIZES] = "sizes",         [TABLE_TENSORS] = "tensors",
+    [TABLE_BLOCKS] = "blocks",     [TABLE_RECORDS] = "records",     [TABLE_LABELS] = "labels",
     [TABLE_JOBS] = "jobs",
 };
 
@@ -37,10 +37,11 @@ static int map_size(struct store *s, uint64_t data_size, uint64_t *size, struct 
     if (setting && *setting) {
         unsigned long long n;
         if (parse_u64(setting, 1, SIZE_MAX / 2, &n))
-            return error_set(err, STATUS_STORE, "SAESCOPE_MAPSIZE is no number of bytes: cannot open store %s",
-                             s->path);
+            return error_set(err, STATUS_STORE,
+                             "SAESCOPE_MAPSIZE is no number of bytes: cannot open store %s", s->path);
         *size = n;
-    } else if (!getrlimit(RLIMIT_AS, &limit) && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur / 2 < *size) {
+    } else if (!getrlimit(RLIMIT_AS, &limit) && limit.rlim_cur != RLIM_INFINITY &&
+               limit.rlim_cur / 2 < *size) {
         *size = limit.rlim_cur / 2;
     }
     if (*size < data_size)
@@ -57,7 +58,8 @@ static int lock_file_prepare(struct store *s, struct error *err)
     struct stat st;
 
     if (fd < 0) {
-        error_system(err, STATUS_STORE, errno, "cannot open %s (a store that you may not write: --read-only)", path);
+        error_system(err, STATUS_STORE, errno, "cannot open %s (a store that you may not write: --read-only)",
+                     path);
         free(path);
         return STATUS_STORE;
     }
@@ -75,8 +77,8 @@ static int lock_file_prepare(struct store *s, struct error *err)
 }
 
 /*
- * Reads the first pages by themselves: LMDB's own first read would read ahead into pages of tensors. *size is 0 when
- * there is no file.
+ * Reads the first pages by themselves: LMDB's own first read would read ahead into pages of tensors. *size is
+ * 0 when there is no file.
  */
 static int data_file_probe(struct store *s, uint64_t *size, struct error *err)
 {
@@ -136,14 +138,14 @@ static int env_open(struct store *s, uint64_t size, struct error *err)
     if (rc == MDB_INVALID)
         return error_set(err, STATUS_STORE, "%s is no saescope store, or its data.mdb is damaged", s->path);
     if (rc == EACCES || rc == EROFS)
-        return error_system(err, STATUS_STORE, rc, "cannot open store %s (one that you may not write: --read-only)",
-                            s->path);
+        return error_system(err, STATUS_STORE, rc,
+                            "cannot open store %s (one that you may not write: --read-only)", s->path);
     return store_fail(s, rc, err, "open it");
 }
 
 /*
- * A data file that is shorter than its pages would be a SIGBUS. LMDB may leave out a few pages at the end that it
- * never used; the file is made to hold them, while no other process can write.
+ * A data file that is shorter than its pages would be a SIGBUS. LMDB may leave out a few pages at the end
+ * that it never used; the file is made to hold them, while no other process can write.
  */
 static int data_file_whole(struct store *s, struct error *err)
 {
@@ -163,8 +165,8 @@ static int data_file_whole(struct store *s, struct error *err)
         rc = error_set(err, STATUS_STORE, "store %s: cannot look at data.mdb", s->path);
     } else if ((uint64_t)st.st_size < need && (need - (uint64_t)st.st_size) / s->page_size > 64) {
         rc = error_set(err, STATUS_STORE,
-                       "store %s is damaged: data.mdb has %lld of %llu bytes; restore it from a copy", s->path,
-                       (long long)st.st_size, (unsigned long long)need);
+                       "store %s is damaged: data.mdb has %lld of %llu bytes; restore it from a copy",
+                       s->path, (long long)st.st_size, (unsigned long long)need);
     } else if ((uint64_t)st.st_size < need && lock && ftruncate(fd, (off_t)need)) {
         rc = error_system(err, STATUS_STORE, errno, "store %s: cannot lengthen data.mdb", s->path);
     }
@@ -175,25 +177,26 @@ static int data_file_whole(struct store *s, struct error *err)
 
 static int format_check(struct store *s, MDB_txn *txn, struct error *err)
 {
-    MDB_val key = {6, (void *)(uintptr_t)"format"}, value;
+    MDB_val key = {6, (void *)(uintptr_t) "format"}, value;
     struct format_record format = {0, 0};
     int rc = mdb_get(txn, s->tables[TABLE_META], &key, &value);
 
     if (!rc && value.mv_size >= sizeof format)
         memcpy(&format, value.mv_data, sizeof format);
     if (rc || format.magic != FORMAT_MAGIC)
-        return error_set(err, STATUS_STORE, "%s is no saescope store: its data.mdb belongs to something else", s->path);
+        return error_set(err, STATUS_STORE, "%s is no saescope store: its data.mdb belongs to something else",
+                         s->path);
     if (format.version > STORE_FORMAT_VERSION)
         return error_set(err, STATUS_STORE,
-                         "store %s has format %u, made by a newer saescope; this one reads up to format %d", s->path,
-                         format.version, STORE_FORMAT_VERSION);
+                         "store %s has format %u, made by a newer saescope; this one reads up to format %d",
+                         s->path, format.version, STORE_FORMAT_VERSION);
     return 0;
 }
 
 static int tables_make(struct store *s, MDB_txn *txn, struct error *err)
 {
     struct format_record format = {FORMAT_MAGIC, STORE_FORMAT_VERSION};
-    MDB_val key = {6, (void *)(uintptr_t)"format"}, value = {sizeof format, &format};
+    MDB_val key = {6, (void *)(uintptr_t) "format"}, value = {sizeof format, &format};
     int rc = 0;
 
     for (int i = 0; i < TABLE_COUNT && !rc; i++)
@@ -225,8 +228,8 @@ static int tables_open(struct store *s, MDB_txn *txn, int *empty, struct error *
     for (int i = TABLE_META + 1; i < TABLE_COUNT; i++) {
         rc = mdb_dbi_open(txn, table_names[i], 0, &s->tables[i]);
         if (rc)
-            return error_set(err, STATUS_STORE, "store %s is damaged: no table \"%s\": %s", s->path, table_names[i],
-                             mdb_strerror(rc));
+            return error_set(err, STATUS_STORE, "store %s is damaged: no table \"%s\": %s", s->path,
+                             table_names[i], mdb_strerror(rc));
     }
     return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Reading tensors from the map. A block's header is checked whenever it is reached, its checksum only by store_verify:
- * reading one row must not touch the rest of the block.
+ * Reading tensors from the map. A block's header is checked whenever it is reached, its checksum only by
+ * store_verify: reading one row must not touch the rest of the block.
  */
 #include "config.h"
 
@@ -31,7 +31,8 @@ int tensor_record_parse(const MDB_val *payload, struct tensor_record *r)
             rows = r->shape[0];
         else if (__builtin_mul_overflow(expected, r->shape[i], &expected))
             return MDB_CORRUPTED;
-    if (expected != r->row_bytes || !r->rows_per_block || __builtin_mul_overflow(rows, r->row_bytes, &bytes) ||
+    if (expected != r->row_bytes || !r->rows_per_block ||
+        __builtin_mul_overflow(rows, r->row_bytes, &bytes) ||
         __builtin_mul_overflow(r->rows_per_block, r->row_bytes, &bytes))
         return MDB_CORRUPTED;
     if (r->n_blocks != (r->row_bytes ? rows / r->rows_per_block + (rows % r->rows_per_block != 0) : 0))
@@ -150,15 +151,17 @@ int tensor_block_load(struct store_txn *t, const struct store_tensor *x, size_t 
         return damaged(t, x, block, "is too short", err);
     memcpy(h, v.mv_data, sizeof *h);
     *rows = (const unsigned char *)v.mv_data + sizeof *h;
-    if (h->magic != BLOCK_MAGIC || h->version != BLOCK_HEADER_VERSION || h->dtype != x->dtype || h->id != x->id ||
-        h->number != x->number || h->block != block || h->rows != n_rows || h->row_bytes != x->row_bytes)
+    if (h->magic != BLOCK_MAGIC || h->version != BLOCK_HEADER_VERSION || h->dtype != x->dtype ||
+        h->id != x->id || h->number != x->number || h->block != block || h->rows != n_rows ||
+        h->row_bytes != x->row_bytes)
         return damaged(t, x, block, "has a wrong header", err);
     if ((uintptr_t)*rows % 64)
         return damaged(t, x, block, "is not at a 64-byte boundary", err);
     return 0;
 }
 
-/* The map is read page by page (MDB_NORDAHEAD); a whole block that is about to be used is asked for at once. */
+/* The map is read page by page (MDB_NORDAHEAD); a whole block that is about to be used is asked for at once.
+ */
 static void prefetch(const unsigned char *data, size_t n, size_t page_size)
 {
     uintptr_t first = (uintptr_t)data / page_size * page_size, end = (uintptr_t)data + n;
@@ -214,8 +217,8 @@ int store_tensor_read(struct store_txn *t, const struct store_tensor *x, size_t 
     unsigned char *to = dst;
 
     if (first > tensor_rows(x) || n > tensor_rows(x) - first)
-        return error_set(err, STATUS_REFUSED, "a tensor of %zu rows has no rows %zu to %zu", tensor_rows(x), first,
-                         first + n);
+        return error_set(err, STATUS_REFUSED, "a tensor of %zu rows has no rows %zu to %zu", tensor_rows(x),
+                         first, first + n);
     while (n && x->row_bytes) {
         size_t at = first % x->rows_per_block, count = x->rows_per_block - at;
         struct block_header h;

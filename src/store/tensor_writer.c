@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Writing tensors: rows are gathered in a buffer of one block, which is committed when it is full. The tensor's
- * record is written with its first block, not yet complete, and once more at the end; a tensor of one block takes
- * one transaction.
+ * Writing tensors: rows are gathered in a buffer of one block, which is committed when it is full. The
+ * tensor's record is written with its first block, not yet complete, and once more at the end; a tensor of
+ * one block takes one transaction.
  */
 #include "config.h"
 
@@ -34,7 +34,8 @@ struct tensor_writer {
     struct error failure; /* which every later call repeats */
 };
 
-static int shape_check(struct tensor_writer *w, enum dtype dtype, int ndim, const size_t *shape, struct error *err)
+static int shape_check(struct tensor_writer *w, enum dtype dtype, int ndim, const size_t *shape,
+                       struct error *err)
 {
     struct tensor_record *r = &w->record;
     size_t row_bytes = dtype_size(dtype), total, rows;
@@ -79,8 +80,8 @@ static int id_is_pending(struct store *s, artifact_id id, struct error *err)
     return code;
 }
 
-static int begin(struct store *s, artifact_id id, const char *tensor, enum dtype dtype, int ndim, const size_t *shape,
-                 int growing, struct tensor_writer **out, struct error *err)
+static int begin(struct store *s, artifact_id id, const char *tensor, enum dtype dtype, int ndim,
+                 const size_t *shape, int growing, struct tensor_writer **out, struct error *err)
 {
     struct tensor_writer *w;
     size_t n = strlen(tensor);
@@ -88,8 +89,8 @@ static int begin(struct store *s, artifact_id id, const char *tensor, enum dtype
 
     *out = NULL;
     if (n < 1 || n > NAME_MAX_BYTES)
-        return error_set(err, STATUS_REFUSED, "a tensor's name has 1 to %d bytes, this one has %zu", NAME_MAX_BYTES,
-                         n);
+        return error_set(err, STATUS_REFUSED, "a tensor's name has 1 to %d bytes, this one has %zu",
+                         NAME_MAX_BYTES, n);
     w = xcalloc(1, sizeof *w);
     w->store = s;
     w->id = id;
@@ -118,8 +119,8 @@ int store_tensor_begin(struct store *s, artifact_id id, const char *tensor, enum
     return begin(s, id, tensor, dtype, ndim, shape, 0, out, err);
 }
 
-int store_tensor_begin_growing(struct store *s, artifact_id id, const char *tensor, enum dtype dtype, int ndim,
-                               const size_t *shape, struct tensor_writer **out, struct error *err)
+int store_tensor_begin_growing(struct store *s, artifact_id id, const char *tensor, enum dtype dtype,
+                               int ndim, const size_t *shape, struct tensor_writer **out, struct error *err)
 {
     return begin(s, id, tensor, dtype, ndim, shape, 1, out, err);
 }
@@ -185,8 +186,9 @@ static int put_block(struct store_txn *t, struct tensor_writer *w)
 {
     size_t n = w->rows_held * w->record.row_bytes, size = sizeof(struct block_header) + n;
     size_t smallest = t->store->page_size - 64; /* smaller values would not be at the start of a page */
-    struct block_header h = {BLOCK_MAGIC, BLOCK_HEADER_VERSION, w->record.dtype, w->id, w->record.number,
-                             w->blocks_written, w->rows_held, w->record.row_bytes, 0};
+    struct block_header h = {BLOCK_MAGIC,  BLOCK_HEADER_VERSION, w->record.dtype,
+                             w->id,        w->record.number,     w->blocks_written,
+                             w->rows_held, w->record.row_bytes,  0};
     struct key key = key_u64(w->id);
     MDB_val k, v;
     int rc;
@@ -292,8 +294,10 @@ int store_tensor_append(struct tensor_writer *w, const void *rows, size_t n_rows
         w->rows_held += n;
         from += n * row_bytes;
         n_rows -= n;
-        /* A last full block waits for store_tensor_finish, which completes the record in the same transaction. */
-        if (w->rows_held == w->buffer_rows && (n_rows || w->growing || w->rows_written + w->rows_held < w->rows_expected) &&
+        /* A last full block waits for store_tensor_finish, which completes the record in the same
+         * transaction. */
+        if (w->rows_held == w->buffer_rows &&
+            (n_rows || w->growing || w->rows_written + w->rows_held < w->rows_expected) &&
             commit(w, 0, &w->failure))
             return fail(w, err);
     }
@@ -317,7 +321,8 @@ int store_tensor_finish(struct tensor_writer *w, struct error *err)
     return code;
 }
 
-int store_tensor_put(struct store *s, artifact_id id, const char *tensor, const struct tensor *x, struct error *err)
+int store_tensor_put(struct store *s, artifact_id id, const char *tensor, const struct tensor *x,
+                     struct error *err)
 {
     struct tensor_writer *w;
     int code = store_tensor_begin(s, id, tensor, x->dtype, x->ndim, x->shape, &w, err);

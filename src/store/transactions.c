@@ -2,10 +2,10 @@
 /*
  * Transactions and what goes through them: keys, values, walks, LMDB's errors in words.
  *
- * Every transaction passes a gate, so that compact can wait until none is open. Where LMDB's lock file is not used
- * (one process by itself, on a network file system), the gate also stands in for it: one writer at a time, and a
- * writer waits for readers whose pages it could overwrite. LMDB reuses the pages that were freed two commits before
- * the last one, so that writer number W may run beside readers of W - 2 and later.
+ * Every transaction passes a gate, so that compact can wait until none is open. Where LMDB's lock file is not
+ * used (one process by itself, on a network file system), the gate also stands in for it: one writer at a
+ * time, and a writer waits for readers whose pages it could overwrite. LMDB reuses the pages that were freed
+ * two commits before the last one, so that writer number W may run beside readers of W - 2 and later.
  */
 #include "config.h"
 
@@ -27,27 +27,31 @@ int store_fail(struct store *s, int code, struct error *err, const char *doing)
     case MDB_MAP_FULL: {
         MDB_envinfo info = {0};
         mdb_env_info(s->env, &info);
-        return error_set(err, STATUS_STORE,
-                         "store %s is full: its map of %zu MiB has no room left (cannot %s); nothing was changed; "
-                         "remove something, or raise SAESCOPE_MAPSIZE or the limit on address space (ulimit -v)",
-                         s->path, info.me_mapsize >> 20, doing);
+        return error_set(
+            err, STATUS_STORE,
+            "store %s is full: its map of %zu MiB has no room left (cannot %s); nothing was changed; "
+            "remove something, or raise SAESCOPE_MAPSIZE or the limit on address space (ulimit -v)",
+            s->path, info.me_mapsize >> 20, doing);
     }
     case ENOSPC:
     case EDQUOT:
     case EFBIG:
     case EIO: /* LMDB says so of a short write */
-        return error_system(err, STATUS_STORE, code,
-                            "store %s: cannot %s, probably because the disk is full; nothing was changed; make room "
-                            "and try again",
-                            s->path, doing);
+        return error_system(
+            err, STATUS_STORE, code,
+            "store %s: cannot %s, probably because the disk is full; nothing was changed; make room "
+            "and try again",
+            s->path, doing);
     case MDB_READERS_FULL:
-        return error_set(err, STATUS_STORE, "store %s: cannot %s: too many readers; end some of its other programs",
-                         s->path, doing);
-    case MDB_MAP_RESIZED:
         return error_set(err, STATUS_STORE,
-                         "store %s: cannot %s: another program made it larger than this one's map; start again with "
-                         "the same SAESCOPE_MAPSIZE and limit on address space",
-                         s->path, doing);
+                         "store %s: cannot %s: too many readers; end some of its other programs", s->path,
+                         doing);
+    case MDB_MAP_RESIZED:
+        return error_set(
+            err, STATUS_STORE,
+            "store %s: cannot %s: another program made it larger than this one's map; start again with "
+            "the same SAESCOPE_MAPSIZE and limit on address space",
+            s->path, doing);
     case MDB_CORRUPTED:
     case MDB_PAGE_NOTFOUND:
     case MDB_INVALID:
@@ -55,8 +59,8 @@ int store_fail(struct store *s, int code, struct error *err, const char *doing)
         return error_set(err, STATUS_STORE, "store %s is damaged: cannot %s: %s", s->path, doing,
                          mdb_strerror(code));
     case MDB_VERSION_MISMATCH:
-        return error_set(err, STATUS_STORE, "store %s was made by another version of LMDB: cannot %s", s->path,
-                         doing);
+        return error_set(err, STATUS_STORE, "store %s was made by another version of LMDB: cannot %s",
+                         s->path, doing);
     default:
         return error_set(err, STATUS_STORE, "store %s: cannot %s: %s", s->path, doing, mdb_strerror(code));
     }
@@ -112,8 +116,8 @@ static int gate_enter_writer(struct store *s, struct error *err)
         late = wait_until(s, &deadline) == ETIMEDOUT;
     if (late && writer_must_wait(s)) {
         pthread_mutex_unlock(&s->mutex);
-        return error_set(err, STATUS_STORE, "store %s: waited %d s to write for another part of this program", s->path,
-                         GATE_SECONDS);
+        return error_set(err, STATUS_STORE, "store %s: waited %d s to write for another part of this program",
+                         s->path, GATE_SECONDS);
     }
     if (s->no_lock)
         s->writing = 1;
@@ -151,8 +155,8 @@ int gate_close(struct store *s, struct error *err)
         s->moving = 0;
         pthread_cond_broadcast(&s->changed);
         pthread_mutex_unlock(&s->mutex);
-        return error_set(err, STATUS_STORE, "store %s is being read or written by this program: try again later",
-                         s->path);
+        return error_set(err, STATUS_STORE,
+                         "store %s is being read or written by this program: try again later", s->path);
     }
     pthread_mutex_unlock(&s->mutex);
     return 0;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Looks at everything: checksums of blocks and sealed values, manifests, references, names. Every block has a read
- * transaction of its own, so that writers can go on meanwhile; what is removed during the check is no problem.
+ * Looks at everything: checksums of blocks and sealed values, manifests, references, names. Every block has a
+ * read transaction of its own, so that writers can go on meanwhile; what is removed during the check is no
+ * problem.
  */
 #include "config.h"
 
@@ -68,7 +69,8 @@ static int check_block(struct check *c, const char *name, const struct store_ten
     if (!artifact_load(t, x->id, &a)) {
         const void *data;
         size_t first, n;
-        if (store_tensor_block(t, x, block, &data, &first, &n, &e) || tensor_block_load(t, x, block, &h, &rows, &e))
+        if (store_tensor_block(t, x, block, &data, &first, &n, &e) ||
+            tensor_block_load(t, x, block, &h, &rows, &e))
             report(c, name, block, e.message);
         else if (hash64(rows, h.rows * h.row_bytes, x->id) != h.checksum)
             report(c, name, block, "the checksum is wrong: its numbers were changed");
@@ -95,7 +97,8 @@ static int check_tensors(struct check *c, artifact_id id, struct error *err)
         if (!more)
             return 0;
         if (bad || !r.complete) {
-            report(c, name, 0, bad ? "its entry in the table of tensors is damaged" : "it was not written to its end");
+            report(c, name, 0,
+                   bad ? "its entry in the table of tensors is damaged" : "it was not written to its end");
             continue;
         }
         struct store_tensor x = tensor_view(id, &r);
@@ -106,7 +109,8 @@ static int check_tensors(struct check *c, artifact_id id, struct error *err)
 }
 
 /* Sealed values of `id` in records or labels, some thousand in one transaction. */
-static int check_sealed(struct check *c, artifact_id id, enum table table, const char *damage, struct error *err)
+static int check_sealed(struct check *c, artifact_id id, enum table table, const char *damage,
+                        struct error *err)
 {
     struct key prefix = key_u64(id), from = prefix;
     int more = 1;
@@ -122,7 +126,8 @@ static int check_sealed(struct check *c, artifact_id id, enum table table, const
             rc = walk_seek(&w, &from);
         for (; !rc && count < 1000; count++, rc = walk_next(&w)) {
             if (!sealed_intact(&w.value))
-                report(c, NULL, w.key.mv_size >= 16 ? key_number((char *)w.key.mv_data + w.key.mv_size - 8, 8) : 0,
+                report(c, NULL,
+                       w.key.mv_size >= 16 ? key_number((char *)w.key.mv_data + w.key.mv_size - 8, 8) : 0,
                        damage);
         }
         more = !rc && w.key.mv_size <= KEY_MAX;
@@ -216,8 +221,8 @@ static int list_ids(struct check *c, struct id_list *ids, struct error *err)
     return rc == MDB_NOTFOUND ? 0 : store_fail(c->store, rc, err, "list what is in it");
 }
 
-int store_verify(struct store *s, struct monitor *m, void (*problem)(const struct store_problem *p, void *arg),
-                 void *arg, struct error *err)
+int store_verify(struct store *s, struct monitor *m,
+                 void (*problem)(const struct store_problem *p, void *arg), void *arg, struct error *err)
 {
     struct check c = {.store = s, .monitor = m, .problem = problem, .arg = arg};
     struct id_list ids = {NULL, 0, 0};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Ids without manifest, and who still writes them. A process that writes holds the lock on a file of its own in
- * DIR/work, whose name stands in the records of its ids: when the lock is free, the process is gone.
+ * Ids without manifest, and who still writes them. A process that writes holds the lock on a file of its own
+ * in DIR/work, whose name stands in the records of its ids: when the lock is free, the process is gone.
  */
 #include "config.h"
 
@@ -45,8 +45,9 @@ static int token_make(struct store *s, struct error *err)
         int fd;
         struct stat st;
         clock_gettime(CLOCK_REALTIME, &now);
-        snprintf(s->token, sizeof s->token, TOKEN_PREFIX "%ld-%016llx", (long)getpid(),
-                 (unsigned long long)hash_mix((uint64_t)now.tv_sec, (uint64_t)now.tv_nsec, attempt, (uintptr_t)s));
+        snprintf(
+            s->token, sizeof s->token, TOKEN_PREFIX "%ld-%016llx", (long)getpid(),
+            (unsigned long long)hash_mix((uint64_t)now.tv_sec, (uint64_t)now.tv_nsec, attempt, (uintptr_t)s));
         path = work_path(s, s->token);
         fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0664);
         if (fd < 0 && errno != EEXIST) {
@@ -170,7 +171,8 @@ int pending_need(struct store_txn *t, artifact_id id, struct pending *out, struc
     if (!table_get(t, TABLE_ARTIFACTS, &key, &v))
         return error_set(err, STATUS_REFUSED, "artifact %llu is published and cannot be changed",
                          (unsigned long long)id);
-    return error_set(err, STATUS_REFUSED, "artifact %llu was given up or removed meanwhile", (unsigned long long)id);
+    return error_set(err, STATUS_REFUSED, "artifact %llu was given up or removed meanwhile",
+                     (unsigned long long)id);
 }
 
 static int job_is_over(struct store_txn *t, uint64_t job)
@@ -217,8 +219,8 @@ int name_unclaimed(struct store_txn *t, const char *name, struct error *err)
         if (w.key.mv_size != 8 || pending_load(t, key_number(w.key.mv_data, 8), &p) || strcmp(p.name, name))
             continue;
         if (pending_alive(t, &p, who, sizeof who))
-            code = error_set(err, STATUS_REFUSED, "the name %s is taken: %s is making a %s of that name", name, who,
-                             kind_label(p.record.kind));
+            code = error_set(err, STATUS_REFUSED, "the name %s is taken: %s is making a %s of that name",
+                             name, who, kind_label(p.record.kind));
     }
     walk_end(&w);
     if (!code && rc && rc != MDB_NOTFOUND)
@@ -226,7 +228,8 @@ int name_unclaimed(struct store_txn *t, const char *name, struct error *err)
     return code;
 }
 
-static int pending_change(struct store *s, artifact_id id, enum pending_mode mode, uint64_t job, struct error *err)
+static int pending_change(struct store *s, artifact_id id, enum pending_mode mode, uint64_t job,
+                          struct error *err)
 {
     struct store_txn t;
     struct pending p;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The store: opening, artifacts, tensors, records, labels, jobs. */
+/* The store: opening, artifacts, records, labels, jobs. */
 #include "config.h"
 
 #include <stdarg.h>
@@ -20,12 +20,12 @@
 static char directory[] = "/tmp/test-store-XXXXXX";
 static struct error err;
 
-#define assert_ok(call)                                                                                                \
-    do {                                                                                                               \
-        int assert_ok_code = (call);                                                                                   \
-        if (assert_ok_code)                                                                                            \
-            print_error("%s\n", err.message);                                                                          \
-        assert_int_equal(assert_ok_code, 0);                                                                           \
+#define assert_ok(call)                                                                                      \
+    do {                                                                                                     \
+        int assert_ok_code = (call);                                                                         \
+        if (assert_ok_code)                                                                                  \
+            print_error("%s\n", err.message);                                                                \
+        assert_int_equal(assert_ok_code, 0);                                                                 \
     } while (0)
 #define assert_says(text) assert_non_null(strstr(err.message, text))
 
@@ -75,7 +75,8 @@ static json *manifest(const char *role, artifact_id id)
     return m;
 }
 
-static artifact_id make(struct store *s, enum artifact_kind kind, const char *name, const char *role, artifact_id to)
+static artifact_id make(struct store *s, enum artifact_kind kind, const char *name, const char *role,
+                        artifact_id to)
 {
     artifact_id id;
 
@@ -307,139 +308,6 @@ static void test_artifacts(void **state)
     store_close(s);
 }
 
-static unsigned char byte_at(size_t i)
-{
-    return (unsigned char)(i * 2654435761u >> 13);
-}
-
-static void test_tensors(void **state)
-{
-    enum { ROWS = 12000, COLUMNS = 1000 }; /* 48 MB of floats in blocks of 4160 rows */
-    struct store *s = open_at("tensors", 1);
-    size_t shape[2] = {ROWS, COLUMNS}, bytes = (size_t)ROWS * COLUMNS * 4, done = 0;
-    unsigned char *data = malloc(bytes);
-    struct tensor_writer *w;
-    struct store_tensor x;
-    struct store_txn *t;
-    artifact_id id;
-
-    (void)state;
-    for (size_t i = 0; i < bytes; i++)
-        data[i] = byte_at(i);
-    assert_ok(store_create(s, ARTIFACT_SAE, "s", 0, &id, &err));
-    assert_ok(store_tensor_begin(s, id, "W_dec", DTYPE_F32, 2, shape, &w, &err));
-    for (size_t step = 1; done < ROWS; step = step * 3 + 1) {
-        size_t n = step < ROWS - done ? step : ROWS - done;
-        assert_ok(store_tensor_append(w, data + done * COLUMNS * 4, n, &err));
-        done += n;
-    }
-    assert_int_equal(store_tensor_append(w, data, 1, &err), STATUS_FAILED);
-    store_tensor_abandon(w);
-    t = reading(s);
-    assert_false(store_tensor_exists(t, id, "W_dec"));
-    store_end(t);
-    assert_int_equal(store_publish(s, id, manifest(NULL, 0), &err), STATUS_FAILED); /* not written to its end */
-    assert_ok(store_tensor_begin(s, id, "W_dec", DTYPE_F32, 2, shape, &w, &err));
-    assert_ok(store_tensor_append(w, data, ROWS, &err));
-    assert_ok(store_tensor_finish(w, &err));
-    assert_ok(store_tensor_begin(s, id, "short", DTYPE_F32, 2, shape, &w, &err));
-    assert_ok(store_tensor_append(w, data, 3, &err));
-    assert_int_equal(store_tensor_finish(w, &err), STATUS_FAILED);
-    float small[3] = {1, 2, 3}, scalar = 7;
-    struct tensor b = {DTYPE_F32, 1, {3}, small}, one = {DTYPE_F32, 0, {0}, &scalar};
-    struct tensor none = {DTYPE_F32, 2, {0, 5}, small}, thin = {DTYPE_F32, 2, {5, 0}, small};
-    assert_ok(store_tensor_put(s, id, "b_dec", &b, &err));
-    assert_ok(store_tensor_put(s, id, "scale", &one, &err));
-    assert_ok(store_tensor_put(s, id, "none", &none, &err));
-    assert_ok(store_tensor_put(s, id, "thin", &thin, &err));
-    assert_ok(store_publish(s, id, manifest(NULL, 0), &err));
-    assert_int_equal(store_tensor_put(s, id, "late", &b, &err), STATUS_REFUSED);
-    assert_says("published");
-
-    t = reading(s);
-    assert_ok(store_tensor_open(t, id, "W_dec", &x, &err));
-    assert_int_equal(x.ndim, 2);
-    assert_int_equal(x.shape[0], ROWS);
-    assert_int_equal(x.row_bytes, COLUMNS * 4);
-    assert_true(x.rows_per_block * x.row_bytes >= 8u << 20 && x.rows_per_block * x.row_bytes <= 32u << 20);
-    assert_int_equal(x.n_blocks, 3);
-    size_t next = 0;
-    for (size_t i = 0; i < x.n_blocks; i++) {
-        const void *rows;
-        size_t first, n;
-        assert_ok(store_tensor_block(t, &x, i, &rows, &first, &n, &err));
-        assert_int_equal((uintptr_t)rows % 64, 0);
-        assert_int_equal(first, next);
-        assert_memory_equal(rows, data + first * COLUMNS * 4, n * COLUMNS * 4);
-        next = first + n;
-    }
-    assert_int_equal(next, ROWS);
-    const void *row;
-    assert_ok(store_tensor_row(t, &x, ROWS - 1, &row, &err));
-    assert_memory_equal(row, data + (size_t)(ROWS - 1) * COLUMNS * 4, COLUMNS * 4);
-    assert_int_equal(store_tensor_row(t, &x, ROWS, &row, &err), STATUS_REFUSED);
-    unsigned char *copy = malloc(bytes);
-    assert_ok(store_tensor_read(t, &x, 100, ROWS - 200, copy, &err));
-    assert_memory_equal(copy, data + 100 * COLUMNS * 4, (size_t)(ROWS - 200) * COLUMNS * 4);
-    assert_int_equal(store_tensor_read(t, &x, ROWS - 1, 2, copy, &err), STATUS_REFUSED);
-    free(copy);
-    assert_true(store_bytes(t, id) > bytes && store_bytes(t, id) < bytes + 50000); /* the first attempt is gone */
-    assert_ok(store_tensor_open(t, id, "b_dec", &x, &err));
-    assert_ok(store_tensor_row(t, &x, 2, &row, &err));
-    assert_memory_equal(row, &small[2], 4);
-    assert_ok(store_tensor_open(t, id, "scale", &x, &err));
-    assert_int_equal(x.ndim, 0);
-    assert_ok(store_tensor_row(t, &x, 0, &row, &err));
-    assert_memory_equal(row, &scalar, 4);
-    assert_ok(store_tensor_open(t, id, "none", &x, &err));
-    assert_int_equal(x.n_blocks, 0);
-    assert_ok(store_tensor_open(t, id, "thin", &x, &err));
-    assert_int_equal(x.shape[0], 5);
-    assert_int_equal(store_tensor_open(t, id, "short", &x, &err), STATUS_REFUSED);
-    assert_string_equal(err.message, "SAE s has no tensor short");
-    store_end(t);
-    store_close(s);
-    free(data);
-}
-
-static void test_growing(void **state)
-{
-    struct store *s = open_at("growing", 1);
-    size_t shape[1] = {0};
-    struct tensor_writer *w;
-    struct store_tensor x;
-    struct store_txn *t;
-    artifact_id id;
-    enum { CHUNK = 100000, CHUNKS = 50 };
-    static uint32_t chunk[CHUNK];
-
-    (void)state;
-    assert_ok(store_create(s, ARTIFACT_TEXT, "t", 0, &id, &err));
-    assert_ok(store_tensor_begin_growing(s, id, "tokens", DTYPE_U32, 1, shape, &w, &err));
-    for (uint32_t c = 0; c < CHUNKS; c++) {
-        for (uint32_t i = 0; i < CHUNK; i++)
-            chunk[i] = c * CHUNK + i;
-        assert_ok(store_tensor_append(w, chunk, CHUNK, &err));
-    }
-    assert_ok(store_tensor_finish(w, &err));
-    assert_ok(store_tensor_begin_growing(s, id, "empty", DTYPE_U32, 1, shape, &w, &err));
-    assert_ok(store_tensor_finish(w, &err));
-    assert_ok(store_publish(s, id, manifest(NULL, 0), &err));
-    t = reading(s);
-    assert_ok(store_tensor_open(t, id, "tokens", &x, &err));
-    assert_int_equal(x.shape[0], CHUNK * CHUNKS);
-    assert_true(x.n_blocks >= 2);
-    uint32_t token;
-    for (size_t i = 0; i < x.shape[0]; i += 99991) {
-        assert_ok(store_tensor_read(t, &x, i, 1, &token, &err));
-        assert_int_equal(token, i);
-    }
-    assert_ok(store_tensor_open(t, id, "empty", &x, &err));
-    assert_int_equal(x.shape[0], 0);
-    store_end(t);
-    store_close(s);
-}
-
 static void test_records(void **state)
 {
     struct store *s = open_at("records", 1);
@@ -584,12 +452,11 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_open_refuses), cmocka_unit_test(test_open_empty_directory_and_newer),
-        cmocka_unit_test(test_read_only),    cmocka_unit_test(test_exclusive),
+        cmocka_unit_test(test_open_refuses),  cmocka_unit_test(test_open_empty_directory_and_newer),
+        cmocka_unit_test(test_read_only),     cmocka_unit_test(test_exclusive),
         cmocka_unit_test(test_network_names), cmocka_unit_test(test_names),
-        cmocka_unit_test(test_artifacts),    cmocka_unit_test(test_tensors),
-        cmocka_unit_test(test_growing),      cmocka_unit_test(test_records),
-        cmocka_unit_test(test_labels),       cmocka_unit_test(test_jobs),
+        cmocka_unit_test(test_artifacts),     cmocka_unit_test(test_records),
+        cmocka_unit_test(test_labels),        cmocka_unit_test(test_jobs),
     };
 
     return cmocka_run_group_tests_name("store", tests, set_up, tear_down);

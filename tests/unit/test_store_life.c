@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* What happens to artifacts: claims, killed writers, removal, replacement, damage, full disks, compaction. */
+/* What happens to artifacts: claims, killed writers, removal, replacement, damage. */
 #include "config.h"
 
 #include <stdarg.h>
@@ -28,12 +28,12 @@ static char directory[] = "/tmp/test-store-life-XXXXXX";
 static struct error err;
 static const char *self; /* this program, which also plays the writer that is killed */
 
-#define assert_ok(call)                                                                                                \
-    do {                                                                                                               \
-        int assert_ok_code = (call);                                                                                   \
-        if (assert_ok_code)                                                                                            \
-            print_error("%s\n", err.message);                                                                          \
-        assert_int_equal(assert_ok_code, 0);                                                                           \
+#define assert_ok(call)                                                                                      \
+    do {                                                                                                     \
+        int assert_ok_code = (call);                                                                         \
+        if (assert_ok_code)                                                                                  \
+            print_error("%s\n", err.message);                                                                \
+        assert_int_equal(assert_ok_code, 0);                                                                 \
     } while (0)
 #define assert_says(text) assert_non_null(strstr(err.message, text))
 
@@ -61,8 +61,8 @@ static json *manifest(const char *role, artifact_id id, const char *role2, artif
     return m;
 }
 
-static artifact_id make2(struct store *s, enum artifact_kind kind, const char *name, const char *role, artifact_id to,
-                         const char *role2, artifact_id to2)
+static artifact_id make2(struct store *s, enum artifact_kind kind, const char *name, const char *role,
+                         artifact_id to, const char *role2, artifact_id to2)
 {
     artifact_id id;
 
@@ -71,7 +71,8 @@ static artifact_id make2(struct store *s, enum artifact_kind kind, const char *n
     return id;
 }
 
-static artifact_id make(struct store *s, enum artifact_kind kind, const char *name, const char *role, artifact_id to)
+static artifact_id make(struct store *s, enum artifact_kind kind, const char *name, const char *role,
+                        artifact_id to)
 {
     return make2(s, kind, name, role, to, NULL, 0);
 }
@@ -166,7 +167,8 @@ static void test_claims(void **state)
     store_close(s);
 }
 
-/* As a program of its own: writes, says so, and waits to be killed; or publishes one artifact after the other. */
+/* As a program of its own: writes, says so, and waits to be killed; or publishes one artifact after the
+ * other. */
 static int play_writer(const char *path, int loop)
 {
     struct store_options o = {.path = path};
@@ -198,7 +200,8 @@ static int play_writer(const char *path, int loop)
 
 static pid_t start_writer(const char *store, const char *how)
 {
-    char *path = path_join(directory, store), *argv[] = {(char *)(uintptr_t)self, (char *)(uintptr_t)how, path, NULL};
+    char *path = path_join(directory, store),
+         *argv[] = {(char *)(uintptr_t)self, (char *)(uintptr_t)how, path, NULL};
     posix_spawn_file_actions_t actions;
     int out[2];
     pid_t pid;
@@ -269,7 +272,8 @@ static void test_killed_while_committing(void **state)
         pid_t pid = start_writer("committing", "loop");
         usleep((useconds_t)(3000 + 7919 * i));
         kill_writer(pid);
-        /* A commit that was on the disk, but not yet announced to readers, shows when the next writer begins. */
+        /* A commit that was on the disk, but not yet announced to readers, shows when the next writer begins.
+         */
         struct store_txn next;
         assert_ok(write_begin(s, &next, &err));
         write_abort(&next);
@@ -298,8 +302,10 @@ static void test_killed_while_committing(void **state)
 static void test_remove(void **state)
 {
     struct store *s = open_at("remove");
-    artifact_id model = make(s, ARTIFACT_MODEL, "m", NULL, 0), text = make(s, ARTIFACT_TEXT, "t", "model", model);
-    artifact_id sae = make(s, ARTIFACT_SAE, "s", "model", model), meta = make(s, ARTIFACT_SAE, "meta", "base", sae);
+    artifact_id model = make(s, ARTIFACT_MODEL, "m", NULL, 0),
+                text = make(s, ARTIFACT_TEXT, "t", "model", model);
+    artifact_id sae = make(s, ARTIFACT_SAE, "s", "model", model),
+                meta = make(s, ARTIFACT_SAE, "meta", "base", sae);
     artifact_id index = make2(s, ARTIFACT_INDEX, NULL, "sae", sae, "text", text);
     struct label label = {3, LABEL_USER, "a", 1};
     struct store_txn *t;
@@ -308,7 +314,8 @@ static void test_remove(void **state)
     (void)state;
     assert_ok(store_put_labels(s, sae, &label, 1, &err));
     assert_int_equal(store_remove(s, text, 0, &removed, &err), STATUS_REFUSED);
-    assert_string_equal(err.message, "text t is needed by index of SAE s: remove that first, or all with --cascade");
+    assert_string_equal(err.message,
+                        "text t is needed by index of SAE s: remove that first, or all with --cascade");
     assert_int_equal(store_remove(s, model, 0, &removed, &err), STATUS_REFUSED);
     assert_says("text t, SAE s");
     assert_int_equal(store_remove(s, sae, 0, &removed, &err), STATUS_REFUSED);
@@ -353,7 +360,8 @@ static void test_removed_while_being_used(void **state)
 static void test_replace(void **state)
 {
     struct store *s = open_at("replace");
-    artifact_id model = make(s, ARTIFACT_MODEL, "m", NULL, 0), sae = make(s, ARTIFACT_SAE, "s", "model", model);
+    artifact_id model = make(s, ARTIFACT_MODEL, "m", NULL, 0),
+                sae = make(s, ARTIFACT_SAE, "s", "model", model);
     artifact_id first, second, id;
     struct record record = {1, "r", 1};
     struct store_txn *t;
@@ -493,138 +501,6 @@ static void test_verify(void **state)
     assert_int_equal(verify("verify").n, 4);
 }
 
-/* ---- No space. ---- */
-
-static void test_full_map(void **state)
-{
-    char *setting = getenv("SAESCOPE_MAPSIZE") ? strdup(getenv("SAESCOPE_MAPSIZE")) : NULL;
-    static char data[300000];
-    struct tensor x = {DTYPE_U8, 1, {sizeof data}, data};
-    struct store *s;
-    artifact_id kept, id;
-    int code = 0;
-
-    (void)state;
-    setenv("SAESCOPE_MAPSIZE", "4000000", 1);
-    s = open_at("full");
-    kept = make(s, ARTIFACT_MODEL, "kept", NULL, 0);
-    assert_ok(store_create(s, ARTIFACT_MODEL, "large", 0, &id, &err));
-    for (int i = 0; i < 100 && !code; i++) {
-        char name[16];
-        snprintf(name, sizeof name, "t%d", i);
-        code = store_tensor_put(s, id, name, &x, &err);
-    }
-    assert_int_equal(code, STATUS_STORE);
-    assert_says("is full");
-    assert_true(is_there(s, "kept"));
-    assert_false(is_there(s, "large"));
-    store_abandon(s, id);
-    assert_int_equal(entries(s, TABLE_BLOCKS), 0);
-    assert_ok(store_create(s, ARTIFACT_MODEL, "small", 0, &id, &err));
-    assert_ok(store_tensor_put(s, id, "t", &x, &err));
-    assert_ok(store_publish(s, id, manifest("other", kept, NULL, 0), &err));
-    store_close(s);
-    if (setting)
-        setenv("SAESCOPE_MAPSIZE", setting, 1);
-    else
-        unsetenv("SAESCOPE_MAPSIZE");
-    free(setting);
-    assert_int_equal(verify("full").n, 0);
-}
-
-static void limit_files(rlim_t bytes)
-{
-    struct rlimit limit;
-
-    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
-    limit.rlim_cur = bytes;
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
-}
-
-static void test_full_disk(void **state)
-{
-    char *path = path_join(directory, "no-room");
-    struct store_options o = {.path = path, .create = 1};
-    static char data[3000000];
-    struct tensor x = {DTYPE_U8, 1, {sizeof data}, data};
-    struct store *s;
-    artifact_id id;
-
-    (void)state;
-    signal(SIGXFSZ, SIG_IGN);
-    for (rlim_t room = 0; room <= 8192; room += 4096) {
-        limit_files(room);
-        assert_int_equal(store_open(&o, &s, &err), STATUS_STORE);
-        limit_files(RLIM_INFINITY);
-        assert_says(room < 8192 ? "no room" : "disk is full");
-        assert_false(path_exists(path));
-    }
-    assert_ok(store_open(&o, &s, &err));
-    make(s, ARTIFACT_MODEL, "kept", NULL, 0);
-    assert_ok(store_create(s, ARTIFACT_MODEL, "m", 0, &id, &err));
-    limit_files(1000000);
-    assert_int_equal(store_tensor_put(s, id, "x", &x, &err), STATUS_STORE);
-    limit_files(RLIM_INFINITY);
-    assert_says("disk is full");
-    assert_true(is_there(s, "kept"));
-    assert_int_equal(entries(s, TABLE_BLOCKS), 0);
-    assert_ok(store_tensor_put(s, id, "x", &x, &err));
-    limit_files(1000);
-    assert_int_equal(store_publish(s, id, manifest(NULL, 0, NULL, 0), &err), STATUS_STORE);
-    limit_files(RLIM_INFINITY);
-    assert_false(is_there(s, "m"));
-    assert_ok(store_publish(s, id, manifest(NULL, 0, NULL, 0), &err));
-    assert_true(is_there(s, "m"));
-    store_close(s);
-    assert_int_equal(verify("no-room").n, 0);
-    free(path);
-}
-
-/* ---- Compaction. ---- */
-
-static off_t data_size(const char *store)
-{
-    char *dir = path_join(directory, store), *path = path_join(dir, "data.mdb");
-    struct stat st;
-
-    assert_int_equal(stat(path, &st), 0);
-    free(path);
-    free(dir);
-    return st.st_size;
-}
-
-static void test_compact(void **state)
-{
-    char *copy = path_join(directory, "copy");
-    struct store *s = open_at("compact");
-    artifact_id id, gone;
-
-    (void)state;
-    assert_ok(store_create(s, ARTIFACT_MODEL, "gone", 0, &gone, &err));
-    put_bytes(s, gone, "x", 20 << 20, "x");
-    assert_ok(store_publish(s, gone, manifest(NULL, 0, NULL, 0), &err));
-    assert_ok(store_create(s, ARTIFACT_MODEL, "m", 0, &id, &err));
-    put_bytes(s, id, "x", 1 << 20, "x");
-    assert_ok(store_publish(s, id, manifest(NULL, 0, NULL, 0), &err));
-    assert_ok(store_remove(s, gone, 0, NULL, &err));
-    assert_true(data_size("compact") > 20 << 20);
-    assert_ok(store_compact(s, copy, &err));
-    assert_int_equal(store_compact(s, copy, &err), STATUS_REFUSED);
-    assert_ok(store_compact(s, NULL, &err));
-    assert_true(data_size("compact") < 3 << 20);
-    assert_true(is_there(s, "m")); /* the store is open as before */
-    make(s, ARTIFACT_TEXT, "t", "model", id);
-    store_close(s);
-    assert_int_equal(verify("compact").n, 0);
-    assert_true(data_size("copy") < 3 << 20);
-    assert_int_equal(verify("copy").n, 0);
-    s = open_at("copy");
-    assert_true(is_there(s, "m"));
-    assert_false(is_there(s, "t"));
-    store_close(s);
-    free(copy);
-}
-
 static int set_up(void **state)
 {
     (void)state;
@@ -640,12 +516,10 @@ static int tear_down(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_claims),      cmocka_unit_test(test_killed_writer),
-        cmocka_unit_test(test_remove),      cmocka_unit_test(test_removed_while_being_used),
-        cmocka_unit_test(test_replace),     cmocka_unit_test(test_rename),
-        cmocka_unit_test(test_verify),      cmocka_unit_test(test_full_map),
-        cmocka_unit_test(test_full_disk),   cmocka_unit_test(test_compact),
-        cmocka_unit_test(test_killed_while_committing),
+        cmocka_unit_test(test_claims),  cmocka_unit_test(test_killed_writer),
+        cmocka_unit_test(test_remove),  cmocka_unit_test(test_removed_while_being_used),
+        cmocka_unit_test(test_replace), cmocka_unit_test(test_rename),
+        cmocka_unit_test(test_verify),  cmocka_unit_test(test_killed_while_committing),
     };
 
     if (argc == 3)

@@ -24,12 +24,12 @@
 static char directory[] = "test-store-residency-XXXXXX";
 static struct error err;
 
-#define assert_ok(call)                                                                                                \
-    do {                                                                                                               \
-        int assert_ok_code = (call);                                                                                   \
-        if (assert_ok_code)                                                                                            \
-            print_error("%s\n", err.message);                                                                          \
-        assert_int_equal(assert_ok_code, 0);                                                                           \
+#define assert_ok(call)                                                                                      \
+    do {                                                                                                     \
+        int assert_ok_code = (call);                                                                         \
+        if (assert_ok_code)                                                                                  \
+            print_error("%s\n", err.message);                                                                \
+        assert_int_equal(assert_ok_code, 0);                                                                 \
     } while (0)
 
 static struct store *open_store(void)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * What the files of src/store share. Tables (LMDB's named databases) and their keys; numbers in keys are big-endian,
- * so that LMDB's byte order is theirs:
+ * What the files of src/store share. Tables (LMDB's named databases) and their keys; numbers in keys are
+ * big-endian, so that LMDB's byte order is theirs:
  *
  *   meta        "format" -> struct format_record; "next-id", "next-job" -> uint64_t
  *   artifacts   id -> struct artifact_record, name
@@ -113,7 +113,8 @@ struct tensor_record {
 };
 
 /*
- * Before the rows of a block. LMDB puts a large value at offset 16 of a page, so that the rows begin at offset 64.
+ * Before the rows of a block. LMDB puts a large value at offset 16 of a page, so that the rows begin at
+ * offset 64.
  */
 #define BLOCK_MAGIC          0x6b6c6273u
 #define BLOCK_HEADER_VERSION 1
@@ -145,7 +146,8 @@ int table_put(struct store_txn *t, enum table table, const struct key *k, const 
 int table_delete(struct store_txn *t, enum table table, const struct key *k); /* MDB_NOTFOUND is 0 */
 int table_get_u64(struct store_txn *t, enum table table, const struct key *k, uint64_t *n); /* else *n = 0 */
 int table_put_u64(struct store_txn *t, enum table table, const struct key *k, uint64_t n);
-int sealed_get(struct store_txn *t, enum table table, const struct key *k, MDB_val *value); /* without the hash */
+int sealed_get(struct store_txn *t, enum table table, const struct key *k,
+               MDB_val *value); /* without the hash */
 int sealed_put(struct store_txn *t, enum table table, const struct key *k, const void *data, size_t n);
 int sealed_intact(const MDB_val *sealed);
 #define SEAL_BYTES 8
@@ -157,8 +159,9 @@ struct walk {
     MDB_val key, value;
     int started;
 };
-int walk_begin(struct store_txn *t, enum table table, const struct key *prefix, struct walk *w); /* NULL: all */
-int walk_next(struct walk *w);                                                                  /* MDB_NOTFOUND at the end */
+int walk_begin(struct store_txn *t, enum table table, const struct key *prefix,
+               struct walk *w);                        /* NULL: all */
+int walk_next(struct walk *w);                         /* MDB_NOTFOUND at the end */
 int walk_seek(struct walk *w, const struct key *from); /* the first entry at or after `from` */
 int walk_delete(struct walk *w);
 void walk_end(struct walk *w);
@@ -168,7 +171,8 @@ int store_fail(struct store *s, int code, struct error *err, const char *doing);
 int write_begin(struct store *s, struct store_txn *t, struct error *err);
 int write_commit(struct store_txn *t, struct error *err);
 void write_abort(struct store_txn *t);
-int gate_close(struct store *s, struct error *err); /* waits until no transaction is open; nobody enters until … */
+int gate_close(struct store *s,
+               struct error *err); /* waits until no transaction is open; nobody enters until … */
 void gate_open(struct store *s);
 
 /* ---- Environment. ---- */
@@ -178,15 +182,16 @@ int network_file_system(long magic, const char **name);
 void lock_holders(int fd, char *out, size_t n); /* "process 12, 34" */
 
 /* ---- Artifacts. ---- */
-const char *kind_label(uint32_t kind); /* as in messages: "SAE" */
-int artifact_load(struct store_txn *t, artifact_id id, struct artifact *out); /* LMDB's code */
+const char *kind_label(uint32_t kind);                                            /* as in messages: "SAE" */
+int artifact_load(struct store_txn *t, artifact_id id, struct artifact *out);     /* LMDB's code */
 void artifact_describe(struct store_txn *t, artifact_id id, char *out, size_t n); /* "index of SAE wn-256" */
-int artifact_exists(struct store_txn *t, artifact_id id); /* published or pending */
+int artifact_exists(struct store_txn *t, artifact_id id);                         /* published or pending */
 int size_change(struct store_txn *t, artifact_id id, uint64_t add, uint64_t subtract); /* LMDB's code */
 
 int pending_load(struct store_txn *t, artifact_id id, struct pending *out); /* LMDB's code */
 int pending_put(struct store_txn *t, artifact_id id, const struct pending *p);
-int pending_need(struct store_txn *t, artifact_id id, struct pending *out, struct error *err); /* not a doomed one */
+int pending_need(struct store_txn *t, artifact_id id, struct pending *out,
+                 struct error *err); /* not a doomed one */
 int pending_alive(struct store_txn *t, const struct pending *p, char *who, size_t n);
 int name_unclaimed(struct store_txn *t, const char *name, struct error *err);
 int writer_token(struct store *s, struct error *err); /* makes s->token */
@@ -202,7 +207,7 @@ int id_list_has(const struct id_list *l, artifact_id id);
 /* The artifacts that go with `id`; STATUS_REFUSED when others refer to one of them and not `cascade`. */
 int removal_collect(struct store_txn *t, artifact_id id, int cascade, struct id_list *l, struct error *err);
 int removal_unpublish(struct store_txn *t, artifact_id id); /* LMDB's code; leaves it doomed */
-void purge(struct store *s, artifact_id id);               /* of a doomed id; what stays is for the next sweep */
+void purge(struct store *s, artifact_id id); /* of a doomed id; what stays is for the next sweep */
 
 /* ---- Tensors. ---- */
 int tensor_record_load(struct store_txn *t, artifact_id id, const char *tensor, struct tensor_record *out);
@@ -210,8 +215,8 @@ int tensor_record_parse(const MDB_val *payload, struct tensor_record *out); /* 0
 size_t tensor_rows(const struct store_tensor *x);
 struct store_tensor tensor_view(artifact_id id, const struct tensor_record *r);
 /* The block's value with its header checked against x. */
-int tensor_block_load(struct store_txn *t, const struct store_tensor *x, size_t block, struct block_header *header,
-                      const unsigned char **rows, struct error *err);
+int tensor_block_load(struct store_txn *t, const struct store_tensor *x, size_t block,
+                      struct block_header *header, const unsigned char **rows, struct error *err);
 size_t block_rows(const struct store_tensor *x, size_t block);
 
 #endif

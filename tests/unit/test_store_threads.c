@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* One thread publishes, replaces and compacts while others read what they find. */
+#include "config.h"
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include "saescope/base/fileio.h"
+#include "saescope/store/store.h"
+
+static char directory[] = "/tmp/test-store-threads-XXXXXX";
+static struct error err;
+
+#define assert_ok(call)                                                                                      \
+    do {                                                                                                     \
+        int assert_ok_code = (call);                                                                         \
+        if (assert_ok_code)                                                                                  \
+            print_error("%s\n", err.message);                                                                \
+        assert_int_equal(assert_ok_code, 0);                                                                 \
+    } while (0)
+
+struct crowd {
+    struct store *store;
+    int stop, failures, found;
+};
+
+/* Everything that is published has its tensor, whatever the writer does meanwhile. */
+static int look(struct crowd *c)
+{
+    struct artifact *list = NULL;
+    struct store_txn *t;
+    struct error e;
+    size_t n = 0;
+    int bad = store_begin(c->store, &t, &e);
+
+    if (bad)
+        return 1;
+    bad = store_list(t, 0, &list, &n, &e);
+    for (size_t i = 0; i < n; i++) {
+        struct store_tensor x;
+        const void *row;
+        bad |= store_tensor_open(t, list[i].id, "x", &x, &e) || store_tensor_row(t, &x, 1, &row, &e) ||
+               memcmp(row, "b", 1);
+    }
+    __atomic_add_fetch(&c->found, (int)n, __ATOMIC_ACQ_REL);
+    free(list);
+    store_end(t);
+    return bad != 0;
+}
+
+static void *reader(void *arg)
+{
+    struct crowd *c = arg;
+
+    while (!__atomic_load_n(&c->stop, __ATOMIC_ACQUIRE))
+        if (look(c))
+            __atomic_add_fetch(&c->failures, 1, __ATOMIC_ACQ_REL);
+    return NULL;
+}
+
+static void run_crowd(int exclusive)
+{
+    struct crowd c = {NULL, 0, 0, 0};
+    char *path = path_join(directory, exclusive ? "alone" : "shared");
+    struct store_options o = {.path = path, .create = 1, .exclusive = exclusive};
+    struct tensor x = {DTYPE_U8, 1, {3}, "abc"};
+    pthread_t threads[3];
+    artifact_id id;
+
+    assert_ok(store_open(&o, &c.store, &err));
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, reader, &c), 0);
+    for (int i = 0; i < 40; i++) {
+        assert_ok(store_create(c.store, ARTIFACT_MODEL, "m", 1, &id, &err));
+        assert_ok(store_tensor_put(c.store, id, "x", &x, &err));
+        assert_ok(store_publish(c.store, id, json_new_object(), &err));
+        if (i % 10 == 9)
+            assert_ok(store_compact(c.store, NULL, &err));
+    }
+    __atomic_store_n(&c.stop, 1, __ATOMIC_RELEASE);
+    for (int i = 0; i < 3; i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(c.failures, 0);
+    assert_true(c.found > 0);
+    store_close(c.store);
+    free(path);
+}
+
+static void test_shared(void **state)
+{
+    (void)state;
+    run_crowd(0);
+}
+
+static void test_exclusive(void **state)
+{
+    (void)state;
+    run_crowd(1);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    return mkdtemp(directory) == NULL;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    return remove_tree(directory, NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_shared),
+        cmocka_unit_test(test_exclusive),
+    };
+
+    return cmocka_run_group_tests_name("store_threads", tests, set_up, tear_down);
+}
