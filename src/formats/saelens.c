@@ -233,13 +233,17 @@ static int fold_finetuning_scale(struct import *im, const char *name, struct err
  * them. Finished SAEs had it folded: W_enc·s, W_dec/s, b_dec/s. */
 static int fold_training_scale(struct import *im, struct error *err)
 {
+    if (!im->config.average_normalized)
+        return STATUS_OK;
     char *path = path_join(im->options->path, "activation_scaler.json");
     int status = STATUS_OK;
-    json *scaler = im->config.average_normalized && path_exists(path) ? json_parse_file(path, err) : NULL;
+    json *scaler = NULL;
+    if (path_exists(path) && !(scaler = json_parse_file(path, err)))
+        status = STATUS_REFUSED;
     double s = json_get_number(scaler, "scaling_factor", 1);
-    if (!(s > 0) || !isfinite((float)s)) {
+    if (!status && (!(s > 0) || !isfinite((float)s)))
         status = error_set(err, STATUS_REFUSED, "%s: scaling_factor must be positive", path);
-    } else if (s != 1 && !(status = need_scales(im, err))) {
+    if (!status && s != 1 && !(status = need_scales(im, err))) {
         for (size_t i = 0; i < im->config.d_sae; i++) {
             im->encoder_scale[i] *= (float)s;
             im->decoder_scale[i] /= (float)s;
@@ -247,6 +251,8 @@ static int fold_training_scale(struct import *im, struct error *err)
         for (size_t i = 0; i < im->config.d_in; i++)
             im->sae.b_dec[i] /= (float)s;
         note(im, "the checkpoint's activation scale was folded into the weights");
+    } else if (!status) {
+        note(im, "the activation scale (expected_average_only_in) is in the weights already");
     }
     json_free(scaler);
     free(path);
