@@ -54,6 +54,7 @@ struct folder {
     const char *prefix;
     enum dtype dtype;
     const char *config;   /* members after the sizes; a later one may not repeat an earlier one */
+    size_t vocabulary;    /* of tensors and config.json; 0: VOCABULARY */
     size_t layers, width; /* what config.json says; 0: what the tensors have */
     const char *without, *with_nan;
     const char *add;      /* one more tensor [VOCABULARY, WIDTH] */
@@ -104,7 +105,7 @@ static size_t list_entries(const struct folder *f, struct entry *out)
     };
     size_t n = 0;
     struct entry all[64] = {
-        {"wte.weight", 2, VOCABULARY, WIDTH, 1, 0},
+        {"wte.weight", 2, f->vocabulary ? f->vocabulary : VOCABULARY, WIDTH, 1, 0},
         {"wpe.weight", 2, CONTEXT, WIDTH, 2, 0},
         {"ln_f.weight", 1, WIDTH, 0, 3, 0},
         {"ln_f.bias", 1, WIDTH, 0, 4, 0},
@@ -163,9 +164,9 @@ static char *make_folder(const struct folder *f)
     struct strbuf b = STRBUF_INIT;
     strbuf_addf(&b,
                 "{\"model_type\":\"gpt2\",\"n_layer\":%zu,\"n_embd\":%zu,\"n_head\":%d,\"n_positions\":%d,"
-                "\"vocab_size\":%d%s}",
-                f->layers ? f->layers : LAYERS, f->width ? f->width : WIDTH, HEADS, CONTEXT, VOCABULARY,
-                f->config ? f->config : "");
+                "\"vocab_size\":%zu%s}",
+                f->layers ? f->layers : LAYERS, f->width ? f->width : WIDTH, HEADS, CONTEXT,
+                f->vocabulary ? f->vocabulary : (size_t)VOCABULARY, f->config ? f->config : "");
     put_text(dir, "config.json", b.data, b.length);
     strbuf_reset(&b);
     if (!f->no_tokenizer) {
@@ -248,6 +249,36 @@ static void test_names_and_heads(void **state)
     }
     free(logits);
     free(tied);
+}
+
+/* An embedding that takes several of the store's blocks. */
+static void test_large_vocabulary(void **state)
+{
+    (void)state;
+    const size_t vocabulary = 1200000;
+    struct entry embedding = {.ndim = 2, .rows = vocabulary, .columns = WIDTH, .seed = 1};
+    struct error err;
+    artifact_id id;
+    struct store_txn *t;
+    struct store_tensor x;
+    char *dir = make_folder(&(struct folder){.vocabulary = vocabulary});
+    assert_int_equal(import_folder(dir, &id, NULL, &err), 0);
+    assert_int_equal(store_begin(store, &t, &err), 0);
+    assert_int_equal(store_tensor_open(t, id, "embed.W_E", &x, &err), 0);
+    assert_true(x.n_blocks > 1);
+    store_end(t);
+    float final[4 * WIDTH], *logits = xmalloc(4 * vocabulary * sizeof *logits);
+    run(id, final, logits);
+    for (size_t v = 7; v < vocabulary; v += 999) {
+        float row[WIDTH];
+        double sum = 0;
+        assert_int_equal(read_entry(&embedding, v, 1, row, NULL), 0);
+        for (size_t j = 0; j < WIDTH; j++)
+            sum += (double) final[2 * WIDTH + j] * (double)row[j];
+        assert_true(fabs(sum - (double)logits[2 * vocabulary + v]) < 1e-6);
+    }
+    free(logits);
+    free(dir);
 }
 
 /* In the store are the file's numbers, widened: F32 as they are, the others rounded as their precision
@@ -352,6 +383,7 @@ static void test_refused(void **state)
         {{.config = ",\"n_head\":4"}, "", "config.json"}, /* a key twice */
         {{.config = ",\"tie_word_embeddings\":false"}, "no tensor lm_head.weight", "model.safetensors"},
         {{.add = "lm_head.weight"}, "lm_head.weight differs from wte.weight", "model.safetensors"},
+        {{.vocabulary = 8000}, "the tokenizer has 8192 tokens, config.json's vocab_size is 8000", "folder"},
         {{.no_tokenizer = 1}, "", "folder"},
     };
     size_t before = count_models();
@@ -424,9 +456,9 @@ static void test_cancelled(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_refused),    cmocka_unit_test(test_names_and_heads),
-        cmocka_unit_test(test_precisions), cmocka_unit_test(test_other_folders),
-        cmocka_unit_test(test_cancelled),
+        cmocka_unit_test(test_refused),       cmocka_unit_test(test_names_and_heads),
+        cmocka_unit_test(test_precisions),    cmocka_unit_test(test_large_vocabulary),
+        cmocka_unit_test(test_other_folders), cmocka_unit_test(test_cancelled),
     };
     return cmocka_run_group_tests_name("model import", tests, set_up, tear_down);
 }
