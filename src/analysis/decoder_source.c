@@ -86,6 +86,25 @@ static int source_held_out(struct batch_source *s, size_t chunk, float *x, size_
     return STATUS_OK;
 }
 
+void decoder_source_permute(struct batch_source *s, uint64_t seed)
+{
+    struct decoder_source *src = (struct decoder_source *)s;
+    size_t d = s->d_in;
+
+    for (size_t column = 0; column < d; column++) {
+        struct rng r;
+
+        rng_seed(&r, seed, column);
+        for (size_t i = src->n_rows; i-- > 1;) {
+            size_t j = (size_t)rng_below(&r, i + 1);
+            float x = src->data[i * d + column];
+
+            src->data[i * d + column] = src->data[j * d + column];
+            src->data[j * d + column] = x;
+        }
+    }
+}
+
 static void source_close(struct batch_source *s)
 {
     struct decoder_source *src = (struct decoder_source *)s;

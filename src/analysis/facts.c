@@ -90,7 +90,8 @@ artifact_id meta_sae_of(struct store_txn *t, artifact_id sae)
         if (all[i].id <= newest)
             continue;
         json *manifest = store_manifest(t, all[i].id, NULL);
-        if (strcmp(json_get_string(manifest, "kind", ""), "meta") == 0 && reference(manifest, "base") == sae)
+        if (strcmp(json_get_string(manifest, "kind", ""), "meta") == 0 && reference(manifest, "base") == sae &&
+            !json_get_boolean(manifest, "baseline", 0))
             newest = all[i].id;
         json_free(manifest);
     }

@@ -66,5 +66,7 @@ int activation_source_open(struct store *s, const struct stream_options *o, size
  * held out: held_out() serves all rows. */
 int decoder_source_open(struct store *s, const artifact_id *saes, size_t n, int raw, uint64_t seed,
                         struct batch_source **out, struct error *err);
+/* Permutes each column of an opened decoder source on its own: a baseline with the same values and no structure. */
+void decoder_source_permute(struct batch_source *source, uint64_t seed);
 
 #endif

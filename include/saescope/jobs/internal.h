@@ -102,13 +102,4 @@ int job_spawn(struct store *s, const char *program, uint64_t id, const struct jo
               struct error *err);
 void job_spawn_reap(void); /* collects the runners that ended */
 
-/* ---- What kinds share. ---- */
-/* An unpublished id under a name, kept as long as the job is unfinished; a resumed run gets the same. *published: it was
- * written to the end before. */
-int job_claim(struct store *s, uint64_t job, enum artifact_kind kind, const char *name, int replace, artifact_id *id,
-              int *published, struct error *err);
-/* {"name","kind","bytes","seconds"} of an artifact. */
-json *job_made(struct store *s, artifact_id id, const char *kind, double seconds, struct error *err);
-int job_find(struct store *s, enum artifact_kind kind, const char *name, artifact_id *id, struct error *err);
-
 #endif

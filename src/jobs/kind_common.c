@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* What kinds of jobs share: names that are claimed, what was made, parameters. */
+#include "config.h"
+
+#include <string.h>
+
+#include "saescope/base/memory.h"
+#include "saescope/jobs/kinds.h"
+
+/* What an earlier run of this job left: 1 published, 0 still its own, -1 nothing. */
+static int claimed_before(struct store *s, uint64_t job, const char *name, artifact_id *id)
+{
+    struct store_txn *t;
+    struct artifact a;
+    json *record = job_record_read(s, job, NULL);
+    *id = (artifact_id)json_get_integer(json_get(record, "claims"), name, 0);
+    json_free(record);
+    if (!*id || store_begin(s, &t, NULL))
+        return -1;
+    int published = store_get(t, *id, &a, NULL) == STATUS_OK;
+    store_end(t);
+    if (published)
+        return 1;
+    return store_hold(s, *id, job, NULL) == STATUS_OK ? 0 : -1;
+}
+
+static int note_claim(struct store *s, uint64_t job, const char *name, artifact_id id, struct error *err)
+{
+    json *record = job_record_read(s, job, err);
+    if (!record)
+        return error_code(err);
+    json *claims = json_get(record, "claims");
+    claims = claims ? json_retain(claims) : json_new_object();
+    json_set(claims, name, json_new_integer((long long)id));
+    json_free(record);
+    return job_record_set(s, job, "claims", claims, err);
+}
+
+int job_claim(struct store *s, uint64_t job, enum artifact_kind kind, const char *name, int replace, artifact_id *id,
+              int *published, struct error *err)
+{
+    int before = claimed_before(s, job, name, id);
+    *published = before == 1;
+    if (before >= 0)
+        return STATUS_OK;
+    int status = store_create(s, kind, name, replace, id, err);
+    if (status != STATUS_OK)
+        return status;
+    status = note_claim(s, job, name, *id, err);
+    if (status == STATUS_OK)
+        status = store_hold(s, *id, job, err);
+    if (status != STATUS_OK)
+        store_abandon(s, *id);
+    return status;
+}
+
+json *job_made(struct store *s, artifact_id id, const char *kind, double seconds, struct error *err)
+{
+    struct store_txn *t;
+    struct artifact a;
+    json *made = NULL;
+    if (store_begin(s, &t, err))
+        return NULL;
+    json *manifest = store_manifest(t, id, err);
+    if (manifest && store_get(t, id, &a, err) == STATUS_OK) {
+        if (!kind)
+            kind = a.kind == ARTIFACT_SAE ? json_get_string(manifest, "kind", "sae") : artifact_kind_name(a.kind);
+        made = json_new_object();
+        json_set(made, "name", json_new_string(a.name));
+        json_set(made, "kind", json_new_string(kind));
+        json_set(made, "bytes", json_new_integer((long long)store_bytes(t, id)));
+        json_set(made, "seconds", json_new_real(seconds));
+    }
+    json_free(manifest);
+    store_end(t);
+    return made;
+}
+
+int job_find(struct store *s, enum artifact_kind kind, const char *name, artifact_id *id, struct error *err)
+{
+    struct store_txn *t;
+    struct artifact a;
+    int status = store_begin(s, &t, err);
+    if (status != STATUS_OK)
+        return status;
+    status = store_find(t, kind, name, &a, err);
+    *id = status == STATUS_OK ? a.id : 0;
+    store_end(t);
+    return status;
+}
+
+json *job_peek(struct store *s, enum artifact_kind kind, const char *name)
+{
+    struct store_txn *t;
+    struct artifact a;
+    json *manifest = NULL;
+    if (store_begin(s, &t, NULL))
+        return NULL;
+    if (store_find(t, kind, name, &a, NULL) == STATUS_OK)
+        manifest = store_manifest(t, a.id, NULL);
+    store_end(t);
+    return manifest;
+}
+
+int job_need(const json *parameters, const char *key, const char *option, const char **out, struct error *err)
+{
+    *out = json_get_string(parameters, key, NULL);
+    if (*out && **out)
+        return STATUS_OK;
+    return error_set(err, STATUS_USAGE, "%s is missing", option);
+}
+
+int job_plan_name(struct store *s, enum artifact_kind kind, const char *name, int replace, json *makes,
+                  struct error *err)
+{
+    struct store_txn *t;
+    struct artifact a;
+    int status = store_check_name(name, err);
+    for (size_t i = 0; status == STATUS_OK && i < json_length(makes); i++)
+        if (!strcmp(name, json_string(json_at(makes, i), "")))
+            status = error_set(err, STATUS_USAGE, "the name %s is given twice", name);
+    if (status == STATUS_OK)
+        status = store_begin(s, &t, err);
+    if (status != STATUS_OK)
+        return status;
+    if (store_find(t, 0, name, &a, NULL) == STATUS_OK) {
+        if (!replace)
+            status = error_set(err, STATUS_REFUSED, "there is a %s named %s already: choose another name, or --replace",
+                               artifact_kind_name(a.kind), name);
+        else if (a.kind != kind)
+            status = error_set(err, STATUS_REFUSED, "%s is a %s and cannot be replaced by a %s", name,
+                               artifact_kind_name(a.kind), artifact_kind_name(kind));
+    }
+    store_end(t);
+    if (status == STATUS_OK)
+        json_append(makes, json_new_string(name));
+    return status;
+}
