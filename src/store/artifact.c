@@ -27,7 +27,7 @@ const char *kind_label(uint32_t kind)
     return kind > 0 && kind < ARTIFACT_KINDS ? kinds[kind].label : "artifact";
 }
 
-static const char *kind_article(uint32_t kind)
+const char *kind_article(uint32_t kind)
 {
     return kind > 0 && kind < ARTIFACT_KINDS ? kinds[kind].article : "an";
 }

@@ -94,7 +94,10 @@ static int compact_in_place(struct store *s, struct error *err)
         unlink(copy); /* of one that was killed */
         code = copy_to(s, copy, err);
         if (!code) {
+            MDB_envinfo info = {0};
+            mdb_env_info(s->env, &info);
             environment_close(s);
+            s->generation_base += info.me_last_txnid;
             if (rename(copy, data)) {
                 code = error_system(err, STATUS_STORE, errno, "cannot replace %s", data);
                 unlink(copy);

@@ -22,7 +22,6 @@ static int put_job(struct store_txn *t, uint64_t id, const json *record)
 
 int store_job_create(struct store *s, json *record, uint64_t *id, struct error *err)
 {
-    struct key counter = key_string("next-job");
     struct store_txn t;
     int code = write_begin(s, &t, err), rc;
 
@@ -31,13 +30,7 @@ int store_job_create(struct store *s, json *record, uint64_t *id, struct error *
         json_free(record);
         return code;
     }
-    rc = table_get_u64(&t, TABLE_META, &counter, id);
-    if (rc == MDB_NOTFOUND) {
-        *id = 1;
-        rc = 0;
-    }
-    if (!rc)
-        rc = table_put_u64(&t, TABLE_META, &counter, *id + 1);
+    rc = next_number(&t, "next-job", id);
     if (!rc)
         rc = put_job(&t, *id, record);
     json_free(record);

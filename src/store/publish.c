@@ -7,16 +7,16 @@
 #include "saescope/base/memory.h"
 #include "saescope/store/internal.h"
 
-static int next_id(struct store_txn *t, const char *counter, uint64_t *id)
+int next_number(struct store_txn *t, const char *counter, uint64_t *n)
 {
     struct key key = key_string(counter);
-    int rc = table_get_u64(t, TABLE_META, &key, id);
+    int rc = table_get_u64(t, TABLE_META, &key, n);
 
     if (rc && rc != MDB_NOTFOUND)
         return rc;
-    if (*id == 0)
-        *id = 1;
-    return table_put_u64(t, TABLE_META, &key, *id + 1);
+    if (*n == 0)
+        *n = 1;
+    return table_put_u64(t, TABLE_META, &key, *n + 1);
 }
 
 /* Whether `name` may be written: free, or `replace` and nothing refers to what has it. */
@@ -37,11 +37,11 @@ static int name_available(struct store_txn *t, enum artifact_kind kind, const ch
         return store_fail(t->store, rc, err, "look up a name");
     if (!replace)
         return error_set(err, STATUS_REFUSED,
-                         "there is a %s named %s already: choose another name, or --replace",
-                         kind_label(old.kind), name);
+                         "there is %s %s named %s already: choose another name, or --replace",
+                         kind_article(old.kind), kind_label(old.kind), name);
     if (old.kind != kind)
-        return error_set(err, STATUS_REFUSED, "%s is a %s and cannot be replaced by a %s", name,
-                         kind_label(old.kind), kind_label(kind));
+        return error_set(err, STATUS_REFUSED, "%s is %s %s and cannot be replaced by %s %s", name,
+                         kind_article(old.kind), kind_label(old.kind), kind_article(kind), kind_label(kind));
     code = removal_collect(t, id, 0, &list, err);
     free(list.ids);
     return code;
@@ -67,7 +67,7 @@ static int create_in(struct store_txn *t, enum artifact_kind kind, const char *n
     memcpy(p.record.token, t->store->token, sizeof p.record.token);
     if (name)
         memcpy(p.name, name, strlen(name) + 1);
-    rc = next_id(t, "next-id", id);
+    rc = next_number(t, "next-id", id);
     if (!rc)
         rc = pending_put(t, *id, &p);
     return rc ? store_fail(t->store, rc, err, "make a new artifact") : 0;

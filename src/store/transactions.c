@@ -258,13 +258,15 @@ void write_abort(struct store_txn *t)
 uint64_t store_generation(struct store *s)
 {
     MDB_envinfo info = {0};
+    uint64_t generation;
 
     pthread_mutex_lock(&s->mutex);
     while (s->moving)
         pthread_cond_wait(&s->changed, &s->mutex);
     mdb_env_info(s->env, &info);
+    generation = s->generation_base + info.me_last_txnid;
     pthread_mutex_unlock(&s->mutex);
-    return info.me_last_txnid;
+    return generation;
 }
 
 /* ---- Keys. ---- */

@@ -221,6 +221,29 @@ static int list_ids(struct check *c, struct id_list *ids, struct error *err)
     return rc == MDB_NOTFOUND ? 0 : store_fail(c->store, rc, err, "list what is in it");
 }
 
+static int check_names(struct check *c, struct error *err)
+{
+    struct store_txn *t;
+    struct artifact a;
+    struct walk w;
+    int code = store_begin(c->store, &t, err), rc;
+
+    if (code)
+        return code;
+    rc = walk_begin(t, TABLE_NAMES, NULL, &w);
+    while (!rc && !(rc = walk_next(&w))) {
+        artifact_id id = 0;
+        if (w.value.mv_size == sizeof id)
+            memcpy(&id, w.value.mv_data, sizeof id);
+        snprintf(c->what, sizeof c->what, "%.*s", (int)w.key.mv_size, (const char *)w.key.mv_data);
+        if (store_check_name(c->what, NULL) || artifact_load(t, id, &a) || strcmp(a.name, c->what))
+            report(c, NULL, 0, "this name leads to nothing");
+    }
+    walk_end(&w);
+    store_end(t);
+    return rc == MDB_NOTFOUND ? 0 : store_fail(c->store, rc, err, "list names");
+}
+
 int store_verify(struct store *s, struct monitor *m,
                  void (*problem)(const struct store_problem *p, void *arg), void *arg, struct error *err)
 {
@@ -231,7 +254,9 @@ int store_verify(struct store *s, struct monitor *m,
     progress_init(&c.progress);
     c.progress.phase = "checking";
     c.progress.unit = "bytes/s";
-    code = list_ids(&c, &ids, err);
+    code = check_names(&c, err);
+    if (!code)
+        code = list_ids(&c, &ids, err);
     for (size_t i = 0; i < ids.n && !code; i++) {
         code = check_entry(&c, ids.ids[i], &gone, err);
         if (code || gone)

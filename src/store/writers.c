@@ -219,8 +219,8 @@ int name_unclaimed(struct store_txn *t, const char *name, struct error *err)
         if (w.key.mv_size != 8 || pending_load(t, key_number(w.key.mv_data, 8), &p) || strcmp(p.name, name))
             continue;
         if (pending_alive(t, &p, who, sizeof who))
-            code = error_set(err, STATUS_REFUSED, "the name %s is taken: %s is making a %s of that name",
-                             name, who, kind_label(p.record.kind));
+            code = error_set(err, STATUS_REFUSED, "the name %s is taken: %s is making %s %s of that name",
+                             name, who, kind_article(p.record.kind), kind_label(p.record.kind));
     }
     walk_end(&w);
     if (!code && rc && rc != MDB_NOTFOUND)

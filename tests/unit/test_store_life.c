@@ -468,6 +468,34 @@ static struct found verify(const char *store)
     return f;
 }
 
+static void test_verify_entries(void **state)
+{
+    struct store *s = open_at("entries");
+    artifact_id model = make(s, ARTIFACT_MODEL, "m", NULL, 0);
+    struct key key = key_string("ghost"), id = key_u64(model);
+    struct store_txn t;
+
+    (void)state;
+    make(s, ARTIFACT_SAE, "s", "model", model);
+    assert_ok(write_begin(s, &t, &err));
+    assert_int_equal(table_put_u64(&t, TABLE_NAMES, &key, 99), 0);
+    assert_ok(write_commit(&t, &err));
+    store_close(s);
+    assert_string_equal(verify("entries").name, "ghost");
+    s = open_at("entries");
+    assert_ok(write_begin(s, &t, &err));
+    assert_int_equal(table_delete(&t, TABLE_NAMES, &key), 0);
+    key = key_string("m");
+    assert_int_equal(table_delete(&t, TABLE_NAMES, &key), 0);
+    assert_int_equal(table_delete(&t, TABLE_ARTIFACTS, &id), 0);
+    assert_ok(write_commit(&t, &err));
+    store_close(s);
+    struct found f = verify("entries");
+    assert_int_equal(f.n, 1);
+    assert_string_equal(f.name, "s");
+    assert_string_equal(f.message, "its model is not in the store");
+}
+
 static void test_verify(void **state)
 {
     struct store *s = open_at("verify");
@@ -516,10 +544,15 @@ static int tear_down(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_claims),  cmocka_unit_test(test_killed_writer),
-        cmocka_unit_test(test_remove),  cmocka_unit_test(test_removed_while_being_used),
-        cmocka_unit_test(test_replace), cmocka_unit_test(test_rename),
-        cmocka_unit_test(test_verify),  cmocka_unit_test(test_killed_while_committing),
+        cmocka_unit_test(test_claims),
+        cmocka_unit_test(test_killed_writer),
+        cmocka_unit_test(test_remove),
+        cmocka_unit_test(test_removed_while_being_used),
+        cmocka_unit_test(test_replace),
+        cmocka_unit_test(test_rename),
+        cmocka_unit_test(test_verify),
+        cmocka_unit_test(test_verify_entries),
+        cmocka_unit_test(test_killed_while_committing),
     };
 
     if (argc == 3)

@@ -248,7 +248,9 @@ static void test_compact(void **state)
     assert_true(data_size("compact") > 20 << 20);
     assert_ok(store_compact(s, copy, &err));
     assert_int_equal(store_compact(s, copy, &err), STATUS_REFUSED);
+    uint64_t generation = store_generation(s);
     assert_ok(store_compact(s, NULL, &err));
+    assert_true(store_generation(s) > generation);
     assert_true(data_size("compact") < 3 << 20);
     assert_true(is_there(s, "m")); /* the store is open as before */
     make(s, ARTIFACT_TEXT, "t", "model", id);

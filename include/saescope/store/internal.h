@@ -58,8 +58,9 @@ struct store {
     MDB_dbi tables[TABLE_COUNT];
     size_t page_size;
     int read_only, exclusive;
-    int no_lock; /* LMDB's own lock file is not used */
-    int lock_fd; /* DIR/saescope.lock, or -1 */
+    int no_lock;              /* LMDB's own lock file is not used */
+    int lock_fd;              /* DIR/saescope.lock, or -1 */
+    uint64_t generation_base; /* compact starts LMDB's count again */
 
     dev_t device; /* of the directory: one process opens an environment once */
     ino_t inode;
@@ -182,7 +183,9 @@ int network_file_system(long magic, const char **name);
 void lock_holders(int fd, char *out, size_t n); /* "process 12, 34" */
 
 /* ---- Artifacts. ---- */
-const char *kind_label(uint32_t kind);                                            /* as in messages: "SAE" */
+const char *kind_label(uint32_t kind);                                  /* as in messages: "SAE" */
+const char *kind_article(uint32_t kind);                                /* "an" */
+int next_number(struct store_txn *t, const char *counter, uint64_t *n); /* counts up from 1; LMDB's code */
 int artifact_load(struct store_txn *t, artifact_id id, struct artifact *out);     /* LMDB's code */
 void artifact_describe(struct store_txn *t, artifact_id id, char *out, size_t n); /* "index of SAE wn-256" */
 int artifact_exists(struct store_txn *t, artifact_id id);                         /* published or pending */

@@ -33,7 +33,7 @@ typedef uint64_t artifact_id; /* 0: none */
 struct store_options {
     const char *path;
     int create;    /* make it when it is missing */
-    int read_only; /* for a store that the user may not write: no locks are taken */
+    int read_only; /* also of a store that the user may not write: then without LMDB's locks */
     int exclusive; /* one process, also on a network file system */
 };
 
