@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The kinds of jobs on the demo's model: import, train, index, decompose and evaluate, queued all at once. */
+#include "config.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "saescope/base/blas.h"
+#include "saescope/base/fileio.h"
+#include "saescope/base/memory.h"
+#include "saescope/base/parallel.h"
+#include "saescope/jobs/jobs.h"
+
+#define TEXT_BYTES 60000
+
+static char directory[] = "/tmp/test_job_kinds.XXXXXX";
+static struct store *s;
+static struct job_engine *e;
+
+static json *parse(const char *text)
+{
+    struct error err;
+    json *v = json_parse(text, strlen(text), "test", &err);
+    if (!v)
+        print_error("%s\n", err.message);
+    assert_non_null(v);
+    return v;
+}
+
+static uint64_t submit(const char *kind, json *parameters)
+{
+    struct error err;
+    uint64_t id = 0;
+    int status = job_submit(e, kind, parameters, &id, &err);
+    if (status != STATUS_OK)
+        print_error("%s\n", err.message);
+    assert_int_equal(status, STATUS_OK);
+    return id;
+}
+
+static json *result_of(uint64_t id)
+{
+    struct error err;
+    json *result = NULL;
+    if (job_wait(e, id, NULL, NULL, &err) != STATUS_OK) {
+        print_error("%s\n", err.message);
+        fail();
+    }
+    assert_int_equal(job_result(s, id, &result, &err), STATUS_OK);
+    return result;
+}
+
+static void refused(const char *kind, const char *parameters, int status, const char *message)
+{
+    struct error err;
+    uint64_t id;
+    assert_int_equal(job_submit(e, kind, parse(parameters), &id, &err), status);
+    if (!strstr(err.message, message))
+        print_error("%s\n", err.message);
+    assert_non_null(strstr(err.message, message));
+}
+
+static json *path_and_name(char *path, const char *name, const char *model)
+{
+    json *parameters = json_new_object();
+    json_set(parameters, "path", json_new_string(path));
+    json_set(parameters, "name", json_new_string(name));
+    if (model)
+        json_set(parameters, "model", json_new_string(model));
+    free(path);
+    return parameters;
+}
+
+static json *manifest(const char *name)
+{
+    struct error err;
+    struct store_txn *t;
+    struct artifact a;
+    assert_int_equal(store_begin(s, &t, &err), STATUS_OK);
+    assert_int_equal(store_find(t, 0, name, &a, &err), STATUS_OK);
+    json *m = store_manifest(t, a.id, &err);
+    store_end(t);
+    assert_non_null(m);
+    return m;
+}
+
+/* The corpus's first lines, ending with a whole one. */
+static char *write_corpus(void)
+{
+    struct strbuf text = STRBUF_INIT;
+    struct error err;
+    char *source = shipped_file("wordnet.txt"), *path = path_join(directory, "corpus.txt");
+    assert_int_equal(file_read(source, 64 << 20, &text, &err), STATUS_OK);
+    size_t n = TEXT_BYTES;
+    while (text.data[n - 1] != '\n')
+        n--;
+    assert_int_equal(file_write_atomic(path, text.data, n, &err), STATUS_OK);
+    strbuf_free(&text);
+    free(source);
+    return path;
+}
+
+#define TRAIN                                                                                                \
+    "\"model\":\"lm\",\"hook\":\"blocks.1.hook_resid_pre\",\"text\":\"corpus\",\"batch\":256,\"k\":8,"       \
+    "\"context_size\":64"
+
+static void everything_queued_at_once(void **state)
+{
+    (void)state;
+    uint64_t model = submit("import model", path_and_name(shipped_file("wordnet-lm"), "lm", NULL));
+    uint64_t text = submit("import text", path_and_name(write_corpus(), "corpus", "lm"));
+    uint64_t train =
+        submit("train sae",
+               parse("{\"names\":[\"a\",\"b\"],\"widths\":[128,192],\"steps\":60,\"lr\":0.001," TRAIN "}"));
+    uint64_t index = submit("index", parse("{\"saes\":[\"a\",\"b\"],\"text\":\"corpus\",\"tokens\":5000}"));
+    uint64_t meta =
+        submit("train meta", parse("{\"names\":[\"b-meta\"],\"sae\":\"b\",\"widths\":[32],\"steps\":50}"));
+    uint64_t evaluate = submit("evaluate", parse("{\"sae\":\"b\",\"text\":\"corpus\",\"held_out\":true}"));
+    uint64_t evaluate_meta = submit("evaluate", parse("{\"sae\":\"b-meta\"}"));
+
+    json *r = result_of(model);
+    assert_string_equal(json_get_string(r, "name", ""), "lm");
+    assert_string_equal(json_get_string(r, "kind", ""), "model");
+    assert_true(json_get_integer(r, "bytes", 0) > 5289472 * 4 - 1000000);
+    json_free(r);
+    r = result_of(text);
+    assert_string_equal(json_get_string(r, "kind", ""), "text");
+    json_free(r);
+
+    r = result_of(train);
+    assert_int_equal(json_length(json_get(r, "saes")), 2);
+    json *first = json_at(json_get(r, "saes"), 0);
+    assert_string_equal(json_get_string(first, "name", ""), "a");
+    assert_int_equal(json_get_integer(first, "steps", 0), 60);
+    assert_int_equal(json_get_integer(first, "tokens", 0), 60 * 256);
+    assert_true(json_get_number(first, "explained_variance", 0) > 0.1);
+    assert_true(json_get_number(first, "tokens_per_second", 0) > 0);
+    json_free(r);
+    r = manifest("b");
+    assert_string_equal(json_get_string(r, "kind", ""), "sae");
+    assert_string_equal(json_get_string(r, "hook", ""), "blocks.1.hook_resid_pre");
+    assert_int_equal(json_get_integer(r, "d_sae", 0), 192);
+    assert_int_equal(json_get_integer(r, "context_size", 0), 64);
+    assert_true(json_get_boolean(r, "prepend_bos", 0));
+    assert_int_equal(json_get_integer(json_get(r, "training"), "k", 0), 8);
+    assert_int_equal(json_get_integer(json_get(r, "training"), "tokens", 0), 60 * 256);
+    assert_string_equal(json_get_string(json_get(r, "training"), "text", ""), "corpus");
+    json_free(r);
+
+    r = result_of(index);
+    assert_int_equal(json_length(json_get(r, "saes")), 2);
+    assert_string_equal(json_get_string(json_at(json_get(r, "saes"), 1), "kind", ""), "index");
+    assert_true(json_get_integer(json_at(json_get(r, "saes"), 1), "bytes", 0) > 0);
+    json_free(r);
+
+    r = result_of(meta);
+    assert_string_equal(json_get_string(r, "name", ""), "b-meta");
+    assert_int_equal(json_get_integer(r, "tokens", 0), 50 * 192); /* all rows a batch */
+    json_free(r);
+    r = manifest("b-meta");
+    assert_string_equal(json_get_string(r, "kind", ""), "meta");
+    assert_true(json_is_null(json_get(r, "hook")));
+    assert_int_equal(json_get_integer(r, "k", 0), 4);
+    json_free(r);
+
+    r = result_of(evaluate);
+    assert_string_equal(json_get_string(r, "sae", ""), "b");
+    json *quality = json_get(json_get(r, "metrics"), "reconstruction_quality");
+    assert_true(json_get_number(quality, "explained_variance", 0) > 0.1);
+    json_free(r);
+    r = result_of(evaluate_meta);
+    assert_int_equal(json_get_integer(r, "tokens", 0), 192);
+    assert_true(json_is_null(json_get(r, "text")));
+    quality = json_get(json_get(r, "metrics"), "reconstruction_quality");
+    assert_true(json_is_number(json_get(quality, "explained_variance_batchtopk")));
+    json_free(r);
+}
+
+static void bad_requests_are_refused_at_once(void **state)
+{
+    (void)state;
+    refused("import model", "{\"path\":\"/nonexistent/x\",\"name\":\"m\"}", STATUS_REFUSED, "no such file");
+    refused("import model", "{\"path\":\"/tmp\",\"name\":\"lm\"}", STATUS_REFUSED, "already");
+    refused("import text", "{\"path\":\"/tmp\",\"name\":\"t\",\"model\":\"lx\"}", STATUS_REFUSED, "lx");
+    refused("train sae", "{\"names\":[\"a\"],\"widths\":[64]," TRAIN "}", STATUS_REFUSED, "already");
+    refused("train sae", "{\"names\":[\"c\"],\"widths\":[64,128]," TRAIN "}", STATUS_USAGE, "2 widths");
+    refused("train sae", "{\"names\":[\"c\",\"c\"],\"widths\":[64]," TRAIN "}", STATUS_USAGE, "twice");
+    refused("train sae", "{\"names\":[\"-c\"],\"widths\":[64]," TRAIN "}", STATUS_REFUSED, "");
+    refused("train sae", "{\"names\":[\"c\"],\"widths\":[4]," TRAIN "}", STATUS_USAGE, "k is 8");
+    refused("train sae", "{\"names\":[\"c\"],\"widths\":[64],\"arch\":\"jumprelu\"," TRAIN "}", STATUS_USAGE,
+            "jumprelu");
+    refused("train sae",
+            "{\"names\":[\"c\"],\"widths\":[64],\"model\":\"lm\",\"hook\":\"blocks.9.hook_resid_pre\","
+            "\"text\":\"corpus\"}",
+            STATUS_REFUSED, "blocks.");
+    refused("train meta", "{\"names\":[\"m\"],\"sae\":\"b\",\"widths\":[32],\"preset\":\"other\"}",
+            STATUS_USAGE, "preset");
+    refused("index", "{\"saes\":[\"a\"]}", STATUS_USAGE, "--text");
+    refused("index", "{\"saes\":[\"nothing\"],\"text\":\"corpus\"}", STATUS_REFUSED, "nothing");
+    refused("evaluate", "{\"sae\":\"a\"}", STATUS_USAGE, "--text");
+}
+
+/* Stopped and taken up again, a run ends with the same numbers as one that was left alone. */
+static void an_interrupted_training_ends_alike(void **state)
+{
+    struct error err;
+    (void)state;
+    static const char *const text =
+        "{\"names\":[\"%s\"],\"widths\":[128],\"steps\":150,\"seed\":3," TRAIN "}";
+    double ends[2];
+    for (int i = 0; i < 2; i++) {
+        char *parameters = xasprintf(text, i ? "alone" : "stopped");
+        uint64_t id = submit("train sae", parse(parameters));
+        free(parameters);
+        struct job_status now;
+        do {
+            assert_int_equal(job_status_read(s, id, &now, &err), STATUS_OK);
+        } while (!job_state_final(now.state) && !(now.progress.steps == 150 && now.progress.step > 5));
+        if (!i) {
+            job_engine_stop(e, 0);
+            assert_int_equal(job_engine_start(s, &(struct job_engine_options){0}, &e, &err), STATUS_OK);
+            assert_int_equal(job_status_read(s, id, &now, &err), STATUS_OK);
+            assert_int_equal(now.state, JOB_INTERRUPTED);
+            refused("index", "{\"saes\":[\"stopped\"],\"text\":\"corpus\"}", STATUS_REFUSED, "resume");
+            assert_int_equal(job_resume(e, id, &err), STATUS_OK);
+        }
+        json *r = result_of(id);
+        ends[i] = json_get_number(r, "loss", 0);
+        json_free(r);
+    }
+    assert_true(ends[0] > 0 && ends[0] == ends[1]);
+}
+
+static void a_name_is_free_again_after_a_cancelled_run(void **state)
+{
+    struct error err;
+    struct job_status now;
+    (void)state;
+    uint64_t id =
+        submit("train sae", parse("{\"names\":[\"c\"],\"widths\":[64],\"steps\":100000," TRAIN "}"));
+    do {
+        assert_int_equal(job_status_read(s, id, &now, &err), STATUS_OK);
+    } while (now.state != JOB_RUNNING || now.progress.step < 2);
+    refused("train sae", "{\"names\":[\"c\"],\"widths\":[64]," TRAIN "}", STATUS_REFUSED, "is making c");
+    assert_int_equal(job_cancel(s, id, &err), STATUS_OK);
+    assert_int_equal(job_wait(e, id, NULL, NULL, &err), STATUS_FAILED);
+    json_free(result_of(
+        submit("train sae", parse("{\"names\":[\"c\"],\"widths\":[64],\"tokens\":1000," TRAIN "}"))));
+    json *m = manifest("c");
+    assert_int_equal(json_get_integer(json_get(m, "training"), "steps", 0), 4); /* ⌈1000 / 256⌉ */
+    assert_true(json_get_integer(json_get(m, "training"), "contexts", 0) >=
+                16); /* of 64 tokens, one of them BOS */
+    json_free(m);
+}
+
+static void columns_permuted_explain_less(void **state)
+{
+    (void)state;
+    json *r = result_of(
+        submit("train meta", parse("{\"names\":[\"m1\"],\"sae\":\"b\",\"widths\":[48],\"steps\":300}")));
+    double structure = json_get_number(r, "explained_variance", 0);
+    json_free(r);
+    r = result_of(
+        submit("train meta", parse("{\"names\":[\"m2\"],\"sae\":\"b\",\"widths\":[48],\"steps\":300,"
+                                   "\"permute_columns\":true}")));
+    assert_true(json_get_number(r, "explained_variance", 1) < structure);
+    json_free(r);
+    r = manifest("m2");
+    assert_true(json_get_boolean(r, "baseline", 0));
+    json_free(r);
+}
+
+static int set_up(void **state)
+{
+    struct error err;
+    struct store_options o = {.create = 1};
+    char *path = path_join(directory, "store");
+    (void)state;
+    o.path = path;
+    int status = store_open(&o, &s, &err);
+    free(path);
+    return status || job_engine_start(s, &(struct job_engine_options){0}, &e, &err);
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    job_engine_stop(e, 0);
+    store_close(s);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(everything_queued_at_once),
+        cmocka_unit_test(bad_requests_are_refused_at_once),
+        cmocka_unit_test(an_interrupted_training_ends_alike),
+        cmocka_unit_test(a_name_is_free_again_after_a_cancelled_run),
+        cmocka_unit_test(columns_permuted_explain_less),
+    };
+    alarm(600); /* ends a test that waits in vain */
+    blas_start();
+    parallel_start(2);
+    if (!mkdtemp(directory))
+        return 99;
+    int failed = cmocka_run_group_tests_name("job kinds", tests, set_up, tear_down);
+    parallel_stop();
+    remove_tree(directory, NULL);
+    return failed;
+}
