@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The update of all parameters, one pass over each latent's rows: gradient, clip, projection, unit norm, Adam. It reads
- * and writes weights and moments once, which is what it costs.
+ * The update of all parameters, one pass over each latent's rows: gradient, clip, projection, unit norm,
+ * Adam. It reads and writes weights and moments once, which is what it costs.
  */
 #include "config.h"
 

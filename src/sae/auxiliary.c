@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The auxiliary term: dead latents, compacted, reconstruct what the live ones leave over (Gao et al. 2024; in the form
- * of the BatchTopK paper's code: relu'd top aux_k a row, no bias, the residual not detached, mean over elements). The
- * formulas are in trainer.h.
+ * The auxiliary term: dead latents, compacted, reconstruct what the live ones leave over (Gao et al. 2024; in
+ * the form of the BatchTopK paper's code: relu'd top aux_k a row, no bias, the residual not detached, mean
+ * over elements). The formulas are in trainer.h.
  */
 #include "config.h"
 
@@ -182,7 +182,8 @@ static void dead_gradients(size_t block, size_t worker, void *arg)
     size_t d = t->d_in, i = block * DEAD_BLOCK, n = a->n - i < DEAD_BLOCK ? a->n - i : DEAD_BLOCK;
     float beta = c->first ? 1 : 0;
     sgemm_tn(n, d, c->n, 1, a->h + i, a->n, t->A + c->first * d, d, beta, a->gradient_dec + i * d, d);
-    sgemm_tn(n, d, c->n, 1, a->h_gradient + i, a->n, t->x_enc + c->first * d, d, beta, a->gradient_enc + i * d, d);
+    sgemm_tn(n, d, c->n, 1, a->h_gradient + i, a->n, t->x_enc + c->first * d, d, beta,
+             a->gradient_enc + i * d, d);
     if (!c->first)
         memset(a->sums + i, 0, n * sizeof *a->sums);
     for (size_t r = 0; r < c->n; r++)

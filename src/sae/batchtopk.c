@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * BatchTopK (Bussmann et al. 2024): in training the k·B largest positive pre-activations of a batch of B tokens; at
- * inference relu(p)·[p > θ], θ the smallest kept activation averaged over training.
+ * BatchTopK (Bussmann et al. 2024): in training the k·B largest positive pre-activations of a batch of B
+ * tokens; at inference relu(p)·[p > θ], θ the smallest kept activation averaged over training.
  */
 #include "config.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * All that a training run is, in one file: a magic word; the options as JSON, which say whose it is; numbers and arrays
- * bit for bit, each followed by its checksum. It is read by the machine that wrote it.
+ * All that a training run is, in one file: a magic word; the options as JSON, which say whose it is; numbers
+ * and arrays bit for bit, each followed by its checksum. It is read by the machine that wrote it.
  */
 #include "config.h"
 
@@ -32,7 +32,7 @@ struct sae_numbers { /* of one SAE */
 struct stream {
     FILE *file;
     int writing;
-    int failed;  /* errno, or -1: too short or a wrong checksum */
+    int failed; /* errno, or -1: too short or a wrong checksum */
 };
 
 static void transfer(struct stream *s, void *data, size_t n)
@@ -150,7 +150,8 @@ static int check_header(struct stream *s, const struct training_run *run, const 
     strbuf_free(&wanted);
     if (same)
         return STATUS_OK;
-    return error_set(err, STATUS_REFUSED, "%s is another run's checkpoint, or damaged: remove it to start anew", path);
+    return error_set(err, STATUS_REFUSED,
+                     "%s is another run's checkpoint, or damaged: remove it to start anew", path);
 }
 
 int checkpoint_read(struct training_run *run, const char *dir, int *found, struct error *err)
@@ -166,7 +167,8 @@ int checkpoint_read(struct training_run *run, const char *dir, int *found, struc
         if (!status)
             transfer_state(&s, run);
         if (!status && s.failed)
-            status = error_set(err, STATUS_REFUSED, "the checkpoint %s is damaged: remove it to start anew", path);
+            status =
+                error_set(err, STATUS_REFUSED, "the checkpoint %s is damaged: remove it to start anew", path);
         fclose(s.file);
     }
     free(path);

@@ -107,7 +107,8 @@ int sae_encode(const struct sae *sae, const float *x, size_t n, struct sparse_ro
     int status = firing_bounds(sae, &bounds, err);
     if (!status) {
         int per_token = sae->architecture->per_token_k;
-        struct scan scan = {.sae = sae, .x = plain ? x : x_enc, .n = n, .bound = bounds, .k = per_token ? sae->k : 0};
+        struct scan scan = {
+            .sae = sae, .x = plain ? x : x_enc, .n = n, .bound = bounds, .k = per_token ? sae->k : 0};
         status = scan_run(&scan, err);
         if (!status)
             status = scan_rows(&scan, per_token ? NULL : activate_pair, sae, out, err);
@@ -139,13 +140,15 @@ static void decode_block(size_t block, size_t worker, void *arg)
     }
 }
 
-int sae_decode(const struct sae *sae, const struct sparse_rows *f, const float *x, float *x_hat, struct error *err)
+int sae_decode(const struct sae *sae, const struct sparse_rows *f, const float *x, float *x_hat,
+               struct error *err)
 {
     if (sae->normalization != NORMALIZE_NONE && !x)
         return error_set(err, STATUS_FAILED, "this SAE's normalisation needs the input to decode");
     for (size_t i = 0; i < f->offsets[f->n_rows]; i++)
         if (f->latents[i] >= sae->d_sae)
-            return error_set(err, STATUS_FAILED, "latent %u is not one of %zu", (unsigned)f->latents[i], sae->d_sae);
+            return error_set(err, STATUS_FAILED, "latent %u is not one of %zu", (unsigned)f->latents[i],
+                             sae->d_sae);
     struct rows_job job = {sae, f, x, x_hat, f->n_rows};
     parallel_for((f->n_rows + ROW_BLOCK - 1) / ROW_BLOCK, decode_block, &job);
     return STATUS_OK;

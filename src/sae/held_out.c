@@ -46,8 +46,8 @@ static int add_chunk(struct held_out *h, size_t n_saes, size_t d, const float *x
     return STATUS_OK;
 }
 
-static int walk(struct held_out *h, size_t n_saes, struct batch_source *source, struct monitor *m, struct sums *sums,
-                struct error *err)
+static int walk(struct held_out *h, size_t n_saes, struct batch_source *source, struct monitor *m,
+                struct sums *sums, struct error *err)
 {
     size_t d = source->d_in, got;
     int status = STATUS_OK;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* JumpReLU (Rajamanoharan et al. 2024): relu(p)·[p > θ_i], a threshold for each latent; the comparison is strict. */
+/* JumpReLU (Rajamanoharan et al. 2024): relu(p)·[p > θ_i], a threshold for each latent; the comparison is
+ * strict. */
 #include "config.h"
 
 #include "saescope/sae/architectures.h"

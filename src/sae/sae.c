@@ -123,7 +123,8 @@ static int open_tensor(struct store_txn *t, const struct sae *sae, const char *n
         return status;
     if (out->dtype != DTYPE_F32 || out->ndim != ndim || out->shape[0] != rows ||
         (ndim == 2 && out->shape[1] != sae->d_in))
-        return error_set(err, STATUS_STORE, "tensor %s does not fit the SAE's manifest: the store is damaged", name);
+        return error_set(err, STATUS_STORE, "tensor %s does not fit the SAE's manifest: the store is damaged",
+                         name);
     return STATUS_OK;
 }
 
@@ -172,7 +173,8 @@ int sae_attach(struct sae *sae, struct store_txn *t, struct error *err)
             status = store_tensor_block(t, &dec, i, &dec_rows, &dec_first, &dec_n, err);
         if (status)
             return status;
-        if (first != next || dec_first != first || dec_n != n || n == 0 || (i > 0 && first != i * sae->blocks[0].n))
+        if (first != next || dec_first != first || dec_n != n || n == 0 ||
+            (i > 0 && first != i * sae->blocks[0].n))
             return error_set(err, STATUS_STORE, "W_enc and W_dec are cut differently: the store is damaged");
         sae->blocks[i] = (struct sae_block){first, n, enc_rows, dec_rows};
         next = first + n;

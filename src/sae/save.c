@@ -42,7 +42,8 @@ static int check_weights(const struct sae *sae, struct error *err)
     return status;
 }
 
-static int put_vector(struct store *s, artifact_id id, const char *name, const float *x, size_t n, struct error *err)
+static int put_vector(struct store *s, artifact_id id, const char *name, const float *x, size_t n,
+                      struct error *err)
 {
     const struct tensor tensor = {.dtype = DTYPE_F32, .ndim = 1, .shape = {n}, .data = x};
     return store_tensor_put(s, id, name, &tensor, err);
@@ -136,7 +137,8 @@ int sae_save(struct store *s, artifact_id id, const struct sae *sae, json *manif
 }
 
 static int copy_matrix(struct store *s, artifact_id id, const struct sae *sae, int decoder,
-                       int (*read)(void *arg, int decoder, size_t first, size_t n, float *rows, struct error *err),
+                       int (*read)(void *arg, int decoder, size_t first, size_t n, float *rows,
+                                   struct error *err),
                        void *arg, struct error *err)
 {
     const size_t shape[2] = {sae->d_sae, sae->d_in}, chunk = 1024;

@@ -25,11 +25,11 @@ struct row_best {
 };
 
 struct scan_scratch {
-    float *tile;       /* [TILE_ROWS, TILE_LATENTS] */
-    uint32_t *found;   /* [TILE_LATENTS] */
-    struct row_best *best; /* [TILE_ROWS] */
+    float *tile;                  /* [TILE_ROWS, TILE_LATENTS] */
+    uint32_t *found;              /* [TILE_LATENTS] */
+    struct row_best *best;        /* [TILE_ROWS] */
     struct scan_pair *best_pairs; /* [TILE_ROWS, 2k + TILE_LATENTS] */
-    float *values;     /* [2k + TILE_LATENTS] */
+    float *values;                /* [2k + TILE_LATENTS] */
     size_t best_width;
 };
 
@@ -172,8 +172,8 @@ static struct cell cell_at(const struct scan *s, size_t row_tile, size_t group)
 }
 
 /* Adds one row of a tile to the row's best k. */
-static void add_to_best(struct scan *s, struct scan_scratch *scratch, size_t row, uint32_t number, const float *p,
-                        const float *bias, size_t n_found, uint32_t first_latent)
+static void add_to_best(struct scan *s, struct scan_scratch *scratch, size_t row, uint32_t number,
+                        const float *p, const float *bias, size_t n_found, uint32_t first_latent)
 {
     struct row_best *best = &scratch->best[row];
     struct scan_pair *pairs = scratch->best_pairs + row * scratch->best_width;
@@ -186,15 +186,16 @@ static void add_to_best(struct scan *s, struct scan_scratch *scratch, size_t row
 }
 
 /* The survivors of one tile [c->n_rows, n] of pre-activations of latents from `latent` on. */
-static int scan_tile(struct scan *s, struct scan_scratch *scratch, struct scan_list *list, const struct cell *c,
-                     size_t latent, size_t n)
+static int scan_tile(struct scan *s, struct scan_scratch *scratch, struct scan_list *list,
+                     const struct cell *c, size_t latent, size_t n)
 {
     const float *bias = s->sae->b_enc ? s->sae->b_enc + latent : NULL;
     const float *bound = s->bound ? s->bound + latent : NULL;
     for (size_t r = 0; r < c->n_rows; r++) {
         const float *p = scratch->tile + r * n;
         uint32_t number = (uint32_t)(c->first_row + r);
-        float common = s->k && scratch->best[r].bound > s->common_bound ? scratch->best[r].bound : s->common_bound;
+        float common =
+            s->k && scratch->best[r].bound > s->common_bound ? scratch->best[r].bound : s->common_bound;
         size_t n_found = row_find_above(p, bias, bound, common, n, scratch->found);
         if (s->k) {
             add_to_best(s, scratch, r, number, p, bias, n_found, (uint32_t)latent);
@@ -225,6 +226,18 @@ static int list_best(struct scan *s, struct scan_scratch *scratch, struct scan_l
     return 0;
 }
 
+/* tile[n_rows, n] = x · rowsᵀ. For a row or two a product would spend its time on rearranging the weights. */
+static void tile_product(const struct scan *s, const struct cell *c, const float *rows, size_t n, float *tile)
+{
+    size_t d = s->sae->d_in;
+    const float *x = s->x + c->first_row * d;
+    if (c->n_rows <= 2)
+        for (size_t r = 0; r < c->n_rows; r++)
+            sgemv_n(n, d, rows, d, x + r * d, tile + r * n);
+    else
+        sgemm_nt(c->n_rows, n, d, 1, x, d, rows, d, 0, tile, n);
+}
+
 static void run_cell(size_t index, size_t worker, void *arg)
 {
     struct cell_run *run = arg;
@@ -239,8 +252,7 @@ static void run_cell(size_t index, size_t worker, void *arg)
     int bad = 0;
     for (size_t done = 0; done < c.n && !bad; done += TILE_LATENTS) {
         size_t n = c.n - done < TILE_LATENTS ? c.n - done : TILE_LATENTS;
-        sgemm_nt(c.n_rows, n, d, 1, s->x + c.first_row * d, d, c.block->W_enc + (c.first + done) * d, d, 0,
-                 scratch->tile, n);
+        tile_product(s, &c, c.block->W_enc + (c.first + done) * d, n, scratch->tile);
         bad = scan_tile(s, scratch, list, &c, c.block->first + c.first + done, n);
     }
     if (s->k && !bad)
@@ -256,8 +268,9 @@ int scan_run(struct scan *s, struct error *err)
         return status;
     struct cell_run run = {.scan = s};
     parallel_for(s->n_row_tiles * s->n_groups, run_cell, &run);
-    return atomic_load(&run.out_of_memory) ? error_set(err, STATUS_FAILED, "not enough memory for pre-activations")
-                                           : STATUS_OK;
+    return atomic_load(&run.out_of_memory)
+               ? error_set(err, STATUS_FAILED, "not enough memory for pre-activations")
+               : STATUS_OK;
 }
 
 size_t scan_count(const struct scan *s)
@@ -293,7 +306,8 @@ static void count_rows(size_t row_tile, size_t worker, void *arg)
     }
 }
 
-/* Puts the pairs where they belong: offsets[row] is where the row's next pair goes, in the end the row's end. */
+/* Puts the pairs where they belong: offsets[row] is where the row's next pair goes, in the end the row's end.
+ */
 static void place_rows(size_t row_tile, size_t worker, void *arg)
 {
     (void)worker;
@@ -340,7 +354,8 @@ static void merge_best(const struct scan *s, struct sparse_rows *out, float *val
     }
 }
 
-int scan_rows(const struct scan *s, scan_keep *keep, const void *arg, struct sparse_rows *out, struct error *err)
+int scan_rows(const struct scan *s, scan_keep *keep, const void *arg, struct sparse_rows *out,
+              struct error *err)
 {
     struct rows_run run = {s, keep, arg, out};
     int status = sparse_rows_reserve(out, s->n, scan_count(s), err);

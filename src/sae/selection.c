@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Which pre-activations a training batch keeps. BatchTopK needs the k·n largest of n × d_sae numbers: the product's
- * tiles are pruned by a bound a little under the last batch's edge, the edge is found among the survivors, and when too
- * few survive the product is done again with a lower bound. The bound changes speed alone, never the result.
+ * Which pre-activations a training batch keeps. BatchTopK needs the k·n largest of n × d_sae numbers: the
+ * product's tiles are pruned by a bound a little under the last batch's edge, the edge is found among the
+ * survivors, and when too few survive the product is done again with a lower bound. The bound changes speed
+ * alone, never the result.
  */
 #include "config.h"
 

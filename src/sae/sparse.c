@@ -58,13 +58,15 @@ static void swap(float *a, float *b)
     *b = held;
 }
 
-/* Hoare's selection, with the median of three as pivot and three parts, so that many equal values do no harm. */
+/* Hoare's selection, with the median of three as pivot and three parts, so that many equal values do no harm.
+ */
 float kth_largest(float *values, size_t n, size_t k)
 {
     size_t low = 0, high = n, target = k - 1;
     for (;;) {
         float pivot = median_of_three(values[low], values[low + (high - low) / 2], values[high - 1]);
-        size_t above = low, i = low, below = high; /* [low, above) > pivot, [above, i) equal, [below, high) < pivot */
+        size_t above = low, i = low,
+               below = high; /* [low, above) > pivot, [above, i) equal, [below, high) < pivot */
         while (i < below) {
             if (values[i] > pivot)
                 swap(&values[i++], &values[above++]);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* TopK (Gao et al. 2024): the k largest positive pre-activations of each token; of equal ones the lower latents. */
+/* TopK (Gao et al. 2024): the k largest positive pre-activations of each token; of equal ones the lower
+ * latents. */
 #include "config.h"
 
 #include "saescope/sae/architectures.h"

@@ -88,7 +88,8 @@ int train_options_check(const struct train_options *o, size_t d_in, struct error
     if (o->width == 0 || o->width > INT32_MAX || d_in == 0 || size_multiply(o->width * 4, d_in, &elements))
         return error_set(err, STATUS_USAGE, "a width of %zu cannot be trained", o->width);
     if (o->k == 0 || o->k > o->width)
-        return error_set(err, STATUS_USAGE, "k is %zu, but must lie between 1 and the width, %zu", o->k, o->width);
+        return error_set(err, STATUS_USAGE, "k is %zu, but must lie between 1 and the width, %zu", o->k,
+                         o->width);
     if (o->batch == 0 || o->batch > INT32_MAX || size_multiply(o->batch * 4, d_in, &elements))
         return error_set(err, STATUS_USAGE, "a batch of %zu rows cannot be", o->batch);
     if (o->steps == 0)

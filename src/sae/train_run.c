@@ -17,8 +17,8 @@ struct run_state {
     struct training_run run;
     struct batch_source *source;
     struct monitor *monitor;
-    const struct train_options *o; /* the first SAE's: what is common is there */
-    float *x;                      /* [batch, d] */
+    const struct train_options *o;   /* the first SAE's: what is common is there */
+    float *x;                        /* [batch, d] */
     double rate, explained_variance; /* moving averages */
     double last_checkpoint;
 };
@@ -162,7 +162,8 @@ static int all_steps(struct run_state *s, const struct sae *layer_norm, struct e
     return checkpoint(s, err);
 }
 
-/* The hook's units: b_dec and θ over the scale; W_enc and W_dec stay, and activations come out in the model's units. */
+/* The hook's units: b_dec and θ over the scale; W_enc and W_dec stay, and activations come out in the model's
+ * units. */
 static void fold(struct trainer *t, double scale)
 {
     struct sae *sae = t->sae;
@@ -193,7 +194,8 @@ static int conclude(struct run_state *s, struct sae **saes, struct train_result 
             .l0 = held[i].l0,
             .explained_variance = held[i].explained_variance,
             .seconds = s->run.seconds,
-            .rows_per_second = (double)(s->run.step * s->o->batch) / (s->run.seconds > 0 ? s->run.seconds : 1),
+            .rows_per_second =
+                (double)(s->run.step * s->o->batch) / (s->run.seconds > 0 ? s->run.seconds : 1),
         };
         for (size_t j = 0; j < t->o.width; j++)
             results[i].dead += t->silent[j] >= t->o.dead_after && !held[i].fired[j];
@@ -238,8 +240,8 @@ static int begin(struct run_state *s, const struct train_options *options, struc
     return s->o->normalization == TRAIN_NORMALIZE_AVERAGE ? measure_scale(s, err) : STATUS_OK;
 }
 
-int train_run(const struct train_options *options, size_t n_saes, struct batch_source *source, struct monitor *m,
-              struct sae **saes, struct train_result *results, struct error *err)
+int train_run(const struct train_options *options, size_t n_saes, struct batch_source *source,
+              struct monitor *m, struct sae **saes, struct train_result *results, struct error *err)
 {
     int status = check_common(options, n_saes, err);
     if (status)

@@ -16,9 +16,9 @@ void trainer_free(struct trainer *t)
 {
     if (!t)
         return;
-    float *arrays[] = {t->m_enc, t->v_enc,     t->m_dec,     t->v_dec,       t->m_bias,         t->v_bias,
-                       t->x_enc, t->G,         t->A,         t->row_sums,    t->pair_gradients, t->row_means,
-                       t->scratch, t->latent_sums, t->bias_gradient};
+    float *arrays[] = {t->m_enc,          t->v_enc,     t->m_dec,   t->v_dec,       t->m_bias,
+                       t->v_bias,         t->x_enc,     t->G,       t->A,           t->row_sums,
+                       t->pair_gradients, t->row_means, t->scratch, t->latent_sums, t->bias_gradient};
     for (size_t i = 0; i < ARRAY_LENGTH(arrays); i++)
         free(arrays[i]);
     free(t->silent);
@@ -92,7 +92,8 @@ static int start_from(struct trainer *t, const struct sae *start, struct error *
 {
     size_t d = t->d_in;
     if (start->d_in != d || start->d_sae != t->o.width || start->b_enc || !start->apply_b_dec_to_input)
-        return error_set(err, STATUS_REFUSED, "training cannot start from this SAE: its shape differs or it has b_enc");
+        return error_set(err, STATUS_REFUSED,
+                         "training cannot start from this SAE: its shape differs or it has b_enc");
     for (size_t i = 0; i < t->o.width; i++) {
         memcpy(t->sae->owned_W_enc + i * d, sae_encoder_row(start, i), d * sizeof(float));
         memcpy(t->sae->owned_W_dec + i * d, sae_decoder_row(start, i), d * sizeof(float));
@@ -215,9 +216,10 @@ int trainer_step(struct trainer *t, const float *x, double *loss, struct error *
     add_up(t);
     *loss = t->loss;
     if (!isfinite(t->loss))
-        return error_set(err, STATUS_FAILED,
-                         "training diverged: the loss of step %llu is not finite (a lower learning rate may help)",
-                         (unsigned long long)t->step + 1);
+        return error_set(
+            err, STATUS_FAILED,
+            "training diverged: the loss of step %llu is not finite (a lower learning rate may help)",
+            (unsigned long long)t->step + 1);
     gradients_by_latent(t);
     adam_step(t);
     t->step++;

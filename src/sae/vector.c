@@ -53,7 +53,8 @@ CLONES void row_add_scaled(float alpha, const float *x, float *y, size_t n)
         y[i] += alpha * x[i];
 }
 
-CLONES void row_add_scaled_pair(float alpha, const float *x, float *y, float beta, const float *z, float *w, size_t n)
+CLONES void row_add_scaled_pair(float alpha, const float *x, float *y, float beta, const float *z, float *w,
+                                size_t n)
 {
     size_t i = 0;
     for (; i + LANES <= n; i += LANES) {
@@ -81,8 +82,8 @@ CLONES static size_t find_above_common(const float *p, float common, size_t n, u
 {
     size_t found = 0, i = 0;
     for (; i + 4 * LANES <= n; i += 4 * LANES) {
-        lane_masks mask = (AT(p, i) > common) | (AT(p, i + LANES) > common) | (AT(p, i + 2 * LANES) > common) |
-                          (AT(p, i + 3 * LANES) > common);
+        lane_masks mask = (AT(p, i) > common) | (AT(p, i + LANES) > common) |
+                          (AT(p, i + 2 * LANES) > common) | (AT(p, i + 3 * LANES) > common);
         if (any_lane(&mask)) {
             for (size_t j = i; j < i + 4 * LANES; j++) {
                 out[found] = (uint32_t)j;
@@ -96,8 +97,8 @@ CLONES static size_t find_above_common(const float *p, float common, size_t n, u
     return found;
 }
 
-CLONES static size_t find_above_each(const float *p, const float *bias, const float *bound, float common, size_t n,
-                                     uint32_t *out)
+CLONES static size_t find_above_each(const float *p, const float *bias, const float *bound, float common,
+                                     size_t n, uint32_t *out)
 {
     static const float zeros[LANES];
     size_t found = 0, i = 0, step_bias = bias ? 1 : 0, step_bound = bound ? 1 : 0;
@@ -118,9 +119,11 @@ CLONES static size_t find_above_each(const float *p, const float *bias, const fl
     return found;
 }
 
-size_t row_find_above(const float *p, const float *bias, const float *bound, float common, size_t n, uint32_t *out)
+size_t row_find_above(const float *p, const float *bias, const float *bound, float common, size_t n,
+                      uint32_t *out)
 {
-    return bias || bound ? find_above_each(p, bias, bound, common, n, out) : find_above_common(p, common, n, out);
+    return bias || bound ? find_above_each(p, bias, bound, common, n, out)
+                         : find_above_common(p, common, n, out);
 }
 
 /* Sixteen at a time through small arrays, whose fixed size lets the compiler use vector square roots. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * A BatchTopK training step (batch 4096, d_in 768, d_sae 12288, k 32) against its one dense product, done bare by
- * OpenBLAS: the faster of its own threads and our blocks of one-threaded calls. Medians of 5.
+ * A BatchTopK training step (batch 4096, d_in 768, d_sae 12288, k 32) against its one dense product, done
+ * bare by OpenBLAS: the faster of its own threads and our blocks of one-threaded calls. Medians of 5.
  */
 #include "config.h"
 
@@ -103,11 +103,11 @@ int main(void)
 {
     blas_start();
     parallel_start(0);
-    printf("training step, batch %d, d_in %d, d_sae %d, k %d; %zu threads, OpenBLAS core %s\n", BATCH, D_IN, D_SAE, K,
-           parallel_threads(), blas_core_name());
+    printf("training step, batch %d, d_in %d, d_sae %d, k %d; %zu threads, OpenBLAS core %s\n", BATCH, D_IN,
+           D_SAE, K, parallel_threads(), blas_core_name());
     double own = product_seconds(1), blocks = product_seconds(0), product = own < blocks ? own : blocks;
-    printf("  bare product: %.3f s (OpenBLAS's threads %.3f s, blocks of one-threaded calls %.3f s)\n", product, own,
-           blocks);
+    printf("  bare product: %.3f s (OpenBLAS's threads %.3f s, blocks of one-threaded calls %.3f s)\n",
+           product, own, blocks);
     double none = step_seconds(0);
     printf("step, no latent dead: %.3f s, %.2f times the product (goal 2)\n", none, none / product);
     double tenth = step_seconds(D_SAE / 10);

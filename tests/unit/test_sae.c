@@ -231,7 +231,7 @@ static void finds_the_kth_largest(void **state)
     (void)state;
     for (size_t n = 1; n < 200; n += 7) {
         for (int kind = 0; kind < 3; kind++) { /* random, few values, sorted */
-            float x[200], sorted[200], work[200];
+            float x[200] = {0}, sorted[200], work[200];
             for (size_t i = 0; i < n; i++)
                 x[i] = kind == 0 ? (float)rng_normal(&rng) : kind == 1 ? (float)rng_below(&rng, 4) : (float)i;
             memcpy(sorted, x, sizeof x);
@@ -326,7 +326,8 @@ static void comes_back_from_the_store(void **state)
     float x[50 * D];
     fill(x, 50 * D, 1.5);
     for (size_t a = 0; sae_architectures[a]; a++) {
-        struct sae *sae = random_sae(sae_architectures[a], a % 2 == 1, NORMALIZE_LAYER_NORM, a % 2 == 0), *back;
+        struct sae *sae = random_sae(sae_architectures[a], a % 2 == 1, NORMALIZE_LAYER_NORM, a % 2 == 0),
+                   *back;
         artifact_id id;
         char name[32];
         snprintf(name, sizeof name, "sae-%zu", a);
@@ -339,7 +340,8 @@ static void comes_back_from_the_store(void **state)
         assert_int_equal(back->normalization, NORMALIZE_LAYER_NORM);
         assert_int_equal(back->apply_b_dec_to_input, sae->apply_b_dec_to_input);
         assert_int_equal(back->b_enc != NULL, sae->b_enc != NULL);
-        assert_memory_equal(sae_decoder_row(back, WIDTH - 1), sae_decoder_row(sae, WIDTH - 1), D * sizeof(float));
+        assert_memory_equal(sae_decoder_row(back, WIDTH - 1), sae_decoder_row(sae, WIDTH - 1),
+                            D * sizeof(float));
         assert_int_equal(sae_encode(sae, x, 50, &before, &err), 0);
         assert_int_equal(sae_encode(back, x, 50, &after, &err), 0);
         assert_int_equal(before.offsets[50], after.offsets[50]);
@@ -431,10 +433,14 @@ static void refuses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(row_loops),           cmocka_unit_test(finds_the_kth_largest),
-        cmocka_unit_test(encodes_by_definition), cmocka_unit_test(breaks_ties_by_latent),
-        cmocka_unit_test(thresholds_are_strict), cmocka_unit_test(comes_back_from_the_store),
-        cmocka_unit_test(crosses_blocks),      cmocka_unit_test(refuses),
+        cmocka_unit_test(row_loops),
+        cmocka_unit_test(finds_the_kth_largest),
+        cmocka_unit_test(encodes_by_definition),
+        cmocka_unit_test(breaks_ties_by_latent),
+        cmocka_unit_test(thresholds_are_strict),
+        cmocka_unit_test(comes_back_from_the_store),
+        cmocka_unit_test(crosses_blocks),
+        cmocka_unit_test(refuses),
     };
     blas_start();
     return cmocka_run_group_tests_name("sae", tests, make_directory, remove_directory);

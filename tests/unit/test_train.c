@@ -72,7 +72,8 @@ static void golden_options(struct train_options *o)
 }
 
 /* ‖P − P_ref‖ ≤ 1e-3 ‖P_ref‖ and ≤ 2e-2 ‖P_ref − P_0‖ */
-static void check_tensor(const char *name, const float *p, const double *reference, const float *start, size_t n)
+static void check_tensor(const char *name, const float *p, const double *reference, const float *start,
+                         size_t n)
 {
     double off = 0, size = 0, moved = 0;
     for (size_t i = 0; i < n; i++) {
@@ -80,7 +81,8 @@ static void check_tensor(const char *name, const float *p, const double *referen
         size += reference[i] * reference[i];
         moved += (start[i] - reference[i]) * (start[i] - reference[i]);
     }
-    print_message("# %s: off by %.2g of its size, %.2g of its way\n", name, sqrt(off / size), sqrt(off / moved));
+    print_message("# %s: off by %.2g of its size, %.2g of its way\n", name, sqrt(off / size),
+                  sqrt(off / moved));
     assert_true(sqrt(off) <= 1e-3 * sqrt(size));
     assert_true(sqrt(off) <= 2e-2 * sqrt(moved));
 }
@@ -118,7 +120,8 @@ static void follows_the_reference(void **state)
     free(x);
 }
 
-/* The clip that never clips goes the other way through the code, to the same bits; a small one takes effect. */
+/* The clip that never clips goes the other way through the code, to the same bits; a small one takes effect.
+ */
 static void clips(void **state)
 {
     (void)state;
@@ -302,8 +305,9 @@ static enum monitor_request request(struct monitor *m)
 
 static struct test_monitor new_monitor(const char *work_dir, uint64_t stop_at, enum monitor_request what)
 {
-    return (struct test_monitor){
-        .monitor = {.report = watch, .ask = request, .work_dir = work_dir}, .stop_at = stop_at, .request = what};
+    return (struct test_monitor){.monitor = {.report = watch, .ask = request, .work_dir = work_dir},
+                                 .stop_at = stop_at,
+                                 .request = what};
 }
 
 static void run_options(struct train_options o[2], enum training_normalization normalization)
@@ -545,10 +549,10 @@ static void starts_as_documented(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(follows_the_reference),  cmocka_unit_test(clips),
-        cmocka_unit_test(selects_with_ties),      cmocka_unit_test(resumes_bit_for_bit),
-        cmocka_unit_test(folds_the_scale),        cmocka_unit_test(trains_normalized_rows),
-        cmocka_unit_test(stops_and_refuses),      cmocka_unit_test(starts_as_documented),
+        cmocka_unit_test(follows_the_reference), cmocka_unit_test(clips),
+        cmocka_unit_test(selects_with_ties),     cmocka_unit_test(resumes_bit_for_bit),
+        cmocka_unit_test(folds_the_scale),       cmocka_unit_test(trains_normalized_rows),
+        cmocka_unit_test(stops_and_refuses),     cmocka_unit_test(starts_as_documented),
     };
     blas_start();
     return cmocka_run_group_tests_name("train", tests, make_work_dir, remove_work_dir);

@@ -14,8 +14,8 @@
  *   ∂loss/∂W_dec,i = Σ f_i G (Σ h_i A);  ∂loss/∂W_enc,i = Σ ∂p_i c
  *   ∂loss/∂b_dec = Σ G − Σ_i (Σ ∂p_i) W_enc,i
  *
- * and then, latent by latent (adam.c): clip, take from W_dec's gradient its part along the row, scale the row to unit
- * norm, Adam. A dead latent did not fire in this batch, so no latent has both kinds of gradient.
+ * and then, latent by latent (adam.c): clip, take from W_dec's gradient its part along the row, scale the row
+ * to unit norm, Adam. A dead latent did not fire in this batch, so no latent has both kinds of gradient.
  */
 #ifndef SAESCOPE_SAE_TRAINER_H
 #define SAESCOPE_SAE_TRAINER_H
@@ -34,8 +34,8 @@ struct selection {
     float *values; /* [capacity] */
     size_t capacity;
 };
-/* Keeps the k·n largest positive ones of the whole batch (ties: lower position, rows first); `smallest` is the
- * smallest kept, or 0 when none is. */
+/* Keeps the k·n largest positive ones of the whole batch (ties: lower position, rows first); `smallest` is
+ * the smallest kept, or 0 when none is. */
 int selection_of_batch(struct selection *s, const struct sae *sae, const float *x_enc, size_t n, size_t k,
                        struct sparse_rows *out, float *smallest, struct error *err);
 /* Keeps the k largest positive ones of each row. */
@@ -45,14 +45,14 @@ void selection_free(struct selection *s);
 
 /* ---- The auxiliary term's dead latents, compacted. ---- */
 struct auxiliary {
-    size_t n;          /* dead latents */
-    uint32_t *latents; /* [n] ascending */
-    uint32_t *index;   /* [d_sae] place in latents, or UINT32_MAX */
-    float *W_enc, *W_dec;             /* [n, d] copies */
+    size_t n;                           /* dead latents */
+    uint32_t *latents;                  /* [n] ascending */
+    uint32_t *index;                    /* [d_sae] place in latents, or UINT32_MAX */
+    float *W_enc, *W_dec;               /* [n, d] copies */
     float *gradient_enc, *gradient_dec; /* [n, d] */
-    float *sums;                      /* [n] Σ ∂p_i */
-    float *h, *h_gradient;            /* [chunk rows, n] */
-    float *sorted;                    /* [threads, n] */
+    float *sums;                        /* [n] Σ ∂p_i */
+    float *h, *h_gradient;              /* [chunk rows, n] */
+    float *sorted;                      /* [threads, n] */
     size_t capacity, h_capacity;
 };
 
@@ -61,17 +61,17 @@ struct column_entry { /* an active pair, by latent */
     float value, gradient;
 };
 
-struct row_part { /* what a block of rows adds up */
+struct row_part {                /* what a block of rows adds up */
     double loss, error, squares; /* Σ e² + α Σ u², Σ e², Σ x² */
 };
 
 struct trainer {
     struct train_options o;
     size_t d_in;
-    struct sae *sae; /* weights as they are, in training units */
+    struct sae *sae;                                        /* weights as they are, in training units */
     float *m_enc, *v_enc, *m_dec, *v_dec, *m_bias, *v_bias; /* Adam's moments */
     uint64_t step;
-    double theta;     /* running threshold */
+    double theta; /* running threshold */
     int theta_known;
     uint32_t *silent; /* [d_sae] batches since it fired last */
 
@@ -85,13 +85,13 @@ struct trainer {
     struct column_entry *columns; /* the active pairs by latent */
     size_t *column_offsets;       /* [d_sae + 1] */
     struct auxiliary aux;
-    struct row_part *row_parts;   /* one a block of rows */
-    float *row_sums;              /* [row blocks, d] Σ G */
-    float *row_means;             /* [row blocks, d] Σ x */
-    float *latent_sums;           /* [latent blocks, d] Σ_i (Σ ∂p_i) W_enc,i */
-    double *latent_squares;       /* [latent blocks] Σ gradient² */
-    float *scratch;               /* [threads, 2, d] */
-    float *bias_gradient;         /* [d] */
+    struct row_part *row_parts; /* one a block of rows */
+    float *row_sums;            /* [row blocks, d] Σ G */
+    float *row_means;           /* [row blocks, d] Σ x */
+    float *latent_sums;         /* [latent blocks, d] Σ_i (Σ ∂p_i) W_enc,i */
+    double *latent_squares;     /* [latent blocks] Σ gradient² */
+    float *scratch;             /* [threads, 2, d] */
+    float *bias_gradient;       /* [d] */
 
     /* Of the last step. */
     double loss, l0, explained_variance;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The inner loops over one row, compiled for several instruction sets and chosen at run time. Rows may have any
- * alignment and length.
+ * The inner loops over one row, compiled for several instruction sets and chosen at run time. Rows may have
+ * any alignment and length.
  */
 #ifndef SAESCOPE_SAE_VECTOR_H
 #define SAESCOPE_SAE_VECTOR_H
@@ -12,11 +12,13 @@
 float row_dot(const float *a, const float *b, size_t n);
 void row_add_scaled(float alpha, const float *x, float *y, size_t n); /* y += alpha·x */
 /* y += alpha·x and w += beta·z in one pass over the four rows. */
-void row_add_scaled_pair(float alpha, const float *x, float *y, float beta, const float *z, float *w, size_t n);
+void row_add_scaled_pair(float alpha, const float *x, float *y, float beta, const float *z, float *w,
+                         size_t n);
 
-/* Indices j with p[j] + bias[j] > bound[j], ascending, to `out` (room for n); their number. NULL: zeros; the common
- * bound is added to every bound[j]. */
-size_t row_find_above(const float *p, const float *bias, const float *bound, float common, size_t n, uint32_t *out);
+/* Indices j with p[j] + bias[j] > bound[j], ascending, to `out` (room for n); their number. NULL: zeros; the
+ * common bound is added to every bound[j]. */
+size_t row_find_above(const float *p, const float *bias, const float *bound, float common, size_t n,
+                      uint32_t *out);
 
 /*
  * One Adam step of n parameters (Kingma & Ba 2015, as torch.optim.Adam computes it):
