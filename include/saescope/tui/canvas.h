@@ -43,6 +43,8 @@ enum style {
 enum glyph { GLYPH_CURSOR, GLYPH_ELLIPSIS, GLYPH_CHEVRON, GLYPH_SORT_UP, GLYPH_SORT_DOWN, GLYPH_MIDDLE_DOT, GLYPH_RUNNING,
              GLYPH_PAUSED, GLYPH_DONE, GLYPH_FAILED, GLYPH_ARROW, GLYPH_TOKEN_OPEN, GLYPH_TOKEN_CLOSE, GLYPHS };
 const char *glyph(enum glyph g); /* as the screen's set has it */
+/* Whether styles show as attributes only: what colour tells must be told by text as well. */
+int canvas_monochrome(void);
 
 /* Part of a canvas; cut to what there is. */
 struct canvas canvas_part(const struct canvas *c, int y, int x, int height, int width);

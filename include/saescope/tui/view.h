@@ -71,6 +71,8 @@ struct settings *app_settings(struct app *a);
 struct context *app_context(struct app *a);
 /* Opens a view on a target, pushing it on the history: a link was followed. */
 void app_open(struct app *a, const char *view, const char *target);
+/* Opens "SAE" (its latents), "META/N" (view meta) or "SAE/N" (view latent), whichever it is. */
+void app_open_address(struct app *a, const char *address);
 /* A line for the bottom and :messages. */
 void app_message(struct app *a, int is_error, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* Runs a command line as if typed at the prompt. */
@@ -110,7 +112,8 @@ struct list {
     size_t cursor, top; /* selected row, first visible row */
     int height;         /* visible rows, set when drawn */
 };
-/* Generic motions (up, down, page-up, page-down, half pages, home, end, with counts); INVALID_NOT_MINE otherwise. */
+/* The generic motions of actions.c, with counts: up to row-to-bottom, and jump (count: the row's number from 1);
+ * INVALID_NOT_MINE otherwise. */
 int list_act(struct list *l, const char *action, long count);
 void list_set_count(struct list *l, size_t n);        /* keeps the cursor where it can */
 void list_layout(struct list *l, int height);         /* before drawing: the cursor becomes visible */

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* What every view knows beside its own actions. A view is asked first. */
+#include "config.h"
+
+#include "saescope/tui/view.h"
+
+const struct action generic_actions[] = {
+    {"down", "j Down", "go down; with a number before it, so many rows"},
+    {"up", "k Up", "go up"},
+    {"left", "h Left", "go left"},
+    {"right", "l Right", "go right"},
+    {"page-down", "PageDown <C-f>", "go a page down"},
+    {"page-up", "PageUp <C-b>", "go a page up"},
+    {"half-page-down", "<C-d>", "go half a page down"},
+    {"half-page-up", "<C-u>", "go half a page up"},
+    {"home", "g Home", "go to the first row"},
+    {"end", "G End", "go to the last row; with a number before it, to that row"},
+    {"screen-top", "H", "go to the first row on the screen"},
+    {"screen-middle", "M", "go to the middle of the screen"},
+    {"screen-bottom", "L", "go to the last row on the screen"},
+    {"row-to-top", "zt", "scroll so that the row is on top"},
+    {"row-to-middle", "zz", "scroll so that the row is in the middle"},
+    {"row-to-bottom", "zb", "scroll so that the row is at the bottom"},
+    {"open", "Enter", "open what the row or link is about; with a number before it, go there (action jump)"},
+    {"jump", "", "go to the row or latent whose number was typed"},
+    {"next-pane", "Tab", "go to the next pane"},
+    {"previous-pane", "<S-Tab>", "go to the pane before"},
+    {"search", "/", "search"},
+    {"next-match", "n", "go to the next match"},
+    {"previous-match", "N", "go to the match before"},
+    {"back", "<", "go back to where the last link was followed"},
+    {"forward", ">", "go forth again"},
+    {"close", "q", "close the view; the last one ends the program"},
+    {"quit", "ZZ", "end the program"},
+    {"prompt", ":", "type a command, an address, a row's number or an action's name"},
+    {"palette", "Space", "choose from a list of commands and actions"},
+    {"help", "? F1", "show the keys that work here, and the commands"},
+    {"view-store", "F2", "show the store"},
+    {"view-jobs", "& F3", "show the jobs"},
+    {"messages", "F4", "show the messages so far"},
+    {"copy-address", "y", "copy the address or name of the row to the terminal's clipboard"},
+    {"stop", "<C-c>", "stop the command that runs"},
+    {"redraw", "<C-l>", "draw the whole screen again"},
+    {"suspend", "<C-z>", "stop the program until the shell continues it"},
+    {NULL, NULL, NULL},
+};
