@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "saescope/base/blas.h"
 #include "saescope/base/fileio.h"
 #include "saescope/base/memory.h"
 #include "saescope/files/safetensors.h"
@@ -41,6 +42,7 @@ static int setup(void **state)
     if (!mkdtemp(template))
         return -1;
     directory = xstrdup(template);
+    blas_start();
     char *path = path_join(directory, "store"), *golden = data_path("expected.safetensors");
     struct store_options options = {.path = path, .create = 1};
     int status = store_open(&options, &store, &err);
