@@ -2,6 +2,7 @@
 /* All latents of an SAE with their statistics, in an order. The columns are copied out, so that it outlives the transaction. */
 #include "config.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -146,6 +147,18 @@ struct sort_row {
     int reverse; /* of text */
 };
 
+/* Capitals (of ASCII) sort with their small letters. */
+static int compare_text(const struct sort_row *x, const struct sort_row *y)
+{
+    size_t n = x->n < y->n ? x->n : y->n;
+    for (size_t i = 0; i < n; i++) {
+        int a = tolower((unsigned char)x->text[i]), b = tolower((unsigned char)y->text[i]);
+        if (a != b)
+            return a - b;
+    }
+    return (x->n > y->n) - (x->n < y->n);
+}
+
 static int compare_rows(const void *a, const void *b)
 {
     const struct sort_row *x = a, *y = b;
@@ -153,9 +166,7 @@ static int compare_rows(const void *a, const void *b)
         return x->last - y->last;
     int by_text = 0;
     if (!x->last && x->text && y->text) {
-        by_text = memcmp(x->text, y->text, x->n < y->n ? x->n : y->n);
-        if (by_text == 0)
-            by_text = (x->n > y->n) - (x->n < y->n);
+        by_text = compare_text(x, y);
         if (x->reverse)
             by_text = -by_text;
     } else if (!x->last && x->value != y->value) {
