@@ -409,8 +409,9 @@ int job_run_here(struct job_engine *e, const char *kind, json *parameters,
     return status == STATUS_OK ? run_foreground(e, *id, &f, &user, result, err) : status;
 }
 
-/* The file of a job that nobody has, with its lock; also one that is over but not done, if may_be_over. */
-static int take_up(struct job_engine *e, uint64_t id, int may_be_over, struct job_file *f, struct error *err)
+/* The file of a job that nobody has, with its lock; also of one that failed, if may_have_failed. */
+static int take_up(struct job_engine *e, uint64_t id, int may_have_failed, struct job_file *f,
+                   struct error *err)
 {
     enum job_state state = JOB_QUEUED;
     json *record = job_record_read(e->store, id, err);
@@ -439,7 +440,7 @@ static int take_up(struct job_engine *e, uint64_t id, int may_be_over, struct jo
     int over = record && job_record_final(record, &state);
     if (!record)
         status = error_code(err);
-    else if (over && (state == JOB_DONE || !may_be_over))
+    else if (over && !(state == JOB_FAILED && may_have_failed))
         status = error_set(err, STATUS_REFUSED, "job %llu is %s already", (unsigned long long)id,
                            job_state_name(state));
     else if (over)
@@ -447,7 +448,7 @@ static int take_up(struct job_engine *e, uint64_t id, int may_be_over, struct jo
     json_free(record);
     if (status != STATUS_OK)
         job_file_close(f);
-    else
+    else if (!job_file_locked(f, JOB_LOCK_HANDOVER)) /* a paused job that is handed over stays paused */
         job_file_set_control(f, JOB_CONTROL_RUN);
     return status;
 }

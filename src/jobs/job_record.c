@@ -5,11 +5,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "saescope/base/display.h"
 #include "saescope/base/fileio.h"
 #include "saescope/base/memory.h"
 #include "saescope/jobs/internal.h"
+
+#define NEW_SECONDS 3 /* between a record and its owner */
 
 static const char *const state_names[] = {"queued",    "waiting", "running",     "paused", "cancelling",
                                           "cancelled", "failed",  "interrupted", "done"};
@@ -180,6 +183,7 @@ int job_record_new(struct store *s, const char *kind_name, json *parameters, uin
     json_set(record, "kind", json_new_string(kind_name));
     json_set(record, "title", json_new_string(title));
     json_set(record, "state", json_new_string("queued"));
+    json_set(record, "submitted", json_new_integer((long long)time(NULL)));
     json_set(record, "parameters", parameters);
     json_set(record, "needs", needs);
     json_set(record, "makes", makes);
@@ -330,13 +334,27 @@ void job_status_fill(const json *record, uint64_t id, enum job_state state, cons
     memcpy(out->curve, p->curve, sizeof(out->curve));
 }
 
+/* Whether a job that never had an owner was recorded so short a time ago that it may be about to get one. */
+static int just_recorded(const json *record, const struct job_progress *p)
+{
+    double age = (double)time(NULL) - json_get_number(record, "submitted", 0);
+    return p->pid == 0 && age >= 0 && age < NEW_SECONDS;
+}
+
 /* The state of an unfinished job from its file. */
 static enum job_state state_in_file(const struct job_file *f, const struct job_progress *p)
 {
-    if (!job_file_locked(f, JOB_LOCK_OWNER))
-        return job_file_locked(f, JOB_LOCK_HANDOVER) ? JOB_QUEUED : JOB_INTERRUPTED;
+    if (!job_file_locked(f, JOB_LOCK_OWNER)) {
+        if (job_file_locked(f, JOB_LOCK_HANDOVER))
+            return JOB_QUEUED;
+        if (!job_file_locked(f, JOB_LOCK_OWNER)) /* a runner may have taken over between the two */
+            return JOB_INTERRUPTED;
+    }
     if (job_file_control(f) == JOB_CONTROL_CANCEL)
         return JOB_CANCELLING;
+    /* What its last owner left is there until the new one writes. */
+    if (p->state == JOB_INTERRUPTED || job_state_final((enum job_state)p->state))
+        return JOB_QUEUED;
     return (enum job_state)p->state;
 }
 
@@ -363,7 +381,7 @@ int job_status_read(struct store *s, uint64_t id, struct job_status *out, struct
             record = again;
         }
         if (!job_record_final(record, &state))
-            state = JOB_INTERRUPTED;
+            state = just_recorded(record, &p) ? JOB_QUEUED : JOB_INTERRUPTED;
     }
     job_status_fill(record, id, state, &p, out);
     json_free(record);

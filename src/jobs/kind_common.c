@@ -36,8 +36,8 @@ static int note_claim(struct store *s, uint64_t job, const char *name, artifact_
     return job_record_set(s, job, "claims", claims, err);
 }
 
-int job_claim(struct store *s, uint64_t job, enum artifact_kind kind, const char *name, int replace, artifact_id *id,
-              int *published, struct error *err)
+int job_claim(struct store *s, uint64_t job, enum artifact_kind kind, const char *name, int replace,
+              artifact_id *id, int *published, struct error *err)
 {
     int before = claimed_before(s, job, name, id);
     *published = before == 1;
@@ -64,7 +64,8 @@ json *job_made(struct store *s, artifact_id id, const char *kind, double seconds
     json *manifest = store_manifest(t, id, err);
     if (manifest && store_get(t, id, &a, err) == STATUS_OK) {
         if (!kind)
-            kind = a.kind == ARTIFACT_SAE ? json_get_string(manifest, "kind", "sae") : artifact_kind_name(a.kind);
+            kind = a.kind == ARTIFACT_SAE ? json_get_string(manifest, "kind", "sae")
+                                          : artifact_kind_name(a.kind);
         made = json_new_object();
         json_set(made, "name", json_new_string(a.name));
         json_set(made, "kind", json_new_string(kind));
@@ -125,7 +126,8 @@ int job_plan_name(struct store *s, enum artifact_kind kind, const char *name, in
         return status;
     if (store_find(t, 0, name, &a, NULL) == STATUS_OK) {
         if (!replace)
-            status = error_set(err, STATUS_REFUSED, "there is a %s named %s already: choose another name, or --replace",
+            status = error_set(err, STATUS_REFUSED,
+                               "there is a %s named %s already: choose another name, or --replace",
                                artifact_kind_name(a.kind), name);
         else if (a.kind != kind)
             status = error_set(err, STATUS_REFUSED, "%s is a %s and cannot be replaced by a %s", name,

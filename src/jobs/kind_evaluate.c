@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Job "evaluate": "sae", "text", "tokens", "held_out", "saebench". A meta-SAE is evaluated over its base's decoder rows
- * and needs no text.
+ * Job "evaluate": "sae", "text", "tokens", "held_out", "saebench". A meta-SAE is evaluated over its base's
+ * decoder rows and needs no text.
  */
 #include "config.h"
 
@@ -72,8 +72,8 @@ static int run_meta(struct store *s, artifact_id id, struct monitor *m, uint64_t
     return STATUS_OK;
 }
 
-static int run_sae(struct store *s, artifact_id id, const json *parameters, struct monitor *m, uint64_t *tokens,
-                   json **metrics, struct error *err)
+static int run_sae(struct store *s, artifact_id id, const json *parameters, struct monitor *m,
+                   uint64_t *tokens, json **metrics, struct error *err)
 {
     const char *text;
     struct evaluation e;

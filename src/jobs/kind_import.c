@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Jobs "import model" ("path", "name", "replace"), "import text" (also "model", "field", "documents": "line" or "file")
- * and "import sae" (also "format", "model", "hook", "base").
+ * Jobs "import model" ("path", "name", "replace"), "import text" (also "model", "field", "documents": "line"
+ * or "file") and "import sae" (also "format", "model", "hook", "base").
  */
 #include "config.h"
 
@@ -14,8 +14,8 @@
 #include "saescope/jobs/kinds.h"
 #include "saescope/model/text.h"
 
-static int plan_path(struct store *s, enum artifact_kind kind, const json *parameters, int may_be_stdin, json *makes,
-                     struct error *err)
+static int plan_path(struct store *s, enum artifact_kind kind, const json *parameters, int may_be_stdin,
+                     json *makes, struct error *err)
 {
     const char *path, *name;
     int status = job_need(parameters, "path", "the path", &path, err);
@@ -88,7 +88,8 @@ static int run_text(struct store *s, uint64_t job, const json *parameters, struc
                             .name = json_get_string(parameters, "name", ""),
                             .model = json_get_string(parameters, "model", ""),
                             .field = json_get_string(parameters, "field", NULL),
-                            .document_a_file = !strcmp(json_get_string(parameters, "documents", "line"), "file"),
+                            .document_a_file =
+                                !strcmp(json_get_string(parameters, "documents", "line"), "file"),
                             .replace = json_get_boolean(parameters, "replace", 0)};
     artifact_id id = 0;
     double start = clock_seconds();
@@ -113,7 +114,8 @@ static int plan_sae(struct store *s, const json *parameters, json *needs, json *
 static int run_sae(struct store *s, uint64_t job, const json *parameters, struct monitor *m, json **result,
                    struct error *err)
 {
-    const char *model = json_get_string(parameters, "model", NULL), *base = json_get_string(parameters, "base", NULL);
+    const char *model = json_get_string(parameters, "model", NULL),
+               *base = json_get_string(parameters, "base", NULL);
     struct sae_import o = {.path = json_get_string(parameters, "path", ""),
                            .name = json_get_string(parameters, "name", ""),
                            .format = json_get_string(parameters, "format", NULL),

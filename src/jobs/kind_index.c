@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Job "index": "saes", "text", "tokens", "seed". SAEs are indexed over the text in one pass of the model, meta-SAEs over
- * their base's decoder rows.
+ * Job "index": "saes", "text", "tokens", "seed". SAEs are indexed over the text in one pass of the model,
+ * meta-SAEs over their base's decoder rows.
  */
 #include "config.h"
 

@@ -2,9 +2,10 @@
 /*
  * Jobs "train sae" and "train meta".
  *
- * Parameters of both: train_common.c's, "steps" and "preset". Of "train sae": "model", "hook", "text", "tokens" (in all;
- * default: the text once; fewer than the text has use its first contexts only), "context_size", "prepend_bos" or
- * "no_bos", "center". Of "train meta": "sae" (or "base"), "raw_rows", "permute_columns".
+ * Parameters of both: train_common.c's, "steps" and "preset". Of "train sae": "model", "hook", "text",
+ * "tokens" (in all; default: the text once; fewer than the text has use its first contexts only),
+ * "context_size", "prepend_bos" or "no_bos", "center". Of "train meta": "sae" (or "base"), "raw_rows",
+ * "permute_columns".
  */
 #include "config.h"
 
@@ -25,7 +26,8 @@ static int check_preset(const char *given, const char *const *known, struct erro
     for (size_t i = 0; given && known[i]; i++)
         if (!strcmp(given, known[i]))
             return STATUS_OK;
-    return given ? error_set(err, STATUS_USAGE, "no such preset: the first of them is %s", known[0]) : STATUS_OK;
+    return given ? error_set(err, STATUS_USAGE, "no such preset: the first of them is %s", known[0])
+                 : STATUS_OK;
 }
 
 /* The width at the hook, when the model is there to ask; 1 when another job is still making it. */
@@ -95,7 +97,8 @@ static int plan_tokens(struct store_txn *t, const struct model *model, const jso
     struct contexts *c;
     uint64_t counted = 0, tokens = (uint64_t)json_get_integer(parameters, "tokens", 0);
     size_t n = 0;
-    int status = contexts_open(t, so->text, so->context_size, so->prepend_bos, model_get_config(model)->bos, &c, err);
+    int status =
+        contexts_open(t, so->text, so->context_size, so->prepend_bos, model_get_config(model)->bos, &c, err);
     if (status != STATUS_OK)
         return status;
     if (tokens) {
@@ -194,9 +197,9 @@ const struct job_kind kind_train_sae = {"train sae", 1, plan_sae, run_sae};
 
 /* ---- train meta. ---- */
 /*
- * Meta-SAEs of Leask et al. 2025 and the post before it: k 4, auxiliary coefficient 1/16, dead after 100 batches, rows as
- * they are. The paper: learning rate 1e-4, 2,000 epochs of 49,152 rows in batches of 4096. The post: 2,000 batches of
- * 16,384; its dashboards' meta-SAE: 1e-3, 2,000 steps of 32,768.
+ * Meta-SAEs of Leask et al. 2025 and the post before it: k 4, auxiliary coefficient 1/16, dead after 100
+ * batches, rows as they are. The paper: learning rate 1e-4, 2,000 epochs of 49,152 rows in batches of 4096.
+ * The post: 2,000 batches of 16,384; its dashboards' meta-SAE: 1e-3, 2,000 steps of 32,768.
  */
 static const struct meta_preset {
     const char *name;
@@ -240,7 +243,8 @@ static int plan_meta(struct store *s, const json *parameters, json *needs, json 
     struct train_options base;
     struct training t = {0};
     const char *name = base_name(parameters);
-    int status = *name ? meta_defaults(parameters, 0, &base, err) : error_set(err, STATUS_USAGE, "--sae is missing");
+    int status =
+        *name ? meta_defaults(parameters, 0, &base, err) : error_set(err, STATUS_USAGE, "--sae is missing");
     if (status == STATUS_OK)
         status = training_read(parameters, &base, &t, err);
     if (status == STATUS_OK) {
@@ -255,8 +259,8 @@ static int plan_meta(struct store *s, const json *parameters, json *needs, json 
     return status;
 }
 
-static int train_on_rows(struct store *s, uint64_t id, struct training *t, artifact_id base, struct monitor *m,
-                         struct error *err)
+static int train_on_rows(struct store *s, uint64_t id, struct training *t, artifact_id base,
+                         struct monitor *m, struct error *err)
 {
     int raw = json_get_boolean(t->parameters, "raw_rows", 0);
     int permuted = json_get_boolean(t->parameters, "permute_columns", 0);
@@ -301,7 +305,8 @@ static int run_meta(struct store *s, uint64_t id, const json *parameters, struct
     if (status == STATUS_OK)
         status = train_on_rows(s, id, &t, base, m, err);
     /* Columns and labels at once: it takes seconds and needs no text. Permuted rows have nothing to show. */
-    for (size_t i = 0; status == STATUS_OK && i < t.n && !json_get_boolean(parameters, "permute_columns", 0); i++)
+    for (size_t i = 0; status == STATUS_OK && i < t.n && !json_get_boolean(parameters, "permute_columns", 0);
+         i++)
         status = index_meta_run(s, t.ids[i], m, err);
     if (status == STATUS_OK)
         *result = training_result(&t);

@@ -213,7 +213,7 @@ static void hand_over(struct job_entry *entry)
     pid_t pid = 0;
     wait_for_previous(entry);
     entry_show(entry, JOB_QUEUED, "");
-    if (job_file_control(&entry->file) != JOB_CONTROL_CANCEL)
+    if (job_file_control(&entry->file) == JOB_CONTROL_DETACH)
         job_file_set_control(&entry->file, JOB_CONTROL_RUN);
     job_file_lock(&entry->file, JOB_LOCK_HANDOVER);
     job_file_unlock(&entry->file, JOB_LOCK_OWNER);

@@ -36,7 +36,8 @@ static int read_options(const json *parameters, struct train_options *o, struct 
     return STATUS_OK;
 }
 
-int training_read(const json *parameters, const struct train_options *base, struct training *t, struct error *err)
+int training_read(const json *parameters, const struct train_options *base, struct training *t,
+                  struct error *err)
 {
     const json *names = json_get(parameters, "names"), *widths = json_get(parameters, "widths");
     size_t n = json_length(names), n_widths = json_length(widths);
@@ -45,7 +46,8 @@ int training_read(const json *parameters, const struct train_options *base, stru
     if (!n || !n_widths)
         return error_set(err, STATUS_USAGE, "%s", n ? "--width is missing" : "the name to train is missing");
     if (n_widths != 1 && n_widths != n)
-        return error_set(err, STATUS_USAGE, "there are %zu names and %zu widths: give one width, or one for each name", n,
+        return error_set(err, STATUS_USAGE,
+                         "there are %zu names and %zu widths: give one width, or one for each name", n,
                          n_widths);
     int status = read_options(parameters, &common, err);
     if (status != STATUS_OK)
@@ -120,8 +122,8 @@ static json *manifest_of(const struct training *t, size_t i, const json *manifes
     return m;
 }
 
-static int save_all(struct store *s, struct training *t, struct sae **saes, const json *manifest, const json *details,
-                    struct error *err)
+static int save_all(struct store *s, struct training *t, struct sae **saes, const json *manifest,
+                    const json *details, struct error *err)
 {
     int status = STATUS_OK;
     for (size_t i = 0; status == STATUS_OK && i < t->n; i++)
@@ -130,8 +132,8 @@ static int save_all(struct store *s, struct training *t, struct sae **saes, cons
     return status;
 }
 
-int training_run(struct store *s, uint64_t job, struct training *t, struct batch_source *source, const json *manifest,
-                 const json *details, struct monitor *m, struct error *err)
+int training_run(struct store *s, uint64_t job, struct training *t, struct batch_source *source,
+                 const json *manifest, const json *details, struct monitor *m, struct error *err)
 {
     struct sae **saes = xcalloc(t->n, sizeof(struct sae *));
     int replace = json_get_boolean(t->parameters, "replace", 0);

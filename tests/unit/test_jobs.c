@@ -555,6 +555,7 @@ static void seen_and_controlled_from_another_process(void **state)
     assert_int_equal(run_self(x, "cancel", id), STATUS_OK);
     await(x, id, JOB_CANCELLED);
     assert_int_equal(run_self(x, "cancel", id), STATUS_REFUSED);
+    assert_int_equal(job_resume(x->e, id, &(struct error){0}), STATUS_REFUSED);
     assert_int_equal(run_self(x, "look", id), 100 + JOB_CANCELLED);
 }
 
@@ -627,6 +628,22 @@ static void an_engine_hands_its_jobs_over(void **state)
     assert_true(started_at(x, ids[0]) >= 5);
 }
 
+static void a_paused_job_stays_paused_when_handed_over(void **state)
+{
+    struct fixture *x = *state;
+    struct error err;
+    uint64_t id = submit(x, "count", "{\"steps\":300}");
+    await_step(x, id, 5);
+    assert_int_equal(job_pause(x->s, id, &err), STATUS_OK);
+    await(x, id, JOB_PAUSED);
+    job_engine_stop(x->e, 1);
+    x->e = engine(x->s);
+    assert_true(await(x, id, JOB_PAUSED).pid != getpid());
+    assert_int_equal(job_resume(x->e, id, &err), STATUS_OK);
+    assert_int_equal(job_wait(x->e, id, NULL, NULL, &err), STATUS_OK);
+    assert_true(started_at(x, id) >= 5);
+}
+
 static void a_missing_file_does_no_harm(void **state)
 {
     struct fixture *x = *state;
@@ -637,9 +654,9 @@ static void a_missing_file_does_no_harm(void **state)
     x->e = engine(x->s);
     char *path = xasprintf("%s/jobs/%llu", x->path, (unsigned long long)id);
     assert_int_equal(truncate(path, 100), 0);
-    assert_int_equal(status_of(x, id).state, JOB_INTERRUPTED);
+    await(x, id, JOB_INTERRUPTED);
     assert_int_equal(unlink(path), 0);
-    assert_int_equal(status_of(x, id).state, JOB_INTERRUPTED);
+    await(x, id, JOB_INTERRUPTED);
     assert_int_equal(job_resume(x->e, id, &err), STATUS_OK);
     await_step(x, id, 6);
     assert_int_equal(job_cancel(x->s, id, &err), STATUS_OK);
@@ -693,6 +710,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(a_runner_that_is_asked_to_stop_checkpoints, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_running_job_is_detached, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_engine_hands_its_jobs_over, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_paused_job_stays_paused_when_handed_over, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_missing_file_does_no_harm, set_up, tear_down),
         cmocka_unit_test(the_curve_keeps_its_shape),
     };

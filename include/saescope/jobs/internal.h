@@ -4,6 +4,7 @@
  *
  *   {"kind", "title", "parameters", "needs": [names], "makes": [names],
  *    "after": [{"job", "name"}]   jobs it waits for, and what it needs of them (null: only that they are over),
+ *    "submitted"                  seconds since 1970,
  *    "claims": {name: id}         unpublished ids that a run writes to,
  *    "state"                      "queued" until it is final: then "done", "failed" or "cancelled",
  *    "code", "message", "result"} set when it is final

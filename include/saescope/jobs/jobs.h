@@ -2,7 +2,7 @@
 /*
  * Jobs: background runs (train, index, evaluate, import, stitch). A job is a record in the store (id counting up,
  * kind, parameters as JSON, what it needs and makes) plus one preallocated 4 KiB file DIR/jobs/ID, mapped by whoever looks: progress
- * (behind a seqlock) and one control word. The process that runs it holds flock on that file, so a killed runner is
+ * (behind a seqlock) and one control word. The process that has it holds a lock on that file, so a killed runner is
  * known at once: unlocked and unfinished is `interrupted`, and job_resume goes on from its checkpoint, if it has one.
  *
  * The engine runs jobs in background threads of this process, one at a time (max-jobs), in the order of their ids; or
@@ -94,9 +94,11 @@ int job_result(struct store *s, uint64_t id, json **result, struct error *err); 
 int job_pause(struct store *s, uint64_t id, struct error *err);
 int job_cancel(struct store *s, uint64_t id, struct error *err);
 int job_detach(struct job_engine *e, uint64_t id, struct error *err);
-/* Unpauses, or takes an interrupted (or failed with a checkpoint) job up again in this engine. */
+/* Unpauses, or takes an interrupted job up again in this engine, from its checkpoint if it has one; a failed one starts
+ * from the beginning. */
 int job_resume(struct job_engine *e, uint64_t id, struct error *err);
-/* Waits until job `id` (0: all of this store) is final or interrupted. */
+/* Waits until job `id` (0: all of this store) is final or interrupted. STATUS_FAILED when one of them is not done then,
+ * naming the first, or when stop() said so. */
 int job_wait(struct job_engine *e, uint64_t id, int (*stop)(void *arg), void *arg, struct error *err);
 
 #endif
