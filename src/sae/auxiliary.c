@@ -16,7 +16,7 @@
 
 enum {
     H_ELEMENTS = 8 << 20, /* of h: a chunk of rows is cut to that */
-    DEAD_BLOCK = 128
+    DEAD_BLOCK = 64
 };
 
 void auxiliary_free(struct auxiliary *a)
