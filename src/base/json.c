@@ -469,3 +469,8 @@ void json_dump_pretty(const json *v, struct strbuf *out)
     dump(v, out, 0);
     strbuf_addc(out, '\n');
 }
+
+const char *json_library_version(void)
+{
+    return JANSSON_VERSION;
+}

@@ -19,6 +19,8 @@ const char *const command_group_titles[COMMAND_GROUPS] = {
 const struct option_spec common_options[] = {
     {.name = "json", .type = WORD_FLAG, .help = "write one JSON text on one line"},
     {.name = "tsv", .type = WORD_FLAG, .help = "write tab-separated values with a header line"},
+    {.name = "quiet", .type = WORD_FLAG, .help = "show no progress"},
+    {.name = "yes", .type = WORD_FLAG, .help = "answer questions with yes"},
     {.name = NULL},
 };
 
@@ -69,7 +71,7 @@ static char *second_words(const char *first)
     return strbuf_detach(&b);
 }
 
-static int unknown_command(char **words, size_t n, struct error *err)
+int command_unknown(char **words, size_t n, struct error *err)
 {
     char *seconds = second_words(words[0]);
     char *word = displayable_string(words[0]);
@@ -107,7 +109,7 @@ static const struct option_spec *find_in(const struct option_spec *options, cons
     return NULL;
 }
 
-static const struct option_spec *find_option(const struct command *c, const char *name)
+const struct option_spec *command_option(const struct command *c, const char *name)
 {
     const struct option_spec *o = find_in(c->options, name);
     if (!o)
@@ -198,6 +200,8 @@ static void note_flags(struct invocation *inv, const char *name)
     inv->wait |= strcmp(name, "wait") == 0;
     inv->background |= strcmp(name, "background") == 0;
     inv->detach |= strcmp(name, "detach") == 0;
+    inv->quiet |= strcmp(name, "quiet") == 0;
+    inv->yes |= strcmp(name, "yes") == 0;
 }
 
 /* words[*i] is "--name" or "--name=value"; *i moves to the last word taken. */
@@ -205,7 +209,7 @@ static int take_option(struct invocation *inv, char **words, size_t n, size_t *i
 {
     const char *text = words[*i] + 2, *equals = strchr(text, '=');
     char *name = equals ? xstrndup(text, (size_t)(equals - text)) : xstrdup(text);
-    const struct option_spec *o = find_option(inv->command, name);
+    const struct option_spec *o = command_option(inv->command, name);
     int status = STATUS_OK;
     const char *value = equals ? equals + 1 : NULL;
     if (!o) {
@@ -232,8 +236,7 @@ static int take_option(struct invocation *inv, char **words, size_t n, size_t *i
     return status;
 }
 
-/* The argument's spec at place i; the last one repeats when it may. */
-static const struct argument_spec *argument_at(const struct command *c, size_t i)
+const struct argument_spec *command_argument(const struct command *c, size_t i)
 {
     const struct argument_spec *a = c->arguments;
     for (; a && a->name && i > 0 && !a->repeated; i--)
@@ -243,7 +246,7 @@ static const struct argument_spec *argument_at(const struct command *c, size_t i
 
 static int take_argument(struct invocation *inv, const char *word, struct error *err)
 {
-    const struct argument_spec *a = argument_at(inv->command, inv->n_arguments);
+    const struct argument_spec *a = command_argument(inv->command, inv->n_arguments);
     if (!a) {
         char *shown = displayable_string(word);
         error_set(err, STATUS_USAGE, "%s: '%s' is one word too many: quote it with the word before, as in '… %s'",
@@ -308,11 +311,12 @@ int invocation_from_words(struct context *ctx, char **words, size_t n, struct in
     const struct command *c = command_of_words(words, n, &used);
     if (!c)
         return n == 0 ? error_set(err, STATUS_USAGE, "no command given: `help` lists them")
-                      : unknown_command(words, n, err);
+                      : command_unknown(words, n, err);
     struct invocation *inv = xcalloc(1, sizeof *inv);
     inv->command = c;
     int only_arguments = 0, status = STATUS_OK;
     for (size_t i = used; i < n && status == STATUS_OK; i++) {
+        only_arguments |= c->raw_after && inv->n_arguments >= c->raw_after;
         if (!only_arguments && strcmp(words[i], "--") == 0)
             only_arguments = 1;
         else if (!only_arguments && strncmp(words[i], "--", 2) == 0)

@@ -16,17 +16,24 @@ static int run_to(struct context *ctx, const struct invocation *inv, FILE *f, st
     struct writer *w = writer_to_file(format, f);
     struct store *s;
     int status = STATUS_OK;
+    ctx->output = f;
     if (inv->command->needs_store)
         status = context_store(ctx, inv->command->needs_store, &s, err);
     if (status == STATUS_OK)
         status = inv->command->run(ctx, inv, w, err);
-    if (status == STATUS_OK)
+    int writing = status == STATUS_OK;
+    if (writing)
         status = writer_commit(w, err);
     else
         writer_discard(w);
+    int failure = errno;
     writer_free(w);
-    if (fflush(f) != 0 && status == STATUS_OK && errno != EPIPE)
-        status = error_system(err, STATUS_FAILED, errno, "the output cannot be written");
+    if (fflush(f) != 0)
+        failure = errno;
+    if (ferror(f) && failure == EPIPE)
+        ctx->output_closed = ctx->quit = 1;
+    if (ferror(f) && (status == STATUS_OK || writing))
+        status = error_system(err, STATUS_FAILED, failure, "the output cannot be written");
     return status;
 }
 
@@ -58,10 +65,16 @@ static int run_piped(struct context *ctx, const struct invocation *inv, struct e
 
 int command_run(struct context *ctx, const struct invocation *inv, FILE *f, struct error *err)
 {
-    if (!inv->pipe)
-        return run_to(ctx, inv, f, err);
+    int quiet = ctx->quiet, yes = ctx->yes, status;
+    FILE *outer = ctx->output;
+    ctx->quiet |= inv->quiet;
+    ctx->yes |= inv->yes;
     fflush(f);
-    return run_piped(ctx, inv, err);
+    status = inv->pipe ? run_piped(ctx, inv, err) : run_to(ctx, inv, f, err);
+    ctx->quiet = quiet;
+    ctx->yes = yes;
+    ctx->output = outer;
+    return status;
 }
 
 struct foreground {
@@ -70,8 +83,9 @@ struct foreground {
 
 static void report(const struct job_status *status, void *arg)
 {
-    const struct frontend *f = ((struct foreground *)arg)->ctx->frontend;
-    if (f && f->progress)
+    struct context *ctx = ((struct foreground *)arg)->ctx;
+    const struct frontend *f = ctx->frontend;
+    if (f && f->progress && !ctx->quiet)
         f->progress(f->arg, status);
 }
 
@@ -102,13 +116,17 @@ int command_run_job(struct context *ctx, const struct invocation *inv, const cha
     if (inv->detach || inv->background || (ctx->background_jobs && !inv->wait)) {
         status = inv->detach ? job_submit_detached(engine, kind, parameters, &id, err)
                              : job_submit(engine, kind, parameters, &id, err);
-        if (status == STATUS_OK)
+        if (status == STATUS_OK) {
             write_queued(out, id, kind);
+            ctx->submitted = xreallocarray(ctx->submitted, ctx->n_submitted + 1, sizeof *ctx->submitted);
+            ctx->submitted[ctx->n_submitted++] = id;
+        }
         return status;
     }
     struct foreground foreground = {ctx};
     json *result = NULL;
     status = job_run_here(engine, kind, parameters, report, stop, &foreground, &id, &result, err);
+    report(NULL, &foreground);
     if (status == STATUS_OK)
         writer_json(out, NULL, result);
     json_free(result);

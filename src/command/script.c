@@ -33,6 +33,11 @@ static int run_words(struct context *ctx, struct word_list *words, const struct 
     int status = invocation_from_words(ctx, words->words, words->n, &inv, err);
     if (status != STATUS_OK)
         return status;
+    const char *name = inv->command->name;
+    if (ctx->configuring && strcmp(name, "set") != 0 && strcmp(name, "bind") != 0 && strcmp(name, "source") != 0) {
+        invocation_free(inv);
+        return error_set(err, STATUS_USAGE, "only set, bind and source may stand in a configuration file");
+    }
     inv->line = words->line;
     inv->pipe = words->pipe;
     words->pipe = NULL;
@@ -44,7 +49,9 @@ static int run_words(struct context *ctx, struct word_list *words, const struct 
 int script_run(struct context *ctx, const char *text, size_t n, const struct script_options *o)
 {
     size_t offset = 0;
-    int line = 1, first_failure = STATUS_OK;
+    int line = 1, first_failure = STATUS_OK, outer_keep_going = ctx->keep_going, outer_pipe = ctx->allow_pipe;
+    ctx->keep_going = o->keep_going;
+    ctx->allow_pipe = o->allow_pipe;
     while (offset < n && !ctx->quit) {
         struct word_list words;
         struct error err = {0};
@@ -54,7 +61,8 @@ int script_run(struct context *ctx, const char *text, size_t n, const struct scr
             status = run_words(ctx, &words, o, &err);
         word_list_free(&words);
         if (status != STATUS_OK) {
-            tell(o, at, &err);
+            if (!ctx->output_closed)
+                tell(o, at, &err);
             if (first_failure == STATUS_OK)
                 first_failure = status;
             if (!o->keep_going)
@@ -63,6 +71,8 @@ int script_run(struct context *ctx, const char *text, size_t n, const struct scr
         if (ctx->frontend && ctx->frontend->stop && ctx->frontend->stop(ctx->frontend->arg))
             break;
     }
+    ctx->keep_going = outer_keep_going;
+    ctx->allow_pipe = outer_pipe;
     return first_failure;
 }
 

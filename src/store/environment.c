@@ -325,6 +325,11 @@ void store_close(struct store *s)
     pthread_mutex_unlock(&register_mutex);
 }
 
+const char *store_library_version(void)
+{
+    return mdb_version(NULL, NULL, NULL);
+}
+
 const char *store_path(const struct store *s)
 {
     return s->path;

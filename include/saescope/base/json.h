@@ -76,4 +76,6 @@ void json_dump_pretty(const json *v, struct strbuf *out);
 void json_dump_string(struct strbuf *out, const void *bytes, size_t n);
 void json_dump_real(struct strbuf *out, double x);
 
+const char *json_library_version(void);
+
 #endif

@@ -78,6 +78,7 @@ struct command {
     const struct option_spec *options;         /* ends with name NULL; NULL: none */
     enum command_cost cost;
     int needs_store; /* 0: none; 1: reads; 2: writes (a missing store is made) */
+    size_t raw_after; /* after so many arguments all words are arguments, also those with dashes; 0: options everywhere */
     int (*run)(struct context *ctx, const struct invocation *inv, struct writer *out, struct error *err);
 };
 extern const struct command *const commands[]; /* NULL-terminated, in the order of help */
@@ -96,6 +97,7 @@ struct invocation {
     int json, tsv;        /* --json, --tsv after the command */
     int wait, background; /* --wait, --background, --detach */
     int detach;
+    int quiet, yes;       /* --quiet, --yes after the command */
     char *pipe;           /* text after '|', or NULL */
     int line;             /* of the input it was read from; 0: none */
 };
@@ -119,7 +121,7 @@ struct frontend {
     int (*confirm)(void *arg, const char *question);
     /* Opens a view ("latent", "store", "jobs", ...) at an address or name; NULL: no screen. */
     int (*open_view)(void *arg, const char *view, const char *target, struct error *err);
-    /* Progress of a foreground job; NULL: not shown. */
+    /* Progress of a foreground job; NULL: not shown. A NULL status says that it is over. */
     void (*progress)(void *arg, const struct job_status *status);
     /* Non-zero when the user asked to stop what runs (Ctrl-C). */
     int (*stop)(void *arg);
@@ -142,6 +144,17 @@ struct context {
     void (*jobs_changed)(void *arg); /* for the engine: a job's state or progress changed (any thread) */
     void *jobs_changed_arg;
     const char *startup_script; /* the TUI sources it when it starts (the demo), or NULL */
+    struct keymap *keymap;      /* what `bind` recorded; see keymap.h */
+
+    /* Of the script that is running. */
+    int keep_going;   /* --keep-going */
+    int allow_pipe;   /* its text was typed or named by the user */
+    int configuring;  /* a configuration file: only set, bind and source */
+    int source_depth; /* nested `source` */
+    FILE *output;     /* of the command that is running */
+    int output_closed; /* nobody reads it any more (a closed pipe): end quietly */
+    uint64_t *submitted; /* jobs that were queued from here, and whose end nobody was told of */
+    size_t n_submitted;
 };
 /* Opens the store as the command needs it (1 reads, 2 writes). */
 int context_store(struct context *ctx, int needs, struct store **out, struct error *err);

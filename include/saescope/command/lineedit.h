@@ -58,11 +58,14 @@ char *const *lineedit_candidates(size_t *n);
 char *lineedit_take(void);
 
 /* ---- The shell. ---- */
-/* Asks for a line on the terminal; malloc'd; NULL at the end of input. *interrupted: Ctrl-C was typed (then ""). */
-char *lineedit_read(const char *prompt, lineedit_complete complete, void *arg, int *interrupted);
+/* Asks for a line on the terminal; malloc'd; NULL at the end of input. A signal ends it when signalled() then is not 0: *interrupted
+ * is set and the line is "". */
+char *lineedit_read(const char *prompt, lineedit_complete complete, void *arg, int (*signalled)(void), int *interrupted);
 
 /* Commands' history: read from `path` once (missing is fine) and appended to it, 0600, at the end. */
 void lineedit_history_load(const char *path);
 void lineedit_history_save(void);
+
+const char *lineedit_library_version(void);
 
 #endif

@@ -13,6 +13,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include "saescope/base/json.h"
 #include "saescope/base/monitor.h"
 #include "saescope/store/store.h"

@@ -40,6 +40,7 @@ struct store_options {
 int store_open(const struct store_options *options, struct store **out, struct error *err);
 void store_close(struct store *s); /* no transaction may be open; NULL is fine */
 const char *store_path(const struct store *s);
+const char *store_library_version(void);
 int store_is_read_only(const struct store *s);
 
 /* Counts up with every commit by any process: a view that saw the same number need not look again. */

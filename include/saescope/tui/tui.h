@@ -22,4 +22,9 @@ int tui_run(struct context *ctx, const char *target, struct error *err);
 int tui_run_script(struct context *ctx, const char *target, int width, int height, const char *script,
                    struct error *err);
 
+/* The manual's lists of views, actions and default keys, in mdoc(7) (src/tui/docs.c). */
+struct strbuf;
+void tui_docs(struct strbuf *out);
+const char *tui_curses_version(void); /* "ncurses 6.4.20221231" */
+
 #endif
