@@ -95,7 +95,7 @@ int train_options_check(const struct train_options *o, size_t d_in, struct error
     if (o->steps == 0)
         return error_set(err, STATUS_USAGE, "there are no steps to train");
     if (!in_range(o->lr, 0, 1e3) || !in_range(o->beta1, 0, 0.9999999) || !in_range(o->beta2, 0, 0.9999999) ||
-        !in_range(o->epsilon, 0, 1))
+        !in_range(o->epsilon, 1e-30, 1))
         return error_set(err, STATUS_USAGE, "the learning rate or Adam's constants are out of range");
     if (!in_range(o->decay, 0, 1) || !in_range(o->aux_coefficient, 0, 1e6) || !in_range(o->clip, 0, 1e30))
         return error_set(err, STATUS_USAGE, "decay, auxiliary coefficient or clip is out of range");

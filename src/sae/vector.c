@@ -126,6 +126,11 @@ size_t row_find_above(const float *p, const float *bias, const float *bound, flo
                          : find_above_common(p, common, n, out);
 }
 
+/* Moments of a latent that has no gradient any more fade without end: below these they are zero, long before
+ * they become subnormal numbers, with which many processors are slow. */
+#define FADED_MEAN   1e-30f
+#define FADED_SQUARE 1e-36f
+
 /* Sixteen at a time through small arrays, whose fixed size lets the compiler use vector square roots. */
 CLONES void row_adam(const struct adam_rates *a, const float *g, float *w, float *m, float *v, size_t n)
 {
@@ -135,6 +140,8 @@ CLONES void row_adam(const struct adam_rates *a, const float *g, float *w, float
         lanes gradient = AT(g, i);
         lanes mean = r.beta1 * AT(m, i) + (1 - r.beta1) * gradient;
         lanes square = r.beta2 * AT(v, i) + (1 - r.beta2) * (gradient * gradient);
+        mean = (lanes)((lane_masks)mean & ((mean > FADED_MEAN) | (mean < -FADED_MEAN)));
+        square = (lanes)((lane_masks)square & (square > FADED_SQUARE));
         float root[LANES];
         *(lanes *)(m + i) = mean;
         *(lanes *)(v + i) = square;
@@ -146,6 +153,8 @@ CLONES void row_adam(const struct adam_rates *a, const float *g, float *w, float
     for (; i < n; i++) {
         m[i] = r.beta1 * m[i] + (1 - r.beta1) * g[i];
         v[i] = r.beta2 * v[i] + (1 - r.beta2) * (g[i] * g[i]);
+        m[i] = fabsf(m[i]) > FADED_MEAN ? m[i] : 0;
+        v[i] = v[i] > FADED_SQUARE ? v[i] : 0;
         w[i] -= r.rate * m[i] / (sqrtf(v[i]) * r.root + r.epsilon);
     }
 }

@@ -276,6 +276,39 @@ static void row_loops(void **state)
     }
 }
 
+/* torch.optim.Adam's formula in float64, and moments that have faded. */
+static void adam_by_definition(void **state)
+{
+    (void)state;
+    enum { LENGTH = 39, STEPS = 20 };
+    float g[LENGTH], w[LENGTH], m[LENGTH] = {0}, v[LENGTH] = {0};
+    double w_ref[LENGTH], m_ref[LENGTH] = {0}, v_ref[LENGTH] = {0};
+    fill(w, LENGTH, 1);
+    for (int i = 0; i < LENGTH; i++)
+        w_ref[i] = (double)w[i];
+    for (int step = 1; step <= STEPS; step++) {
+        double first = 1 - pow(0.9, step), second = 1 - pow(0.99, step);
+        const struct adam_rates rates = {0.9f, 0.99f, (float)(1e-2 / first), (float)(1 / sqrt(second)),
+                                         1e-8f};
+        fill(g, LENGTH, 1e-3);
+        row_adam(&rates, g, w, m, v, LENGTH);
+        for (int i = 0; i < LENGTH; i++) {
+            m_ref[i] = 0.9 * m_ref[i] + 0.1 * (double)g[i];
+            v_ref[i] = 0.99 * v_ref[i] + 0.01 * (double)g[i] * (double)g[i];
+            w_ref[i] -= 1e-2 / first * m_ref[i] / (sqrt(v_ref[i]) / sqrt(second) + 1e-8);
+        }
+    }
+    for (int i = 0; i < LENGTH; i++)
+        assert_true(fabs((double)w[i] - w_ref[i]) < 1e-5);
+    memset(g, 0, sizeof g);
+    for (int step = 0; step < 8000; step++) {
+        const struct adam_rates rates = {0.9f, 0.99f, 1e-2f, 1, 1e-8f};
+        row_adam(&rates, g, w, m, v, LENGTH);
+    }
+    for (int i = 0; i < LENGTH; i++)
+        assert_true(m[i] == 0 && v[i] == 0 && isfinite(w[i]));
+}
+
 /* ---- The store. ---- */
 
 static char directory[] = "/tmp/saescope-test-sae-XXXXXX";
@@ -434,6 +467,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(row_loops),
+        cmocka_unit_test(adam_by_definition),
         cmocka_unit_test(finds_the_kth_largest),
         cmocka_unit_test(encodes_by_definition),
         cmocka_unit_test(breaks_ties_by_latent),
