@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Shuffled activations for training. Contexts run in an order that is drawn anew each epoch; the rows of their counted
- * tokens go to a buffer that is filled up when it is half empty and served in random order.
+ * Shuffled activations for training. Contexts run in an order that is drawn anew each epoch; the rows of
+ * their counted tokens go to a buffer that is filled up when it is half empty and served in random order.
  *
- * Which row is served when is a matter of integers: the n-th context ever run is number n, and a row of the buffer is
- * known by (n, token). So seek() replays draws and counts alone, and the model runs once more only over the batches
- * ("groups") that the buffer still holds rows of; whole groups, so that each product has the shape that it had before
- * and gives the same bits.
+ * Which row is served when is a matter of integers: the n-th context ever run is number n, and a row of the
+ * buffer is known by (n, token). So seek() replays draws and counts alone, and the model runs once more only
+ * over the batches
+ * ("groups") that the buffer still holds rows of; whole groups, so that each product has the shape that it
+ * had before and gives the same bits.
  */
 #include "config.h"
 
@@ -28,18 +29,18 @@ struct activation_source {
     size_t first, n_contexts; /* contexts [first, first + n_contexts) are trained on */
     size_t held_out_from, held_out_end;
 
-    uint32_t *order;          /* the epoch's contexts */
-    uint64_t order_epoch;     /* UINT64_MAX: none drawn yet */
-    uint64_t next_number;     /* of the next context to run */
-    uint64_t *groups;         /* first number of each batch that was run */
+    uint32_t *order;      /* the epoch's contexts */
+    uint64_t order_epoch; /* UINT64_MAX: none drawn yet */
+    uint64_t next_number; /* of the next context to run */
+    uint64_t *groups;     /* first number of each batch that was run */
     size_t n_groups, group_capacity;
-    uint32_t *counts;         /* counted tokens of each context, once seek() has asked; else NULL */
+    uint32_t *counts; /* counted tokens of each context, once seek() has asked; else NULL */
 
     size_t capacity;
     size_t filled;
-    uint32_t *slots;          /* a permutation of the buffer's rows; the first `filled` hold something */
-    uint64_t *rows;           /* what each buffer row holds: number · length + token */
-    float *data;              /* [capacity, d_in] */
+    uint32_t *slots; /* a permutation of the buffer's rows; the first `filled` hold something */
+    uint64_t *rows;  /* what each buffer row holds: number · length + token */
+    float *data;     /* [capacity, d_in] */
     struct rng draws;
 };
 
@@ -84,7 +85,8 @@ static int run_group(struct activation_source *src, uint64_t number, size_t n, s
     return status;
 }
 
-/* Contexts of the group that starts at `number`, when the buffer has room for `free_rows` more. It ends with an epoch. */
+/* Contexts of the group that starts at `number`, when the buffer has room for `free_rows` more. It ends with
+ * an epoch. */
 static size_t group_size(const struct activation_source *src, uint64_t number, size_t free_rows)
 {
     size_t n = free_rows / src->length, left = src->n_contexts - (size_t)(number % src->n_contexts);
@@ -128,7 +130,8 @@ static int fill_group(struct activation_source *src, size_t n, int replay, struc
     }
     note_group(src, src->next_number);
     for (size_t i = 0; i < n; i++, src->next_number++) {
-        size_t row = 0, rows = replay ? src->counts[context_of(src, src->next_number) - src->first] : src->length;
+        size_t row = 0,
+               rows = replay ? src->counts[context_of(src, src->next_number) - src->first] : src->length;
 
         for (size_t j = 0; j < rows; j++) {
             if (!replay && !b.counted[i * src->length + j])
@@ -326,7 +329,8 @@ static int source_held_out(struct batch_source *s, size_t chunk, float *x, size_
 
     *n = 0;
     if (!per_chunk)
-        return error_set(err, STATUS_FAILED, "%zu rows do not hold a context of %zu tokens", capacity, src->length);
+        return error_set(err, STATUS_FAILED, "%zu rows do not hold a context of %zu tokens", capacity,
+                         src->length);
     if (chunk >= (src->held_out_end - src->held_out_from + per_chunk - 1) / per_chunk)
         return STATUS_OK;
     at = src->held_out_from + chunk * per_chunk;
@@ -364,7 +368,8 @@ static void source_close(struct batch_source *s)
 }
 
 /* Which contexts are trained on, and how large the buffer is. */
-static int plan(struct activation_source *src, const struct stream_options *o, size_t buffer_rows, struct error *err)
+static int plan(struct activation_source *src, const struct stream_options *o, size_t buffer_rows,
+                struct error *err)
 {
     const struct contexts *text = stream_text(src->stream);
     size_t end = o->first_context + stream_contexts(src->stream), epoch_rows;
@@ -374,9 +379,9 @@ static int plan(struct activation_source *src, const struct stream_options *o, s
     if (end > src->held_out_from)
         end = src->held_out_from;
     if (end <= o->first_context || contexts_count(text) > UINT32_MAX)
-        return error_set(err, STATUS_REFUSED, "the text has %zu contexts of %zu tokens%s", contexts_count(text),
-                         src->length, end <= o->first_context ? ": too few to train on and hold some out" :
-                         ": too many");
+        return error_set(err, STATUS_REFUSED, "the text has %zu contexts of %zu tokens%s",
+                         contexts_count(text), src->length,
+                         end <= o->first_context ? ": too few to train on and hold some out" : ": too many");
     src->first = o->first_context;
     src->n_contexts = end - src->first;
     if (size_multiply(src->n_contexts, src->length, &epoch_rows))

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * First labels of latents. Candidates are the words that a latent fires on; of words that are everywhere, also the word with the
- * one before it ("kind of"); and where it fires on one piece of many words, that piece ("-ologist"). p is a candidate's
- * share of the latent's squared activation and q its share of the text; those with the largest p·log(p/q) are taken one
- * after the other, each from what the earlier ones have left over.
+ * First labels of latents. Candidates are the words that a latent fires on; of words that are everywhere,
+ * also the word with the one before it ("kind of"); and where it fires on one piece of many words, that piece
+ * ("-ologist"). p is a candidate's share of the latent's squared activation and q its share of the text;
+ * those with the largest p·log(p/q) are taken one after the other, each from what the earlier ones have left
+ * over.
  */
 #include "config.h"
 
@@ -15,23 +16,23 @@
 #include "saescope/base/memory.h"
 #include "saescope/base/random.h"
 
-#define WORD_SLOTS    ((size_t)1 << 20)
-#define LABEL_PARTS   3
-#define PAIRS_MAX     8192 /* distinct (word, token) pairs looked at */
-#define PAIRS_RANKED  384
-#define CANDIDATES    32   /* the strongest pairs, whose word and token are weighed */
-#define WORD_BYTES    48   /* longer words are cut in labels */
-#define FREQUENT      0.002 /* share of the text from which on a word is shown with the one before it */
+#define WORD_SLOTS   ((size_t)1 << 20)
+#define LABEL_PARTS  3
+#define PAIRS_MAX    8192 /* distinct (word, token) pairs looked at */
+#define PAIRS_RANKED 384
+#define CANDIDATES   32    /* the strongest pairs, whose word and token are weighed */
+#define WORD_BYTES   48    /* longer words are cut in labels */
+#define FREQUENT     0.002 /* share of the text from which on a word is shown with the one before it */
 
 enum { PIECE_JOINS = 1, PIECE_CONTINUES = 2 };
 
 struct word_table {
     const struct tokenizer *tokenizer;
     size_t vocabulary;
-    unsigned char *pieces;  /* [vocabulary]: whether its first (last) byte is a word's */
-    uint32_t *same;         /* [vocabulary]: the first token that differs in case and blanks only */
-    uint32_t *words;        /* [WORD_SLOTS]: tokens by their word, and by their word and the one before */
-    uint32_t *tokens;       /* [vocabulary], by `same` */
+    unsigned char *pieces; /* [vocabulary]: whether its first (last) byte is a word's */
+    uint32_t *same;        /* [vocabulary]: the first token that differs in case and blanks only */
+    uint32_t *words;       /* [WORD_SLOTS]: tokens by their word, and by their word and the one before */
+    uint32_t *tokens;      /* [vocabulary], by `same` */
     uint64_t total;
 };
 
@@ -135,12 +136,13 @@ void word_table_free(struct word_table *w)
 /* Whether token i of a context is of the same word as token i − 1. */
 static int joins(const struct word_table *w, const uint32_t *ids, size_t i)
 {
-    return i > 0 && ids[i] < w->vocabulary && ids[i - 1] < w->vocabulary && (w->pieces[ids[i]] & PIECE_JOINS) &&
-           (w->pieces[ids[i - 1]] & PIECE_CONTINUES);
+    return i > 0 && ids[i] < w->vocabulary && ids[i - 1] < w->vocabulary &&
+           (w->pieces[ids[i]] & PIECE_JOINS) && (w->pieces[ids[i - 1]] & PIECE_CONTINUES);
 }
 
-/* The bytes of tokens [from, to), without blanks at the ends, cut to WORD_BYTES at a character's end. */
-static size_t word_bytes(const struct word_table *w, const uint32_t *ids, size_t from, size_t to, char word[WORD_BYTES])
+/* The bytes of tokens [from, to), without blanks at the ends, cut to `size` at a character's end. */
+static size_t word_bytes(const struct word_table *w, const uint32_t *ids, size_t from, size_t to, char *word,
+                         size_t size)
 {
     size_t n = 0;
 
@@ -150,8 +152,8 @@ static size_t word_bytes(const struct word_table *w, const uint32_t *ids, size_t
 
         while (!n && length && isspace((unsigned char)*bytes))
             bytes++, length--;
-        if (length > WORD_BYTES - n) {
-            length = WORD_BYTES - n;
+        if (length > size - n) {
+            length = size - n;
             while (length && ((unsigned char)bytes[length] & 0xC0) == 0x80)
                 length--;
             memcpy(word + n, bytes, length);
@@ -166,7 +168,8 @@ static size_t word_bytes(const struct word_table *w, const uint32_t *ids, size_t
     return n;
 }
 
-void word_table_add(struct word_table *w, const uint32_t *ids, const uint8_t *counted, size_t n, uint32_t *words)
+void word_table_add(struct word_table *w, const uint32_t *ids, const uint8_t *counted, size_t n,
+                    uint32_t *words)
 {
     for (size_t i = 0; i < n;) {
         char word[WORD_BYTES];
@@ -175,7 +178,7 @@ void word_table_add(struct word_table *w, const uint32_t *ids, const uint8_t *co
 
         while (to < n && joins(w, ids, to))
             to++;
-        hash = word_hash(word, word_bytes(w, ids, i, to, word));
+        hash = word_hash(word, word_bytes(w, ids, i, to, word, sizeof(word)));
         for (; i < to; i++) {
             words[i] = counted[i] && ids[i] < w->vocabulary ? hash : 0;
             if (!words[i])
@@ -268,7 +271,8 @@ static int matches(const struct candidate *c, const struct pair *x)
 }
 
 /* p, q and score of a candidate among the ranked pairs. */
-static void weigh(const struct word_table *w, struct candidate *c, const struct pair *x, size_t n, double total)
+static void weigh(const struct word_table *w, struct candidate *c, const struct pair *x, size_t n,
+                  double total)
 {
     double largest = 0, q;
 
@@ -277,8 +281,9 @@ static void weigh(const struct word_table *w, struct candidate *c, const struct 
             c->p += x[j].weight / total;
             largest = x[j].weight > largest ? x[j].weight : largest;
         }
-    q = c->kind == CANDIDATE_PIECE ? w->tokens[c->pair->token] / (double)(w->total + 1) :
-        text_share(w, c->kind == CANDIDATE_PHRASE ? c->pair->phrase : c->pair->word);
+    q = c->kind == CANDIDATE_PIECE
+            ? w->tokens[c->pair->token] / (double)(w->total + 1)
+            : text_share(w, c->kind == CANDIDATE_PHRASE ? c->pair->phrase : c->pair->word);
     c->score = score(c->p, q);
     /* A piece stands for many words; where one word is most of it, that word says it better. */
     if (c->kind == CANDIDATE_PIECE && largest > 0.4 * c->p * total)
@@ -286,7 +291,8 @@ static void weigh(const struct word_table *w, struct candidate *c, const struct 
 }
 
 /* The best candidate for the weight that is left in the ranked pairs. */
-static struct candidate best_candidate(const struct word_table *w, const struct pair *x, size_t n, double total)
+static struct candidate best_candidate(const struct word_table *w, const struct pair *x, size_t n,
+                                       double total)
 {
     struct candidate best = {CANDIDATE_WORD, NULL, 0, 0};
     size_t tried = 0;
@@ -338,7 +344,8 @@ static void add_piece(const struct word_table *w, const struct candidate *c, con
         before += joins(w, context, at) ? x[i].weight : 0;
         after += at + 1 < length && joins(w, context, at + 1) ? x[i].weight : 0;
     }
-    bytes = word_bytes(w, ids + (c->pair->peak_place - position), position, position + 1, piece);
+    bytes =
+        word_bytes(w, ids + (c->pair->peak_place - position), position, position + 1, piece, sizeof(piece));
     if (before > all / 2)
         strbuf_addc(out, '-');
     strbuf_add(out, piece, bytes);
@@ -346,24 +353,20 @@ static void add_piece(const struct word_table *w, const struct candidate *c, con
         strbuf_addc(out, '-');
 }
 
-static void add_words(const struct word_table *w, const struct candidate *c, const uint32_t *ids, size_t length,
-                      struct strbuf *out)
+static void add_words(const struct word_table *w, const struct candidate *c, const uint32_t *ids,
+                      size_t length, struct strbuf *out)
 {
-    size_t position = c->pair->peak_place % length, from, to, n;
+    size_t position = c->pair->peak_place % length, from, to;
     const uint32_t *context = ids + (c->pair->peak_place - position);
-    char word[WORD_BYTES];
+    char words[2 * WORD_BYTES];
 
     word_around(w, context, length, position, &from, &to);
     if (c->kind == CANDIDATE_PHRASE && from > 0) {
-        size_t before_from, before_to;
+        size_t before_to;
 
-        word_around(w, context, length, from - 1, &before_from, &before_to);
-        n = word_bytes(w, context, before_from, before_to, word);
-        strbuf_add(out, word, n);
-        strbuf_addc(out, ' ');
+        word_around(w, context, length, from - 1, &from, &before_to);
     }
-    n = word_bytes(w, context, from, to, word);
-    strbuf_add(out, word, n);
+    strbuf_add(out, words, word_bytes(w, context, from, to, words, sizeof(words)));
 }
 
 /* Firings by word, heaviest first; returns how many there are. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Decoder rows as training data for meta-SAEs: unit rows of one or more SAEs, in an order that is drawn anew each epoch.
+ * Decoder rows as training data for meta-SAEs: unit rows of one or more SAEs, in an order that is drawn anew
+ * each epoch.
  */
 #include "config.h"
 
@@ -59,7 +60,8 @@ static int source_next(struct batch_source *s, float *x, size_t n, struct error 
             rng_shuffle(&r, src->order, src->n_rows);
             src->epoch = epoch;
         }
-        memcpy(x + i * s->d_in, src->data + src->order[src->served % src->n_rows] * s->d_in, s->d_in * sizeof(float));
+        memcpy(x + i * s->d_in, src->data + src->order[src->served % src->n_rows] * s->d_in,
+               s->d_in * sizeof(float));
     }
     return STATUS_OK;
 }
@@ -115,8 +117,8 @@ static void source_close(struct batch_source *s)
 }
 
 /* Reads the rows of all the SAEs; the first pass sizes the array, since the transaction sees one state. */
-static int read_rows(struct decoder_source *src, struct store_txn *t, const artifact_id *saes, size_t n, int raw,
-                     struct error *err)
+static int read_rows(struct decoder_source *src, struct store_txn *t, const artifact_id *saes, size_t n,
+                     int raw, struct error *err)
 {
     struct sae **open = xcalloc(n, sizeof(struct sae *));
     uint32_t *latents = NULL;
@@ -128,8 +130,9 @@ static int read_rows(struct decoder_source *src, struct store_txn *t, const arti
         if (status)
             break;
         if (i && open[i]->d_in != open[0]->d_in)
-            status = error_set(err, STATUS_REFUSED, "decoder rows of %zu and of %zu numbers do not go together",
-                               open[0]->d_in, open[i]->d_in);
+            status =
+                error_set(err, STATUS_REFUSED, "decoder rows of %zu and of %zu numbers do not go together",
+                          open[0]->d_in, open[i]->d_in);
         total += open[i]->d_sae;
     }
     if (!status && total > UINT32_MAX)
@@ -142,7 +145,8 @@ static int read_rows(struct decoder_source *src, struct store_txn *t, const arti
         status = src->data && src->order && latents ? STATUS_OK : STATUS_FAILED;
     }
     for (size_t i = 0; i < n && !status; i++)
-        src->n_rows += decoder_rows(open[i], 0, open[i]->d_sae, raw, src->data + src->n_rows * src->base.d_in, latents);
+        src->n_rows +=
+            decoder_rows(open[i], 0, open[i]->d_sae, raw, src->data + src->n_rows * src->base.d_in, latents);
     if (!status && !src->n_rows)
         status = error_set(err, STATUS_REFUSED, "all decoder rows are zero");
     free(latents);
@@ -170,7 +174,8 @@ int decoder_source_open(struct store *s, const artifact_id *saes, size_t n, int 
     src->base.seek = source_seek;
     src->base.held_out = source_held_out;
     src->base.close = source_close;
-    status = n ? read_rows(src, t, saes, n, raw, err) : error_set(err, STATUS_USAGE, "no SAE to take decoder rows of");
+    status = n ? read_rows(src, t, saes, n, raw, err)
+               : error_set(err, STATUS_USAGE, "no SAE to take decoder rows of");
     store_end(t);
     if (status)
         source_close(&src->base);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The index: one pass of the model over the text, in which each SAE's firings go to its spool; then, latent by latent and
- * without the model, statistics, contexts and labels.
+ * The index: one pass of the model over the text, in which each SAE's firings go to its spool; then, latent
+ * by latent and without the model, statistics, contexts and labels.
  */
 #include "config.h"
 
@@ -81,7 +81,8 @@ static size_t keep_counted(struct indexing *ix, struct stream_batch *b, size_t w
     return n;
 }
 
-static int encode_batch(struct indexing *ix, struct indexed *x, const float *activations, size_t n, struct error *err)
+static int encode_batch(struct indexing *ix, struct indexed *x, const float *activations, size_t n,
+                        struct error *err)
 {
     struct store_txn *t;
     int status = store_begin(ix->store, &t, err);
@@ -141,11 +142,11 @@ static int read_text(struct indexing *ix, struct error *err)
 struct slice {
     struct indexing *ix;
     struct indexed *x;
-    size_t first, n;            /* latents */
-    const size_t *offsets;      /* of latent `first` on */
+    size_t first, n;       /* latents */
+    const size_t *offsets; /* of latent `first` on */
     const uint32_t *places;
     const float *activations;
-    struct strbuf *records;     /* [n] */
+    struct strbuf *records; /* [n] */
 };
 
 static void summarise_block(size_t block, size_t worker, void *arg)
@@ -190,8 +191,8 @@ static int write_slice(struct slice *sl, struct error *err)
 }
 
 /* Latents [first, first + n) of one SAE, whose triples fit the memory. */
-static int write_group(struct indexing *ix, struct indexed *x, size_t first, size_t n, size_t done, size_t total,
-                       struct error *err)
+static int write_group(struct indexing *ix, struct indexed *x, size_t first, size_t n, size_t done,
+                       size_t total, struct error *err)
 {
     const uint32_t *counts = spool_counts(x->spool) + first;
     size_t *offsets = array_alloc(n + 1, sizeof(*offsets), "offsets", err);
@@ -212,8 +213,8 @@ static int write_group(struct indexing *ix, struct indexed *x, size_t first, siz
     if (!status)
         status = spool_read(x->spool, first, n, offsets, places, activations, ix->monitor, err);
     for (size_t i = 0; i < n && !status; i += SLICE_LATENTS) {
-        struct slice sl = {ix, x, first + i, n - i < SLICE_LATENTS ? n - i : SLICE_LATENTS, offsets + i, places,
-                           activations, records};
+        struct slice sl = {ix,          x,      first + i,   n - i < SLICE_LATENTS ? n - i : SLICE_LATENTS,
+                           offsets + i, places, activations, records};
 
         status = monitor_check(ix->monitor, err);
         if (!status)
@@ -229,11 +230,11 @@ static int write_group(struct indexing *ix, struct indexed *x, size_t first, siz
     return status;
 }
 
-static int put_column(struct indexing *ix, const struct indexed *x, const char *name, enum dtype dtype, size_t columns,
-                      const void *data, struct error *err)
+static int put_column(struct indexing *ix, const struct indexed *x, const char *name, enum dtype dtype,
+                      size_t columns, const void *data, struct error *err)
 {
-    struct tensor column = {.dtype = dtype, .ndim = columns > 1 ? 2 : 1, .shape = {x->open->d_sae, columns},
-                            .data = data};
+    struct tensor column = {
+        .dtype = dtype, .ndim = columns > 1 ? 2 : 1, .shape = {x->open->d_sae, columns}, .data = data};
 
     return store_tensor_put(ix->store, x->index, name, &column, err);
 }
@@ -262,7 +263,8 @@ int index_put_labels(struct store *s, artifact_id sae, char *const *texts, size_
         size_t count = n - i < ARRAY_LENGTH(labels) ? n - i : ARRAY_LENGTH(labels);
 
         for (size_t j = 0; j < count; j++)
-            labels[j] = (struct label){i + j, LABEL_AUTO, texts[i + j], texts[i + j] ? strlen(texts[i + j]) : 0};
+            labels[j] =
+                (struct label){i + j, LABEL_AUTO, texts[i + j], texts[i + j] ? strlen(texts[i + j]) : 0};
         status = store_put_labels(s, sae, labels, count, err);
     }
     return status;
@@ -339,9 +341,11 @@ static int open_saes(struct indexing *ix, struct store_txn *t, char hook[64], st
             ix->stream_options = o;
             continue;
         }
-        if (strcmp(other, hook) || o.model != ix->stream_options.model || o.center != ix->stream_options.center ||
-            o.context_size != ix->stream_options.context_size || o.prepend_bos != ix->stream_options.prepend_bos)
-            return error_set(err, STATUS_REFUSED, "SAEs of one pass need one model, hook, context size, BOS and centring: "
+        if (strcmp(other, hook) || o.model != ix->stream_options.model ||
+            o.center != ix->stream_options.center || o.context_size != ix->stream_options.context_size ||
+            o.prepend_bos != ix->stream_options.prepend_bos)
+            return error_set(err, STATUS_REFUSED,
+                             "SAEs of one pass need one model, hook, context size, BOS and centring: "
                              "index them one by one");
     }
     return STATUS_OK;
@@ -359,8 +363,10 @@ static int plan_contexts(struct indexing *ix, struct error *err)
     if (!ix->n_contexts)
         return error_set(err, STATUS_REFUSED, "the text has no context of %zu tokens", ix->length);
     if (ix->length > INDEX_LENGTH_MAX || ix->n_contexts > UINT32_MAX / ix->length)
-        return error_set(err, STATUS_REFUSED, "%zu contexts of %zu tokens are too many for an index: give it fewer "
-                         "tokens", ix->n_contexts, ix->length);
+        return error_set(err, STATUS_REFUSED,
+                         "%zu contexts of %zu tokens are too many for an index: give it fewer "
+                         "tokens",
+                         ix->n_contexts, ix->length);
     return STATUS_OK;
 }
 
@@ -492,7 +498,8 @@ int index_run(struct store *s, const struct index_options *o, struct monitor *m,
         return status;
     }
     if (n_meta)
-        return error_set(err, STATUS_REFUSED, "SAEs and meta-SAEs are not indexed in one go: name them apart");
+        return error_set(err, STATUS_REFUSED,
+                         "SAEs and meta-SAEs are not indexed in one go: name them apart");
     ix.saes = xcalloc(o->n_saes, sizeof(*ix.saes));
     for (size_t i = 0; i < o->n_saes; i++)
         ix.saes[i].sae = o->saes[i];

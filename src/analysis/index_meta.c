@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The index of a meta-SAE, over its base's decoder rows (CONTRACT.md, Meta-SAE). Its firings are few (rows · L0) and stay in
- * memory.
+ * The index of a meta-SAE, over its base's decoder rows (unit rows, zero rows left out). Its firings are few
+ * (rows · L0) and stay in memory.
  */
 #include "config.h"
 
@@ -31,7 +31,7 @@ struct meta_indexing {
     struct row_mean mean;
     struct firing *firings;
     size_t n_firings, capacity;
-    uint8_t *base_metas;     /* [d_base] */
+    uint8_t *base_metas; /* [d_base] */
     float *base_ev;
     uint32_t *fired, *histogram; /* of the meta-latents */
     float *max, *min, *mean_activation;
@@ -262,8 +262,8 @@ static int summarise(struct meta_indexing *mi, struct error *err)
     return status;
 }
 
-static int put_column(struct meta_indexing *mi, const char *name, enum dtype dtype, size_t n, const void *data,
-                      struct error *err)
+static int put_column(struct meta_indexing *mi, const char *name, enum dtype dtype, size_t n,
+                      const void *data, struct error *err)
 {
     struct tensor column = {.dtype = dtype, .ndim = 1, .shape = {n}, .data = data};
 
@@ -272,8 +272,8 @@ static int put_column(struct meta_indexing *mi, const char *name, enum dtype dty
 
 static int write_columns(struct meta_indexing *mi, struct error *err)
 {
-    struct tensor histogram = {.dtype = DTYPE_U32, .ndim = 2, .shape = {mi->d_meta, INDEX_BINS},
-                               .data = mi->histogram};
+    struct tensor histogram = {
+        .dtype = DTYPE_U32, .ndim = 2, .shape = {mi->d_meta, INDEX_BINS}, .data = mi->histogram};
     int status = put_column(mi, "fired", DTYPE_U32, mi->d_meta, mi->fired, err);
 
     if (!status)

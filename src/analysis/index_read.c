@@ -10,8 +10,8 @@
 #include "saescope/model/text.h"
 
 /* A column of n rows, copied out. NULL and an error when it is another's shape. */
-static void *read_column(struct store_txn *t, artifact_id index, const char *name, enum dtype dtype, size_t *n,
-                         struct error *err)
+static void *read_column(struct store_txn *t, artifact_id index, const char *name, enum dtype dtype,
+                         size_t *n, struct error *err)
 {
     struct store_tensor x;
     void *data;
@@ -70,8 +70,8 @@ void index_columns_free(struct index_columns *c)
     memset(c, 0, sizeof(*c));
 }
 
-static int read_row(struct store_txn *t, artifact_id index, const char *name, size_t latent, size_t bytes, void *out,
-                    struct error *err)
+static int read_row(struct store_txn *t, artifact_id index, const char *name, size_t latent, size_t bytes,
+                    void *out, struct error *err)
 {
     struct store_tensor x;
     int status = store_tensor_open(t, index, name, &x, err);
@@ -81,7 +81,8 @@ static int read_row(struct store_txn *t, artifact_id index, const char *name, si
     if (x.row_bytes != bytes)
         return error_set(err, STATUS_STORE, "column %s of an index is damaged: make the index anew", name);
     if (latent >= x.shape[0])
-        return error_set(err, STATUS_REFUSED, "latent %zu is not among the %zu that are indexed", latent, x.shape[0]);
+        return error_set(err, STATUS_REFUSED, "latent %zu is not among the %zu that are indexed", latent,
+                         x.shape[0]);
     return store_tensor_read(t, &x, latent, 1, out, err);
 }
 
@@ -90,7 +91,9 @@ static int not_indexed(struct store_txn *t, artifact_id sae, struct error *err)
     struct artifact a;
     int status = store_get(t, sae, &a, err);
 
-    return status ? status : error_set(err, STATUS_REFUSED, "%s has no index: make one with `index %s`", a.name, a.name);
+    return status
+               ? status
+               : error_set(err, STATUS_REFUSED, "%s has no index: make one with `index %s`", a.name, a.name);
 }
 
 int index_histogram_read(struct store_txn *t, artifact_id sae, size_t latent, struct index_histogram *out,
@@ -147,8 +150,8 @@ static float take_float(struct reader *r)
 }
 
 /* One context of the record, with its tokens. */
-static int read_context(struct store_txn *t, const struct contexts *text, struct reader *r, struct latent_context *out,
-                        struct error *err)
+static int read_context(struct store_txn *t, const struct contexts *text, struct reader *r,
+                        struct latent_context *out, struct error *err)
 {
     uint32_t interval, n_pairs;
 
@@ -198,8 +201,8 @@ static int read_record(struct store_txn *t, const struct contexts *text, const v
     return STATUS_OK;
 }
 
-int index_contexts_read(struct store_txn *t, artifact_id sae, size_t latent, struct latent_context **out, size_t *n,
-                        struct error *err)
+int index_contexts_read(struct store_txn *t, artifact_id sae, size_t latent, struct latent_context **out,
+                        size_t *n, struct error *err)
 {
     artifact_id index = store_index_of(t, sae);
     struct contexts *text = NULL;

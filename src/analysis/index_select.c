@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Statistics of a latent's firings, its top contexts and its samples from five intervals (CONTRACT.md, Index). */
+/* Statistics of a latent's firings, its top contexts and its samples from five intervals. */
 #include "config.h"
 
 #include <stdlib.h>
@@ -87,8 +87,8 @@ static int better(const struct choice *a, const struct choice *b)
 }
 
 /*
- * Offers one more. A window that was pushed out cannot come back wrongly: what pushed it out is better than its best,
- * and what is kept only gets better.
+ * Offers one more. A window that was pushed out cannot come back wrongly: what pushed it out is better than
+ * its best, and what is kept only gets better.
  */
 static void offer(struct choices *c, struct choice x)
 {
@@ -199,7 +199,8 @@ void choose_contexts(const struct firings *f, float max, const uint32_t *ids, si
     size_t n = 0;
 
     for (size_t j = 0; j < ARRAY_LENGTH(lists); j++)
-        lists[j] = (struct choices){.limit = j ? INDEX_PER_INTERVAL : INDEX_TOP, .ids = ids, .length = length};
+        lists[j] =
+            (struct choices){.limit = j ? INDEX_PER_INTERVAL : INDEX_TOP, .ids = ids, .length = length};
     for (size_t i = 0; i < f->n;) {
         uint32_t context = (uint32_t)(f->places[i] / length);
         size_t peak = i;
@@ -212,7 +213,8 @@ void choose_contexts(const struct firings *f, float max, const uint32_t *ids, si
             if (f->activations[i] > f->activations[peak])
                 peak = i;
         }
-        offer(&lists[0], (struct choice){f->places[peak], f->activations[peak], strength_key(f->activations[peak])});
+        offer(&lists[0],
+              (struct choice){f->places[peak], f->activations[peak], strength_key(f->activations[peak])});
     }
     for (size_t j = 0; j < ARRAY_LENGTH(lists); j++) {
         qsort(lists[j].best, lists[j].n, sizeof(*lists[j].best), compare_strength);

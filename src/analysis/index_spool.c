@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The index's files. The spool is one file of fixed-size chunks; a chunk has triples of one range of latents ("bucket"),
- * and which bucket it belongs to is kept in memory. The last, unfilled chunk of each bucket stays in memory.
+ * The index's files. The spool is one file of fixed-size chunks; a chunk has triples of one range of latents
+ * ("bucket"), and which bucket it belongs to is kept in memory. The last, unfilled chunk of each bucket stays
+ * in memory.
  */
 #include "config.h"
 
@@ -29,7 +30,7 @@ struct spool {
     uint32_t *counts;
     struct triple *buffers; /* [BUCKETS, CHUNK_TRIPLES] */
     size_t fill[BUCKETS];
-    uint16_t *chunks;       /* bucket of each chunk on disk */
+    uint16_t *chunks; /* bucket of each chunk on disk */
     size_t n_chunks, chunk_capacity;
 };
 
@@ -57,7 +58,8 @@ static int write_at(int fd, const void *data, size_t n, uint64_t offset, struct 
         if (done < 0 && errno == EINTR)
             continue;
         if (done <= 0)
-            return error_system(err, STATUS_FAILED, done ? errno : ENOSPC, "cannot write the index's temporary file");
+            return error_system(err, STATUS_FAILED, done ? errno : ENOSPC,
+                                "cannot write the index's temporary file");
         p += done;
         offset += (uint64_t)done;
         n -= (size_t)done;
@@ -75,7 +77,8 @@ static int read_at(int fd, void *data, size_t n, uint64_t offset, struct error *
         if (done < 0 && errno == EINTR)
             continue;
         if (done <= 0)
-            return error_system(err, STATUS_FAILED, done ? errno : EIO, "cannot read the index's temporary file");
+            return error_system(err, STATUS_FAILED, done ? errno : EIO,
+                                "cannot read the index's temporary file");
         p += done;
         offset += (uint64_t)done;
         n -= (size_t)done;
@@ -126,7 +129,8 @@ static int flush_bucket(struct spool *sp, size_t bucket, struct error *err)
     }
     sp->chunks[sp->n_chunks] = (uint16_t)bucket;
     sp->fill[bucket] = 0;
-    return write_at(sp->fd, sp->buffers + bucket * CHUNK_TRIPLES, bytes, (uint64_t)sp->n_chunks++ * bytes, err);
+    return write_at(sp->fd, sp->buffers + bucket * CHUNK_TRIPLES, bytes, (uint64_t)sp->n_chunks++ * bytes,
+                    err);
 }
 
 int spool_add(struct spool *sp, uint32_t latent, uint32_t place, float activation, struct error *err)
@@ -144,8 +148,8 @@ const uint32_t *spool_counts(const struct spool *sp)
 }
 
 /* Puts the triples of latents [first, first + n) where `next` says, which moves on. */
-static void distribute(const struct triple *x, size_t count, size_t first, size_t n, size_t *next, uint32_t *places,
-                       float *activations)
+static void distribute(const struct triple *x, size_t count, size_t first, size_t n, size_t *next,
+                       uint32_t *places, float *activations)
 {
     for (size_t i = 0; i < count; i++) {
         size_t at;
@@ -158,8 +162,8 @@ static void distribute(const struct triple *x, size_t count, size_t first, size_
     }
 }
 
-int spool_read(struct spool *sp, size_t first, size_t n, const size_t *offsets, uint32_t *places, float *activations,
-               struct monitor *m, struct error *err)
+int spool_read(struct spool *sp, size_t first, size_t n, const size_t *offsets, uint32_t *places,
+               float *activations, struct monitor *m, struct error *err)
 {
     size_t low = first / sp->latents_per_bucket, high = n ? (first + n - 1) / sp->latents_per_bucket : low;
     size_t *next = array_alloc(n + 1, sizeof(*next), "offsets", err);
@@ -171,8 +175,8 @@ int spool_read(struct spool *sp, size_t first, size_t n, const size_t *offsets, 
     for (size_t i = 0, read = 0; i < sp->n_chunks && !status; i++) {
         if (sp->chunks[i] < low || sp->chunks[i] > high)
             continue;
-        status = read_at(sp->fd, chunk, CHUNK_TRIPLES * sizeof(*chunk), (uint64_t)i * CHUNK_TRIPLES * sizeof(*chunk),
-                         err);
+        status = read_at(sp->fd, chunk, CHUNK_TRIPLES * sizeof(*chunk),
+                         (uint64_t)i * CHUNK_TRIPLES * sizeof(*chunk), err);
         if (!status)
             distribute(chunk, CHUNK_TRIPLES, first, n, next, places, activations);
         if (!status && ++read % 256 == 0)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Labels of meta-latents: what the labels of their members share, then the strongest members' own words ("scientist,
- * person: physicist, chemist"). Shared words are ranked as in auto_label.c: p·log(p/q), p a word's share of the members'
- * activation and q its share of all labels.
+ * Labels of meta-latents: what the labels of their members share, then the strongest members' own words
+ * ("scientist, person: physicist, chemist"). Shared words are ranked as in auto_label.c: p·log(p/q), p a
+ * word's share of the members' activation and q its share of all labels.
  */
 #include "config.h"
 
@@ -134,8 +134,8 @@ static int compare_tally_words(const void *a, const void *b)
 }
 
 /* Words of the members' labels, each once. Returns how many. */
-static size_t tally_words(const struct label_words *w, const uint32_t *members, const float *activations, size_t n,
-                          struct tally *tallies, double *total)
+static size_t tally_words(const struct label_words *w, const uint32_t *members, const float *activations,
+                          size_t n, struct tally *tallies, double *total)
 {
     size_t count = 0, kept = 0;
 
@@ -169,8 +169,8 @@ static int is_used(const uint32_t *used, size_t n, uint32_t word)
     return 0;
 }
 
-void label_from_members(const struct label_words *w, const uint32_t *members, const float *activations, size_t n,
-                        struct strbuf *out)
+void label_from_members(const struct label_words *w, const uint32_t *members, const float *activations,
+                        size_t n, struct strbuf *out)
 {
     struct tally *tallies = xreallocarray(NULL, n * WORDS_PER_LABEL + 1, sizeof(*tallies));
     uint32_t used[SHARED_PARTS + MEMBER_PARTS];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Activations of a model over a text, a batch of contexts at a time. Each batch has its own short read transaction, in
- * which the model's weights are looked up again.
+ * Activations of a model over a text, a batch of contexts at a time. Each batch has its own short read
+ * transaction, in which the model's weights are looked up again.
  */
 #include "config.h"
 
@@ -12,11 +12,11 @@
 #include "saescope/base/parallel.h"
 
 /*
- * A batch is at most BATCH_TOKENS; of a large model fewer, so that a slice stays short (multiply-adds a thread, and the
- * least number of tokens that still makes good products).
+ * A batch is at most BATCH_TOKENS; of a large model fewer, so that a slice stays short (multiply-adds a
+ * thread, and the least number of tokens that still makes good products).
  */
-#define BATCH_TOKENS     4096
-#define MIN_BATCH_TOKENS 1024
+#define BATCH_TOKENS                 4096
+#define MIN_BATCH_TOKENS             1024
 #define BATCH_MULTIPLY_ADDS_A_THREAD 4e9
 
 struct stream {
@@ -27,13 +27,13 @@ struct stream {
     struct hook hook;
     int center;
     size_t width, length;
-    size_t first, end;      /* contexts served */
+    size_t first, end; /* contexts served */
     size_t next;
     size_t batch_contexts;
-    uint32_t *ids;          /* [batch_contexts, length] */
+    uint32_t *ids; /* [batch_contexts, length] */
     uint8_t *counted;
-    float *activations;     /* [batch_contexts · length, width] */
-    float *kept;            /* where the hook's values of the running pass go */
+    float *activations; /* [batch_contexts · length, width] */
+    float *kept;        /* where the hook's values of the running pass go */
 };
 
 static size_t contexts_a_batch(const struct model_config *config, const struct hook *hook, size_t length)
@@ -48,7 +48,8 @@ static size_t contexts_a_batch(const struct model_config *config, const struct h
     return n ? n : 1;
 }
 
-static int open_parts(struct stream *st, struct store_txn *t, const struct stream_options *o, struct error *err)
+static int open_parts(struct stream *st, struct store_txn *t, const struct stream_options *o,
+                      struct error *err)
 {
     const struct model_config *config;
     size_t count, tokens;
@@ -64,17 +65,19 @@ static int open_parts(struct stream *st, struct store_txn *t, const struct strea
     st->center = o->center && config->layer_norm;
     st->length = o->context_size ? o->context_size : config->context_length;
     if (st->length > config->context_length)
-        return error_set(err, STATUS_REFUSED, "a context of %zu tokens is longer than the model's %zu", st->length,
-                         config->context_length);
+        return error_set(err, STATUS_REFUSED, "a context of %zu tokens is longer than the model's %zu",
+                         st->length, config->context_length);
     if (o->prepend_bos && config->bos == TOKEN_NONE)
-        return error_set(err, STATUS_REFUSED, "contexts that start with BOS were asked for, but model %s has none",
+        return error_set(err, STATUS_REFUSED,
+                         "contexts that start with BOS were asked for, but model %s has none",
                          model_name(st->model));
     status = contexts_open(t, o->text, st->length, o->prepend_bos, config->bos, &st->contexts, err);
     if (status)
         return status;
     count = contexts_count(st->contexts);
     if (o->first_context > count || o->n_contexts > count - o->first_context)
-        return error_set(err, STATUS_REFUSED, "contexts %zu to %zu were asked for, but the text has %zu of %zu tokens",
+        return error_set(err, STATUS_REFUSED,
+                         "contexts %zu to %zu were asked for, but the text has %zu of %zu tokens",
                          o->first_context, o->first_context + o->n_contexts, count, st->length);
     st->first = st->next = o->first_context;
     st->end = o->n_contexts ? o->first_context + o->n_contexts : count;
@@ -165,7 +168,7 @@ static int keep_activations(void *arg, float *activations, size_t n_tokens, size
     return STATUS_OK;
 }
 
-/* CONTRACT's centring: each token's mean over d_model is subtracted. */
+/* Centring: each token's mean over d_model is subtracted. */
 static void center_block(size_t block, size_t worker, void *arg)
 {
     struct stream *st = arg;
@@ -185,14 +188,16 @@ static void center_block(size_t block, size_t worker, void *arg)
 }
 
 /* Runs the contexts whose tokens are in st->ids. */
-static int run_batch(struct stream *st, struct store_txn *t, size_t n, struct stream_batch *b, struct error *err)
+static int run_batch(struct stream *st, struct store_txn *t, size_t n, struct stream_batch *b,
+                     struct error *err)
 {
     int status = model_attach(st->model, t, err);
 
     if (status)
         return status;
     st->kept = st->activations;
-    status = forward_run(st->forward, st->model, st->ids, n, st->length, &st->hook, keep_activations, st, NULL, err);
+    status = forward_run(st->forward, st->model, st->ids, n, st->length, &st->hook, keep_activations, st,
+                         NULL, err);
     if (status)
         return status;
     if (st->center)
@@ -231,7 +236,8 @@ int stream_next(struct stream *st, struct stream_batch *b, struct error *err)
     return status;
 }
 
-int stream_at(struct stream *st, const uint32_t *contexts, size_t n, struct stream_batch *b, struct error *err)
+int stream_at(struct stream *st, const uint32_t *contexts, size_t n, struct stream_batch *b,
+              struct error *err)
 {
     struct store_txn *t;
     int status;
@@ -256,7 +262,8 @@ int stream_at(struct stream *st, const uint32_t *contexts, size_t n, struct stre
 int stream_rewind(struct stream *st, size_t context, struct error *err)
 {
     if (context < st->first || context > st->end)
-        return error_set(err, STATUS_REFUSED, "context %zu is not among %zu to %zu", context, st->first, st->end);
+        return error_set(err, STATUS_REFUSED, "context %zu is not among %zu to %zu", context, st->first,
+                         st->end);
     st->next = context;
     return STATUS_OK;
 }
@@ -296,7 +303,8 @@ int stream_options_for_sae(struct store_txn *t, artifact_id sae, artifact_id tex
     name = json_get_string(manifest, "hook", NULL);
     o->model = (artifact_id)json_get_integer(json_get(manifest, "references"), "model", 0);
     if (!name || !o->model || strlen(name) >= 64) {
-        status = error_set(err, STATUS_REFUSED, "%s does not say at which hook of which model it works", a.name);
+        status =
+            error_set(err, STATUS_REFUSED, "%s does not say at which hook of which model it works", a.name);
         goto out;
     }
     strcpy(hook, name);
@@ -316,8 +324,10 @@ int stream_options_for_sae(struct store_txn *t, artifact_id sae, artifact_id tex
 
         status = store_get(t, text, &b, err);
         if (!status)
-            status = error_set(err, STATUS_REFUSED, "text %s holds another model's tokens than %s was trained on: "
-                               "import it once more for that model", b.name, a.name);
+            status = error_set(err, STATUS_REFUSED,
+                               "text %s holds another model's tokens than %s was trained on: "
+                               "import it once more for that model",
+                               b.name, a.name);
     }
 out:
     json_free(text_manifest);

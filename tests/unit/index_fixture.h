@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* A store in a temporary directory with the demo model and a short text: for the tests of streams and of the index. */
+/* A store in a temporary directory with the demo model and a short text: for the tests of streams and of the
+ * index. */
 #ifndef SAESCOPE_TESTS_INDEX_FIXTURE_H
 #define SAESCOPE_TESTS_INDEX_FIXTURE_H
 
@@ -34,7 +35,8 @@ struct fixture {
 #define ok(call) assert_fixture_ok((call), #call, &fixture_error, __FILE__, __LINE__)
 static struct error fixture_error;
 
-static void assert_fixture_ok(int status, const char *call, const struct error *err, const char *file, int line)
+static void assert_fixture_ok(int status, const char *call, const struct error *err, const char *file,
+                              int line)
 {
     if (status) {
         fprintf(stderr, "%s: %s\n", call, err->message);
@@ -98,8 +100,11 @@ static int fixture_teardown(void **state)
 
 static struct stream_options fixture_stream(const struct fixture *f)
 {
-    return (struct stream_options){.model = f->model, .text = f->text, .hook = FIXTURE_HOOK,
-                                   .context_size = FIXTURE_LENGTH, .prepend_bos = 1};
+    return (struct stream_options){.model = f->model,
+                                   .text = f->text,
+                                   .hook = FIXTURE_HOOK,
+                                   .context_size = FIXTURE_LENGTH,
+                                   .prepend_bos = 1};
 }
 
 static float *read_everything(const struct fixture *f, size_t *n_contexts, uint8_t **counted, uint32_t **ids,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The index, compared with a brute force over the same activations: everything of one latent in one array, sorted with
- * qsort and read off by CONTRACT.md's definitions. That the activations are right is seen against float64 sums.
+ * The index, compared with a brute force over the same activations: everything of one latent in one array,
+ * sorted with qsort and read off by the definitions in index.h. That the activations are right is seen
+ * against float64 sums.
  */
 #include "config.h"
 
@@ -16,7 +17,8 @@
 
 #define D_SAE 48
 
-/* A jumprelu SAE of random unit rows whose thresholds let about 1 to 12% of the tokens through; latent 5 never fires. */
+/* A jumprelu SAE of random unit rows whose thresholds let about 1 to 12% of the tokens through; latent 5
+ * never fires. */
 static struct sae *made_up_sae(const float *x, const uint8_t *counted, size_t n, size_t d, uint64_t seed)
 {
     struct sae *sae;
@@ -46,7 +48,8 @@ static struct sae *made_up_sae(const float *x, const uint8_t *counted, size_t n,
             m++;
         }
         sum /= (double)m;
-        sae->threshold[i] = (float)(sum + (1.2 + (double)(i % 10) / 10) * sqrt(squares / (double)m - sum * sum));
+        sae->threshold[i] =
+            (float)(sum + (1.2 + (double)(i % 10) / 10) * sqrt(squares / (double)m - sum * sum));
         if (sae->threshold[i] < 0.01F)
             sae->threshold[i] = 0.01F;
         if (i == 5)
@@ -85,7 +88,8 @@ struct brute_force {
     size_t n[D_SAE];
 };
 
-/* Encodes the stream's batches as the index does (the same products give the same bits) and checks each activation. */
+/* Encodes the stream's batches as the index does (the same products give the same bits) and checks each
+ * activation. */
 static void encode_all(struct fixture *f, const struct sae *sae, struct brute_force *out)
 {
     struct stream_options o = fixture_stream(f);
@@ -120,10 +124,12 @@ static void encode_all(struct fixture *f, const struct sae *sae, struct brute_fo
                 double p = 0;
 
                 for (size_t k = 0; k < out->d; k++)
-                    p += (double)sae->owned_W_enc[latent * out->d + k] * (double)b.activations[i * out->d + k];
+                    p +=
+                        (double)sae->owned_W_enc[latent * out->d + k] * (double)b.activations[i * out->d + k];
                 assert_true(fabs(p - (double)rows.values[j]) < 1e-4 * (1 + fabs(p)));
                 assert_true(rows.values[j] > sae->threshold[latent]);
-                out->firings[latent] = xreallocarray(out->firings[latent], out->n[latent] + 1, sizeof(struct firing));
+                out->firings[latent] =
+                    xreallocarray(out->firings[latent], out->n[latent] + 1, sizeof(struct firing));
                 out->firings[latent][out->n[latent]++] =
                     (struct firing){places[i] / FIXTURE_LENGTH, places[i] % FIXTURE_LENGTH, rows.values[j]};
             }
@@ -196,7 +202,7 @@ static size_t take(const struct brute_force *b, const struct firing *candidates,
     return taken;
 }
 
-/* The contexts that CONTRACT.md wants, as index_contexts_read orders them. */
+/* The contexts that index.h defines, as index_contexts_read orders them. */
 static size_t expected_contexts(const struct brute_force *b, size_t latent, uint64_t seed, struct firing *out,
                                 int *intervals)
 {
@@ -260,7 +266,8 @@ static void check_statistics(const struct brute_force *b, const struct index_col
         min = 0;
     assert_true(c->max[latent] == (float)max);
     assert_true(c->min[latent] == (float)min);
-    assert_true(fabs((double)c->mean[latent] - (b->n[latent] ? sum / (double)b->n[latent] : 0)) < 1e-6 * (1 + max));
+    assert_true(fabs((double)c->mean[latent] - (b->n[latent] ? sum / (double)b->n[latent] : 0)) <
+                1e-6 * (1 + max));
     for (int i = 0; i <= INDEX_BINS; i++)
         assert_true(fabs(h->edges[i] - (min + (max - min) * i / INDEX_BINS)) < 1e-6 * (1 + max));
     for (size_t i = 0; i < b->n[latent]; i++) {
@@ -274,7 +281,8 @@ static void check_statistics(const struct brute_force *b, const struct index_col
     assert_memory_equal(counts, h->counts, sizeof(counts));
 }
 
-static void check_contexts(const struct brute_force *b, size_t latent, const struct latent_context *x, size_t n)
+static void check_contexts(const struct brute_force *b, size_t latent, const struct latent_context *x,
+                           size_t n)
 {
     struct firing expected[64];
     int intervals[64];
@@ -289,7 +297,8 @@ static void check_contexts(const struct brute_force *b, size_t latent, const str
         assert_true(x[i].activation == expected[i].activation);
         assert_int_equal(x[i].interval, intervals[i]);
         assert_int_equal(x[i].length, FIXTURE_LENGTH);
-        assert_memory_equal(x[i].ids, b->ids + x[i].context * FIXTURE_LENGTH, FIXTURE_LENGTH * sizeof(*b->ids));
+        assert_memory_equal(x[i].ids, b->ids + x[i].context * FIXTURE_LENGTH,
+                            FIXTURE_LENGTH * sizeof(*b->ids));
         for (size_t j = 0; j < b->n[latent]; j++)
             if (b->firings[latent][j].context == x[i].context)
                 activations[b->firings[latent][j].position] = b->firings[latent][j].activation;
@@ -641,8 +650,10 @@ static char *label_of(const struct labelled_text *x, const char *token, float ot
 static void test_labels(void **state)
 {
     static const char text[] =
-        "the physicist is a kind of scientist. a kind of lizard. physics is a kind of science. the chemist is a kind of "
-        "scientist. in the year of the biologist, geologist, zoologist, ecologist and the psychologist met a physicist. "
+        "the physicist is a kind of scientist. a kind of lizard. physics is a kind of science. the chemist "
+        "is a kind of "
+        "scientist. in the year of the biologist, geologist, zoologist, ecologist and the psychologist met a "
+        "physicist. "
         "of the people of Rome. the best of the wines of France. of course, of the three of them.";
     struct tokenizer *tok;
     struct encoder *encoder;
@@ -697,8 +708,15 @@ static void test_labels(void **state)
 
 static void test_member_labels(void **state)
 {
-    static const char *const labels[] = {"physicist, scientist", "chemist, scientist", "biologist, Scientist", "",
-                                         "herb, plant", "tree, plant", "shrub, plant", ",", "a, b"};
+    static const char *const labels[] = {"physicist, scientist",
+                                         "chemist, scientist",
+                                         "biologist, Scientist",
+                                         "",
+                                         "herb, plant",
+                                         "tree, plant",
+                                         "shrub, plant",
+                                         ",",
+                                         "a, b"};
     const uint32_t members[] = {1, 0, 2, 3}, one[] = {4}, comma[] = {7}, none[] = {3};
     const float activations[] = {0.9F, 0.5F, 0.4F, 0.3F};
     struct label_words *w = label_words_new();

@@ -47,7 +47,8 @@ static void test_batches_are_the_contexts(void **state)
         }
         assert_int_equal(count, b.n_counted);
         assert_int_equal(b.ids[0], bos);
-        assert_true(relative_difference(b.activations, x + at * FIXTURE_LENGTH * width, b.n_tokens * width) < 1e-5F);
+        assert_true(relative_difference(b.activations, x + at * FIXTURE_LENGTH * width, b.n_tokens * width) <
+                    1e-5F);
         at += b.n_contexts;
     }
     assert_int_equal(at, n_contexts);
@@ -117,14 +118,15 @@ static void test_centring(void **state)
         for (size_t j = 0; j < d; j++)
             mean += (double)a.activations[i * d + j] / (double)d;
         for (size_t j = 0; j < d; j++)
-            assert_true(fabs((double)b.activations[i * d + j] - ((double)a.activations[i * d + j] - mean)) < 1e-5);
+            assert_true(fabs((double)b.activations[i * d + j] - ((double)a.activations[i * d + j] - mean)) <
+                        1e-5);
     }
     stream_close(plain);
     stream_close(centred);
 }
 
-/* ---- Sources. Rows are told by a hash of their bytes; rows of the same tokens are the same in this text, so counts are
- * compared. ---- */
+/* ---- Sources. Rows are told by a hash of their bytes; rows of the same tokens are the same in this text, so
+ * counts are compared. ---- */
 static int compare_u64(const void *a, const void *b)
 {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
@@ -138,7 +140,8 @@ static void hash_rows(const float *x, size_t n, size_t d, uint64_t *hashes)
         char text[32];
 
         /* Products of other shapes may differ in their last bits. */
-        snprintf(text, sizeof(text), "%.3f %.3f %.3f", (double)x[i * d], (double)x[i * d + 1], (double)x[i * d + 2]);
+        snprintf(text, sizeof(text), "%.3f %.3f %.3f", (double)x[i * d], (double)x[i * d + 1],
+                 (double)x[i * d + 2]);
         hashes[i] = hash64(text, strlen(text), 0);
     }
 }
@@ -225,7 +228,8 @@ static void test_source_serves_all(void **state)
         ok(src->held_out(src, chunk, x, FIXTURE_LENGTH + 5, &n, &fixture_error));
         if (!n)
             break;
-        for (size_t i = held_from * FIXTURE_LENGTH, j = 0, k = 0; k < n && i < n_contexts * FIXTURE_LENGTH; i++) {
+        for (size_t i = held_from * FIXTURE_LENGTH, j = 0, k = 0; k < n && i < n_contexts * FIXTURE_LENGTH;
+             i++) {
             if (!counted[i] || j++ < got)
                 continue;
             assert_true(relative_difference(x + k++ * d, all + i * d, d) < 1e-5F);
@@ -327,9 +331,12 @@ static void test_decoder_rows_as_data(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_batches_are_the_contexts), cmocka_unit_test(test_parts_of_a_text),
-        cmocka_unit_test(test_centring),                 cmocka_unit_test(test_source_replays),
-        cmocka_unit_test(test_source_serves_all),        cmocka_unit_test(test_source_errors),
+        cmocka_unit_test(test_batches_are_the_contexts),
+        cmocka_unit_test(test_parts_of_a_text),
+        cmocka_unit_test(test_centring),
+        cmocka_unit_test(test_source_replays),
+        cmocka_unit_test(test_source_serves_all),
+        cmocka_unit_test(test_source_errors),
         cmocka_unit_test(test_decoder_rows_as_data),
     };
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Decoder rows as data (CONTRACT.md, Meta-SAE). */
+/* Decoder rows as the data of meta-SAEs. */
 #ifndef SAESCOPE_ANALYSIS_DECODER_ROWS_H
 #define SAESCOPE_ANALYSIS_DECODER_ROWS_H
 

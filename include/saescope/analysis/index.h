@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The index of an SAE over a text (CONTRACT.md, Definitions): per latent counts, maximum, mean, histogram, top and sampled
+ * The index of an SAE over a text: per latent counts, maximum, mean, histogram, top and sampled
  * contexts, and a first automatic label. Active (latent, context, position, activation) quadruples are spooled to files
  * partitioned by latent, so that memory stays bounded (index_run's comment states it) and the second half needs no
  * model.
@@ -30,7 +30,21 @@ struct index_options {
     uint64_t tokens; /* counted tokens, 0: all */
     uint64_t seed;
 };
-/* One pass of the model for all SAEs. Publishes one index for each. */
+/*
+ * One pass of the model for all SAEs; publishes one index for each, with labels (LABEL_AUTO), and takes the place of an
+ * earlier one. Cancelled or failed, it leaves no index of the SAE it was at.
+ *
+ *   histogram  51 equal edges from the smallest to the largest activation; bins half open, the last one closed
+ *   top        contexts by their strongest token, strongest first
+ *   interval j tokens with j·max/5 < activation ≤ (j+1)·max/5, those with the smallest hash of (seed, latent, context, position)
+ *
+ * Within top and within each interval, tokens whose windows (16 tokens to each side) are identical are shown once: the best
+ * of them. Ties go to the lower context, then position.
+ *
+ * Memory: 200 MiB and, for each SAE, 8 MiB and 230 bytes a latent; more only where one latent's firings take more than 192
+ * MiB (8 bytes each); beside the stream's and the encoder's scratch. On disk, in monitor->work_dir or else the store's
+ * work directory: 12 bytes a firing and 8 a token.
+ */
 int index_run(struct store *s, const struct index_options *o, struct monitor *m, struct error *err);
 int index_meta_run(struct store *s, artifact_id meta, struct monitor *m, struct error *err);
 
