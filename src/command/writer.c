@@ -366,8 +366,12 @@ void writer_json(struct writer *w, const char *name, const json *value)
     } else if (json_is_null(value)) {
         writer_null(w, name);
     } else if (json_is_object(value) && !in_row(w)) {
-        for (size_t i = 0; i < json_length(value); i++)
-            writer_json(w, json_key_at(value, i), json_value_at(value, i));
+        for (size_t i = 0; i < json_length(value); i++) {
+            /* Members of a named object as "training.k". */
+            char *path = xasprintf("%s%s%s", name ? name : "", name ? "." : "", json_key_at(value, i));
+            writer_json(w, path, json_value_at(value, i));
+            free(path);
+        }
     } else {
         struct strbuf b = STRBUF_INIT;
         json_dump(value, &b);
