@@ -38,11 +38,21 @@ struct activation_source {
 
     size_t capacity;
     size_t filled;
+    size_t first_filled;   /* rows after the first filling; 0: none yet */
+    uint64_t first_number; /* next_number after it */
     uint32_t *slots; /* a permutation of the buffer's rows; the first `filled` hold something */
     uint64_t *rows;  /* what each buffer row holds: number · length + token */
     float *data;     /* [capacity, d_in] */
     struct rng draws;
 };
+
+/* Nothing was drawn yet. */
+static void restart_draws(struct activation_source *src)
+{
+    for (size_t i = 0; i < src->capacity; i++)
+        src->slots[i] = (uint32_t)i;
+    rng_seed(&src->draws, src->seed, 1);
+}
 
 static void restart(struct activation_source *src)
 {
@@ -50,9 +60,7 @@ static void restart(struct activation_source *src)
     src->next_number = 0;
     src->n_groups = 0;
     src->filled = 0;
-    for (size_t i = 0; i < src->capacity; i++)
-        src->slots[i] = (uint32_t)i;
-    rng_seed(&src->draws, src->seed, 1);
+    restart_draws(src);
 }
 
 /* Context of the number-th run: epochs have permutations of their own. */
@@ -166,6 +174,10 @@ static int refill(struct activation_source *src, int replay, struct error *err)
             report_filling(src);
         if (!src->filled && src->next_number - start >= src->n_contexts)
             return error_set(err, STATUS_REFUSED, "the text has no token to train on");
+    }
+    if (first && !replay) {
+        src->first_filled = src->filled;
+        src->first_number = src->next_number;
     }
     return STATUS_OK;
 }
@@ -302,6 +314,15 @@ static int source_seek(struct batch_source *s, uint64_t rows, struct error *err)
 {
     struct activation_source *src = (struct activation_source *)s;
 
+    /* The buffer still holds all of its first filling: going back needs no model. */
+    if (src->first_filled && src->next_number == src->first_number &&
+        rows <= src->first_filled - src->capacity / 2) {
+        restart_draws(src);
+        src->filled = src->first_filled;
+        while (rows-- > 0)
+            draw(src);
+        return STATUS_OK;
+    }
     if (rows && !src->counts) {
         int status = read_counts(src, err);
 
@@ -309,6 +330,7 @@ static int source_seek(struct batch_source *s, uint64_t rows, struct error *err)
             return status;
     }
     restart(src);
+    src->first_filled = 0; /* only what is held is computed */
     for (uint64_t i = 0; i < rows; i++) {
         if (src->filled <= src->capacity / 2) {
             int status = refill(src, 1, err);

@@ -179,6 +179,22 @@ static void test_source_replays(void **state)
         assert_memory_equal(x + from * d, y, 100 * d * sizeof(*x));
     }
     src->close(src);
+    /* Back while the buffer still holds its first filling: after a fresh start, and after a seek. */
+    ok(activation_source_open(f->store, &o, 1000, 7, NULL, &src, &fixture_error));
+    for (int again = 0; again < 3; again++) {
+        static const size_t places[] = {0, 200, 30, 499, 0};
+
+        for (size_t i = 0; i < ARRAY_LENGTH(places); i++) {
+            ok(src->next(src, y, 37, &fixture_error));
+            ok(src->seek(src, places[i], &fixture_error));
+            ok(src->next(src, y, 450, &fixture_error));
+            assert_memory_equal(x + places[i] * d, y, 450 * d * sizeof(*x));
+            ok(src->seek(src, places[i], &fixture_error));
+        }
+    }
+    ok(src->next(src, y, rows, &fixture_error));
+    assert_memory_equal(x, y, rows * d * sizeof(*x));
+    src->close(src);
     free(x);
     free(y);
 }
