@@ -233,7 +233,8 @@ static int summarise(struct meta_indexing *mi, struct error *err)
     float *activations = array_alloc(mi->n_firings + 1, sizeof(*activations), "members", err);
     int status = members && activations ? STATUS_OK : STATUS_FAILED;
 
-    qsort(mi->firings, mi->n_firings, sizeof(*mi->firings), compare_firings);
+    if (mi->n_firings)
+        qsort(mi->firings, mi->n_firings, sizeof(*mi->firings), compare_firings);
     for (size_t i = 0; !status && i < mi->n_firings; i++) {
         members[i] = mi->firings[i].row;
         activations[i] = mi->firings[i].activation;

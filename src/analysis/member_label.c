@@ -2,7 +2,7 @@
 /*
  * Labels of meta-latents: what the labels of their members share, then the strongest members' own words
  * ("scientist, person: physicist, chemist"). Shared words are ranked as in auto_label.c: p·log(p/q), p a
- * word's share of the members' activation and q its share of all labels.
+ * word's share of the members' squared activation and q its share of all labels.
  */
 #include "config.h"
 
@@ -16,7 +16,8 @@
 
 #define WORDS_PER_LABEL 3
 #define SHARED_PARTS    2
-#define MEMBER_PARTS    2
+#define LABEL_PARTS     4
+#define SHARED_BY       0.12 /* of the members at least, or a word is chance */
 
 /* A label's first word says most. */
 static const double rank_weight[WORDS_PER_LABEL] = {1, 0.6, 0.4};
@@ -109,9 +110,9 @@ void label_words_add(struct label_words *w, const char *label, size_t n)
         const char *comma = memchr(label + at, ',', n - at);
         size_t end = comma ? (size_t)(comma - label) : n;
 
-        /* A label may itself be a comma. */
+        /* A word may itself be a comma. */
         if (end == at)
-            end = n;
+            end = at + 1;
         latent[rank] = word_number(w, label + at, end - at);
         w->words[latent[rank] - 1].weight += rank_weight[rank];
         w->total += rank_weight[rank];
@@ -143,10 +144,11 @@ static size_t tally_words(const struct label_words *w, const uint32_t *members, 
     for (size_t i = 0; i < n; i++)
         for (int rank = 0; members[i] < w->n_latents && rank < WORDS_PER_LABEL; rank++) {
             uint32_t word = w->latents[members[i]][rank];
+            double strength = (double)activations[i] * (double)activations[i];
 
             if (!word)
                 break;
-            tallies[count++] = (struct tally){word, 1, (double)activations[i] * rank_weight[rank]};
+            tallies[count++] = (struct tally){word, 1, strength * rank_weight[rank]};
             *total += tallies[count - 1].weight;
         }
     qsort(tallies, count, sizeof(*tallies), compare_tally_words);
@@ -173,7 +175,7 @@ void label_from_members(const struct label_words *w, const uint32_t *members, co
                         size_t n, struct strbuf *out)
 {
     struct tally *tallies = xreallocarray(NULL, n * WORDS_PER_LABEL + 1, sizeof(*tallies));
-    uint32_t used[SHARED_PARTS + MEMBER_PARTS];
+    uint32_t used[LABEL_PARTS];
     size_t n_used = 0, n_shared, n_words;
     double total;
 
@@ -186,7 +188,8 @@ void label_from_members(const struct label_words *w, const uint32_t *members, co
             double p = tallies[i].weight / total, q = w->words[tallies[i].word - 1].weight / w->total;
             double score = p * log(p / q);
 
-            if (tallies[i].members > 1 && score > best_score && !is_used(used, n_used, tallies[i].word)) {
+            if (tallies[i].members > 1 && (double)tallies[i].members >= SHARED_BY * (double)n &&
+                score > best_score && !is_used(used, n_used, tallies[i].word)) {
                 best = &tallies[i];
                 best_score = score;
             }
@@ -196,7 +199,7 @@ void label_from_members(const struct label_words *w, const uint32_t *members, co
         used[n_used++] = best->word;
     }
     n_shared = n_used;
-    for (size_t i = 0; i < n && n_used < n_shared + MEMBER_PARTS; i++) {
+    for (size_t i = 0; i < n && n_used < LABEL_PARTS; i++) {
         uint32_t word = members[i] < w->n_latents ? w->latents[members[i]][0] : 0;
 
         if (word && !is_used(used, n_used, word))
@@ -204,7 +207,7 @@ void label_from_members(const struct label_words *w, const uint32_t *members, co
     }
     for (size_t i = 0; i < n_used; i++) {
         if (i)
-            strbuf_adds(out, i == n_shared ? ": " : ", ");
+            strbuf_adds(out, n_shared && i == n_shared ? ": " : ", ");
         strbuf_adds(out, w->words[used[i] - 1].text);
     }
     free(tallies);

@@ -91,9 +91,11 @@ static int fixture_teardown(void **state)
 {
     struct fixture *f = *state;
 
+    parallel_stop();
+    if (!f)
+        return 0;
     store_close(f->store);
     remove_tree(f->directory, NULL);
-    parallel_stop();
     free(f);
     return 0;
 }

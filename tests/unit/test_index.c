@@ -210,7 +210,8 @@ static size_t expected_contexts(const struct brute_force *b, size_t latent, uint
     struct firing *x = xreallocarray(NULL, n + 1, sizeof(*x));
     double max = 0;
 
-    memcpy(x, b->firings[latent], n * sizeof(*x));
+    if (n)
+        memcpy(x, b->firings[latent], n * sizeof(*x));
     qsort(x, n, sizeof(*x), by_strength);
     /* The strongest token of each context. */
     for (size_t i = 0; i < n; i++) {
@@ -726,7 +727,7 @@ static void test_member_labels(void **state)
     for (size_t i = 0; i < ARRAY_LENGTH(labels); i++)
         label_words_add(w, labels[i], strlen(labels[i]));
     label_from_members(w, members, activations, 4, &label);
-    assert_string_equal(strbuf_string(&label), "scientist: chemist, physicist");
+    assert_string_equal(strbuf_string(&label), "scientist: chemist, physicist, biologist");
     strbuf_reset(&label);
     label_from_members(w, one, activations, 1, &label);
     assert_string_equal(strbuf_string(&label), "herb");
