@@ -67,10 +67,14 @@ static int run_tui(struct context *ctx, const struct program_arguments *a, const
     int status, width = 80, height = 24;
     char rest;
     if (a->tui_script) {
+        struct strbuf script = STRBUF_INIT;
         if (a->size && sscanf(a->size, "%dx%d%c", &width, &height, &rest) != 2)
             status = error_set(&err, STATUS_USAGE, "--size takes WIDTHxHEIGHT");
         else
-            status = tui_run_script(ctx, target, width, height, a->tui_script, &err);
+            status = file_read(a->tui_script, (size_t)1 << 20, &script, &err);
+        if (status == STATUS_OK)
+            status = tui_run_script(ctx, target, width, height, strbuf_string(&script), &err);
+        strbuf_free(&script);
     } else if (a->batch || !isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO)) {
         return no_terminal(ctx);
     } else {

@@ -15,6 +15,7 @@ int tui_run(struct context *ctx, const char *target, struct error *err);
  * The same without a terminal, for tests: a screen of the given size; reads keys from `script`, lines of
  *   keys TEXT        keys as typed; <Enter> <Esc> <Tab> <Up> <PageDown> <C-l> … for the others
  *   wait             until no query is under way and everything is drawn
+ *   wait-jobs        until no job is unfinished either
  *   size WxH         resizes
  *   dump FILE        writes the screen's text, one line a row, without trailing blanks, and below a line of '=' the
  *                    semantic style of each cell, one letter a cell (see canvas.h)
