@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Contexts: tokens shaded by activation in five steps of the latent's largest one. Without colour an active token stands in
- * brackets, and where a whole context is shown its activation follows it.
+ * Contexts: tokens shaded by activation in five steps of the latent's largest one. Without colour strong tokens stand in
+ * brackets; where a whole context is shown all active ones do, each followed by its activation.
  */
 #include "config.h"
 
@@ -35,8 +35,10 @@ static int columns(const char *s)
     return n;
 }
 
-static void show_token(const struct page_token *token, double max, enum heat_mark mark, struct shown *out)
+static void show_token(const struct page_context *context, size_t i, double max, enum heat_mark mark,
+                       struct shown *out)
 {
+    const struct page_token *token = &context->tokens[i];
     *out = (struct shown){.style = STYLE_NORMAL, .before = "", .after = "", .width = (int)token->width};
     if (!(token->activation > 0)) {
         if (!token->plain)
@@ -44,7 +46,9 @@ static void show_token(const struct page_token *token, double max, enum heat_mar
         return;
     }
     out->style = heat_style(token->activation, max);
-    if (!canvas_monochrome())
+    /* In a line only what is strong for this context is marked: brackets around all of a dense latent's tokens would
+     * hide the text. */
+    if (!canvas_monochrome() || (mark == HEAT_PLAIN && token->activation <= 0.5f * context->activation))
         return;
     out->before = glyph(GLYPH_TOKEN_OPEN);
     out->after = glyph(GLYPH_TOKEN_CLOSE);
@@ -75,29 +79,29 @@ void context_line_draw(const struct canvas *c, int y, int x, const struct page_c
     size_t first = window < peak ? peak - window : 0;
     size_t end = window < context->n - peak - 1 ? peak + window + 1 : context->n;
     struct shown s;
-    show_token(&context->tokens[peak], max, HEAT_PLAIN, &s);
+    show_token(context, peak, max, HEAT_PLAIN, &s);
     /* Two columns on the left and one on the right are kept for what says that the text goes on. */
     int room = c->width - x - 3, used = s.width, before = (room - used) / 2;
     size_t a = peak, b = peak + 1;
     for (int left = 0; a > first; a--, used += s.width) {
-        show_token(&context->tokens[a - 1], max, HEAT_PLAIN, &s);
+        show_token(context, a - 1, max, HEAT_PLAIN, &s);
         if ((left += s.width) > before)
             break;
     }
     for (; b < end; b++, used += s.width) {
-        show_token(&context->tokens[b], max, HEAT_PLAIN, &s);
+        show_token(context, b, max, HEAT_PLAIN, &s);
         if (used + s.width > room)
             break;
     }
     for (; a > first; a--, used += s.width) {
-        show_token(&context->tokens[a - 1], max, HEAT_PLAIN, &s);
+        show_token(context, a - 1, max, HEAT_PLAIN, &s);
         if (used + s.width > room)
             break;
     }
     if (a > 0)
         x = canvas_text(c, y, x, STYLE_DIM, glyph(GLYPH_ELLIPSIS));
     for (size_t i = a; i < b; i++) {
-        show_token(&context->tokens[i], max, HEAT_PLAIN, &s);
+        show_token(context, i, max, HEAT_PLAIN, &s);
         x = draw_token(c, y, x, context, i, &s);
     }
     if (b < context->n)
@@ -134,7 +138,7 @@ int context_wrapped_line(const struct page_context *context, int width, enum hea
     struct wrap w = {.width = width > 0 ? width : 1};
     for (size_t i = 0; i < context->n; i++) {
         struct shown s;
-        show_token(&context->tokens[i], 0, mark, &s);
+        show_token(context, i, 0, mark, &s);
         wrap_before(&w, &s);
         if (i == token)
             break;
@@ -166,7 +170,7 @@ int context_wrapped_draw(const struct canvas *c, const struct page_context *cont
     struct wrap w = {.width = c->width > 0 ? c->width : 1};
     for (size_t i = 0; i < context->n; i++) {
         struct shown s;
-        show_token(&context->tokens[i], max, mark, &s);
+        show_token(context, i, max, mark, &s);
         wrap_before(&w, &s);
         int y = w.line - top;
         if (s.width > w.width)

@@ -103,11 +103,11 @@ static void components_title(const struct latent_state *s, struct strbuf *title)
         strbuf_addf(title, "%zu latents of %s", s->components->links.n, s->components->sae);
         return;
     }
-    strbuf_adds(title, s->components->sae);
     if (!isnan(s->components->explained_variance)) {
-        add_dot(title);
         strbuf_addf(title, "EV %.2f", s->components->explained_variance);
+        add_dot(title);
     }
+    strbuf_adds(title, s->components->sae);
 }
 
 static void draw_components(const struct view *v, struct latent_state *s, const struct canvas *c)
@@ -129,7 +129,7 @@ static void draw_components(const struct view *v, struct latent_state *s, const 
     if (s->components->links.n == 0)
         canvas_text(&in, 0, 1, STYLE_DIM, s->head->is_meta ? "no latent uses it" : "no meta-latent fires on it");
     struct canvas rows = in;
-    if (!s->head->is_meta && in.height >= 3) {
+    if (!s->head->is_meta && (size_t)in.height > s->components->links.n) {
         rows = canvas_part(&in, 0, 0, in.height - 1, in.width);
         if (!isnan(s->components->explained_variance))
             canvas_printf(&in, in.height - 1, 2, STYLE_DIM, "residual %.2f of norm 1", s->components->residual_norm);
@@ -163,8 +163,10 @@ static void draw_histogram(const struct latent_state *s, const struct canvas *c)
 {
     struct strbuf title = STRBUF_INIT;
     strbuf_adds(&title, s->head->is_meta ? "members by activation" : "activations > 0");
-    add_dot(&title);
-    strbuf_adds(&title, "log counts");
+    if (!s->head->is_meta) {
+        add_dot(&title);
+        strbuf_adds(&title, "log");
+    }
     struct canvas in = box(c, 0, &title);
     histogram_draw(&in, s->head);
     strbuf_free(&title);

@@ -55,7 +55,7 @@ static void wide_meta(const struct canvas *c, struct latent_layout *l)
 static void narrow_latent(const struct canvas *c, struct latent_layout *l)
 {
     int roomy = c->height >= 32, y = 2;
-    int top = clamp(c->height / 4, 5, 12), left = c->width / 2;
+    int top = clamp((c->height + 4) / 4, 5, 12), left = c->width - clamp(c->width * 3 / 8, 20, 40);
     l->components = place(c, y, 0, top, left);
     l->histogram = place(c, y, left, top, c->width - left);
     y += top;

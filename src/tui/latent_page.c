@@ -107,6 +107,7 @@ static void make_context(const struct latent_context *from, const struct tokeniz
         size_t n = 0;
         const void *bytes = from->ids[i] < tokenizer_size(tok) ? tokenizer_token(tok, from->ids[i], &n) : "";
         page_token_make(&out->text, bytes, n, &out->tokens[i]);
+        out->tokens[i].plain &= !tokenizer_is_special(tok, from->ids[i]);
         out->tokens[i].activation = from->activations[i];
     }
 }

@@ -140,7 +140,7 @@ void histogram_draw(const struct canvas *c, const struct page_head *head)
     for (size_t i = 0; i < INDEX_BINS; i++)
         counts[i] = (double)head->histogram.counts[i];
     struct canvas bars = canvas_part(c, 0, 1, c->height > 1 ? c->height - 1 : c->height, c->width - 2);
-    canvas_histogram(&bars, counts, INDEX_BINS, 1);
+    canvas_histogram(&bars, counts, INDEX_BINS, !head->is_meta); /* a latent's counts span decades */
     if (c->height < 2)
         return;
     char low[32], middle[32], high[32];

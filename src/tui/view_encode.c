@@ -14,6 +14,7 @@
 #include "saescope/base/memory.h"
 #include "saescope/tui/latent_page.h"
 
+#define TOKEN_COLUMNS 31 /* of the list of tokens without the strongest latents */
 #define LABELS_MAX 65536 /* latents whose labels are looked up */
 
 static const struct action actions[] = {
@@ -99,6 +100,7 @@ static int fill(struct store_txn *t, const struct artifact *sae, const struct to
         size_t n;
         const void *bytes = tokenizer_token(tok, from->ids[i], &n);
         page_token_make(&to->context.text, bytes, n, &to->context.tokens[i]);
+        to->context.tokens[i].plain &= !tokenizer_is_special(tok, from->ids[i]);
         qsort(to->pairs.items + to->offsets[i], to->offsets[i + 1] - to->offsets[i], sizeof *to->pairs.items,
               by_activation);
     }
@@ -244,7 +246,7 @@ static void draw_token_row(const struct canvas *c, int y, const struct encode *d
     canvas_textn(c, y, 8, token->plain ? STYLE_NORMAL : STYLE_DIM, text, display_prefix(text, token->length, 14));
     snprintf(number, sizeof number, "%zu", links.n);
     canvas_right(c, y, 27, STYLE_NORMAL, number);
-    if (links.n == 0)
+    if (links.n == 0 || c->width <= TOKEN_COLUMNS)
         return;
     snprintf(number, sizeof number, "%.2f", (double)links.items[0].value);
     canvas_right(c, y, 35, STYLE_NORMAL, number);
@@ -261,7 +263,8 @@ static void draw_tokens(struct view *v, const struct canvas *c)
     canvas_right(&in, 0, 6, STYLE_STRONG, "at");
     canvas_text(&in, 0, 8, STYLE_STRONG, "token");
     canvas_right(&in, 0, 27, STYLE_STRONG, "L0");
-    canvas_right(&in, 0, 43, STYLE_STRONG, "strongest");
+    if (in.width > TOKEN_COLUMNS)
+        canvas_right(&in, 0, 43, STYLE_STRONG, "strongest");
     struct canvas rows = canvas_part(&in, 1, 0, in.height - 1, in.width);
     list_layout(&d->tokens, rows.height);
     for (size_t i = d->tokens.top; i < d->tokens.n && i < d->tokens.top + (size_t)rows.height; i++) {
@@ -301,9 +304,7 @@ static void encode_draw(struct view *v, const struct canvas *c)
     }
     int lines = context_wrapped_line(&d->encoded->context, c->width - 2, HEAT_PLAIN, d->encoded->context.n) + 1;
     int top = lines + 2 < c->height / 3 ? lines + 2 : c->height / 3;
-    int left = c->width >= LATENT_WIDE ? c->width / 2 : 47;
-    if (left > c->width / 2 + 8)
-        left = c->width / 2;
+    int left = c->width >= LATENT_WIDE ? c->width / 2 : TOKEN_COLUMNS;
     struct canvas text = canvas_part(c, 0, 0, top, c->width);
     struct canvas tokens = canvas_part(c, top, 0, c->height - top, left);
     struct canvas latents = canvas_part(c, top, left, c->height - top, c->width - left);

@@ -31,7 +31,7 @@ struct page_token {
     size_t start, length; /* in the context's text */
     size_t width;         /* columns */
     size_t blanks;        /* leading ones: they are not shaded */
-    int plain;            /* its bytes are shown as they are, not as escapes */
+    int plain;            /* neither a special token nor bytes shown as escapes */
     float activation;
 };
 struct page_context {
@@ -112,7 +112,8 @@ struct latent_layout {
 void latent_layout(const struct canvas *c, int is_meta, struct latent_layout *out);
 
 /* ---- Drawing. ---- */
-enum heat_mark { HEAT_PLAIN, HEAT_VALUES }; /* VALUES: without colour, strong tokens are followed by their activation */
+/* Without colour: brackets around strong tokens (PLAIN), or around all active ones and their activation behind (VALUES). */
+enum heat_mark { HEAT_PLAIN, HEAT_VALUES };
 
 /* One line: the tokens around `position`, at most `window` on either side, as many as fit. */
 void context_line_draw(const struct canvas *c, int y, int x, const struct page_context *context, size_t window,
