@@ -177,7 +177,8 @@ int meta_members(struct store_txn *t, const struct sae *base, const struct sae *
         free(members.list);
         return status;
     }
-    qsort(members.list, members.n, sizeof(*members.list), compare_members);
+    if (members.n)
+        qsort(members.list, members.n, sizeof(*members.list), compare_members);
     *out = members.list ? members.list : xcalloc(1, sizeof(*members.list));
     *n = members.n;
     return STATUS_OK;

@@ -128,7 +128,8 @@ int search_labels(struct store_txn *t, artifact_id sae, const char *query, struc
     if (!status)
         status = search_all(t, sae, &f, err);
     if (!status) {
-        qsort(f.list, f.n, sizeof(*f.list), compare_ranked);
+        if (f.n)
+            qsort(f.list, f.n, sizeof(*f.list), compare_ranked);
         *out = xcalloc(f.n ? f.n : 1, sizeof(**out));
         *n = f.n;
         for (size_t i = 0; i < f.n; i++)
