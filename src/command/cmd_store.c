@@ -89,19 +89,27 @@ static int members(struct writer *out, struct store_txn *t, const struct artifac
 }
 
 static const struct writer_column model_columns[] = {
-    {"name", "model", NULL, 1},   {"family", NULL, NULL, 1},      {"layers", NULL, NULL, 0},
-    {"d_model", NULL, NULL, 0}, {"vocabulary_size", "vocabulary", NULL, 0},
+    {"name", "model", NULL, 1},
+    {"family", NULL, NULL, 1},
+    {"layers", NULL, NULL, 0},
+    {"d_model", NULL, NULL, 0},
+    {"vocabulary_size", "vocabulary", NULL, 0},
 };
 static const struct writer_column text_columns[] = {
-    {"name", "text", NULL, 1}, {"model", NULL, NULL, 1}, {"tokens", NULL, NULL, 0}, {"documents", NULL, NULL, 0},
+    {"name", "text", NULL, 1},
+    {"model", NULL, NULL, 1},
+    {"tokens", NULL, NULL, 0},
+    {"documents", NULL, NULL, 0},
 };
 static const struct writer_column sae_columns[] = {
-    {"name", "SAE", NULL, 1},   {"kind", NULL, NULL, 1},  {"architecture", NULL, NULL, 1},
-    {"d_in", NULL, NULL, 0},    {"d_sae", NULL, NULL, 0}, {"model", NULL, NULL, 1},
-    {"hook", NULL, NULL, 1},    {"base", NULL, NULL, 1},  {"indexed_tokens", "indexed tokens", NULL, 0},
+    {"name", "SAE", NULL, 1}, {"kind", NULL, NULL, 1},  {"architecture", NULL, NULL, 1},
+    {"d_in", NULL, NULL, 0},  {"d_sae", NULL, NULL, 0}, {"model", NULL, NULL, 1},
+    {"hook", NULL, NULL, 1},  {"base", NULL, NULL, 1},  {"indexed_tokens", "indexed tokens", NULL, 0},
 };
 static const struct writer_column stitch_columns[] = {
-    {"name", "stitch", NULL, 1}, {"small", NULL, NULL, 1}, {"large", NULL, NULL, 1},
+    {"name", "stitch", NULL, 1},
+    {"small", NULL, NULL, 1},
+    {"large", NULL, NULL, 1},
 };
 
 static const struct listing {
@@ -168,7 +176,8 @@ static int run_list(struct context *ctx, const struct invocation *inv, struct wr
     return status;
 }
 
-static const struct argument_spec list_arguments[] = {{.name = "KIND", .type = WORD_KIND, .optional = 1}, {.name = NULL}};
+static const struct argument_spec list_arguments[] = {{.name = "KIND", .type = WORD_KIND, .optional = 1},
+                                                      {.name = NULL}};
 const struct command list_command = {
     .name = "list",
     .group = GROUP_STORE,
@@ -182,6 +191,24 @@ const struct command list_command = {
 
 /* ---- info ---- */
 
+/* What the manifest has besides the members that `list` gives. */
+static void other_members(struct writer *out, const json *m)
+{
+    static const char *const written[] = {
+        "kind",   "architecture", "d_in",    "d_sae",           "model",  "hook",      "base",
+        "family", "layers",       "d_model", "vocabulary_size", "tokens", "documents", "references"};
+    for (size_t i = 0; i < json_length(m); i++) {
+        const char *key = json_key_at(m, i);
+        size_t k = 0;
+        while (k < ARRAY_LENGTH(written) && strcmp(key, written[k]) != 0)
+            k++;
+        if (k < ARRAY_LENGTH(written))
+            continue;
+        /* "bytes" is the size in the store. */
+        writer_json(out, strcmp(key, "bytes") == 0 ? "source_bytes" : key, json_value_at(m, i));
+    }
+}
+
 static int run_info(struct context *ctx, const struct invocation *inv, struct writer *out, struct error *err)
 {
     struct store_txn *t;
@@ -192,22 +219,12 @@ static int run_info(struct context *ctx, const struct invocation *inv, struct wr
     status = store_find(t, 0, invocation_argument(inv, 0), &a, err);
     json *m = status == STATUS_OK ? store_manifest(t, a.id, err) : NULL;
     if (m) {
-        static const char *const written[] = {"kind",  "architecture", "d_in",   "d_sae",  "model",
-                                              "hook",  "base",         "family", "layers", "d_model",
-                                              "vocabulary_size", "tokens", "documents", "references"};
         writer_begin_object(out, NULL);
         writer_string(out, "name", a.name);
         if (a.kind != ARTIFACT_SAE)
             writer_string(out, "kind", artifact_kind_name(a.kind));
         status = members(out, t, &a, err);
-        for (size_t i = 0; i < json_length(m); i++) {
-            const char *key = json_key_at(m, i);
-            size_t k = 0;
-            while (k < ARRAY_LENGTH(written) && strcmp(key, written[k]) != 0)
-                k++;
-            if (k == ARRAY_LENGTH(written))
-                writer_json(out, key, json_value_at(m, i));
-        }
+        other_members(out, m);
         writer_integer(out, "bytes", (long long)store_bytes(t, a.id));
         writer_end_object(out);
         json_free(m);
@@ -223,8 +240,9 @@ const struct command info_command = {
     .name = "info",
     .group = GROUP_STORE,
     .summary = "tell everything that is known of a model, text, SAE or stitch",
-    .description = "Of a trained SAE also every hyperparameter and its final loss, L0, explained variance and dead "
-                   "latents; of an imported one where it came from.",
+    .description =
+        "Of a trained SAE also every hyperparameter and its final loss, L0, explained variance and dead "
+        "latents; of an imported one where it came from.",
     .arguments = name_argument,
     .cost = COST_QUERY,
     .needs_store = 1,
@@ -244,7 +262,8 @@ static int find_id(struct context *ctx, const char *name, struct artifact *out, 
     return status;
 }
 
-static int run_remove(struct context *ctx, const struct invocation *inv, struct writer *out, struct error *err)
+static int run_remove(struct context *ctx, const struct invocation *inv, struct writer *out,
+                      struct error *err)
 {
     struct artifact a;
     size_t removed = 0;
@@ -274,8 +293,9 @@ const struct command remove_command = {
     .name = "remove",
     .group = GROUP_STORE,
     .summary = "remove something from the store",
-    .description = "Refused while something refers to it (a text and an SAE to their model, an index to its text, a "
-                   "meta-SAE to its base), unless --cascade is given. An SAE takes its index and labels with it.",
+    .description =
+        "Refused while something refers to it (a text and an SAE to their model, an index to its text, a "
+        "meta-SAE to its base), unless --cascade is given. An SAE takes its index and labels with it.",
     .arguments = name_argument,
     .options = remove_options,
     .cost = COST_QUERY,
@@ -283,7 +303,8 @@ const struct command remove_command = {
     .run = run_remove,
 };
 
-static int run_rename(struct context *ctx, const struct invocation *inv, struct writer *out, struct error *err)
+static int run_rename(struct context *ctx, const struct invocation *inv, struct writer *out,
+                      struct error *err)
 {
     struct artifact a;
     const char *new_name = invocation_argument(inv, 1);
@@ -331,10 +352,13 @@ static void write_problem(const struct store_problem *p, void *arg)
     all->n++;
 }
 
-static int run_verify(struct context *ctx, const struct invocation *inv, struct writer *out, struct error *err)
+static int run_verify(struct context *ctx, const struct invocation *inv, struct writer *out,
+                      struct error *err)
 {
-    static const struct writer_column columns[] = {
-        {"name", NULL, NULL, 1}, {"tensor", NULL, NULL, 1}, {"block", NULL, NULL, 0}, {"message", NULL, NULL, 1}};
+    static const struct writer_column columns[] = {{"name", NULL, NULL, 1},
+                                                   {"tensor", NULL, NULL, 1},
+                                                   {"block", NULL, NULL, 0},
+                                                   {"message", NULL, NULL, 1}};
     struct problems all = {out, 0};
     (void)inv;
     writer_begin_object(out, NULL);
@@ -347,7 +371,8 @@ static int run_verify(struct context *ctx, const struct invocation *inv, struct 
         /* The report is the result, and the exit status tells. */
         status = writer_commit(out, err);
         if (status == STATUS_OK)
-            status = error_set(err, STATUS_FAILED, "the store is damaged in %zu place%s", all.n, all.n == 1 ? "" : "s");
+            status = error_set(err, STATUS_FAILED, "the store is damaged in %zu place%s", all.n,
+                               all.n == 1 ? "" : "s");
     }
     return status;
 }
@@ -361,7 +386,8 @@ const struct command verify_command = {
     .run = run_verify,
 };
 
-static int run_compact(struct context *ctx, const struct invocation *inv, struct writer *out, struct error *err)
+static int run_compact(struct context *ctx, const struct invocation *inv, struct writer *out,
+                       struct error *err)
 {
     const char *to = invocation_option(inv, "to");
     char *path = to ? context_path(ctx, to) : NULL;
@@ -383,7 +409,8 @@ const struct command compact_command = {
     .name = "compact",
     .group = GROUP_STORE,
     .summary = "give free space in the store's file back",
-    .description = "In place it needs the store for itself and names who else has it open; with --to it makes a copy.",
+    .description =
+        "In place it needs the store for itself and names who else has it open; with --to it makes a copy.",
     .options = compact_options,
     .cost = COST_QUERY,
     .needs_store = 1,
