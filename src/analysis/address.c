@@ -41,7 +41,8 @@ static int find_latent(struct store_txn *t, const char *name, unsigned long long
     out->d_sae = facts.d_sae;
     sae_facts_free(&facts);
     if (number >= out->d_sae)
-        return error_set(err, STATUS_REFUSED, "%s has latents 0 to %zu", out->sae.name, out->d_sae - 1);
+        return error_set(err, STATUS_REFUSED, "no latent %llu: %s has latents 0 to %zu", number,
+                         out->sae.name, out->d_sae - 1);
     out->latent = (size_t)number;
     return STATUS_OK;
 }

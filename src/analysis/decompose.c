@@ -38,8 +38,8 @@ static void fill_components(const struct sae *meta, const struct sparse_rows *f,
 }
 
 /* CONTRACT.md: 1 − ‖d−d̂‖²/‖d−d̄‖². */
-static int measure(const struct sae *base, int raw, const float *row, const float *rebuilt, struct decomposition *out,
-                   struct error *err)
+static int measure(const struct sae *base, int raw, const float *row, const float *rebuilt,
+                   struct decomposition *out, struct error *err)
 {
     struct row_mean mean;
     int status = row_mean_of(base, raw, &mean, err);
@@ -102,8 +102,8 @@ void decomposition_free(struct decomposition *d)
 
 #define CHUNK 2048 /* rows encoded at once */
 
-/* One latent of an SAE as an SAE of one latent: nothing else of the meta-SAE is computed. The sae's pointers go into
- * `whole`, and so must not be freed. */
+/* One latent of an SAE as an SAE of one latent: nothing else of the meta-SAE is computed. The sae's pointers
+ * go into `whole`, and so must not be freed. */
 static struct sae one_latent(const struct sae *whole, size_t latent, struct sae_block *block)
 {
     struct sae one = *whole;

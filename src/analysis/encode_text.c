@@ -46,7 +46,8 @@ static int open_parts(struct encoding *e, struct store_txn *t, artifact_id sae, 
     if (e->facts.is_meta)
         return error_set(err, STATUS_REFUSED, "%s is a meta-SAE: it reads decoder rows, not text", name);
     if (!e->facts.model || !e->facts.hook)
-        return error_set(err, STATUS_REFUSED, "the model of %s is not in the store: import it, then %s again", name, name);
+        return error_set(err, STATUS_REFUSED, "the model of %s is not in the store: import it, then %s again",
+                         name, name);
     status = model_open(t, e->facts.model, &e->model, err);
     if (!status)
         status = model_attach(e->model, t, err);
@@ -60,7 +61,8 @@ static int open_parts(struct encoding *e, struct store_txn *t, artifact_id sae, 
     return status;
 }
 
-static int tokenize(const struct encoding *e, const void *text, size_t n, struct encoded_text *out, struct error *err)
+static int tokenize(const struct encoding *e, const void *text, size_t n, struct encoded_text *out,
+                    struct error *err)
 {
     const struct model_config *config = model_get_config(e->model);
     const struct tokenizer *tokenizer = model_tokenizer(e->model);
@@ -106,8 +108,8 @@ static void empty_first_row(struct sparse_rows *rows)
         rows->offsets[r] -= n;
 }
 
-int encode_text(struct store *s, artifact_id sae, const void *text, size_t n, int with_bos, struct encoded_text *out,
-                struct error *err)
+int encode_text(struct store *s, artifact_id sae, const void *text, size_t n, int with_bos,
+                struct encoded_text *out, struct error *err)
 {
     memset(out, 0, sizeof(*out));
     struct encoding e = {0};

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Evaluation of an SAE over a text: a first pass for the mean activation, a second one for everything else, batch by
- * batch. Memory: a batch of activations and reconstructions, four of final activations, two tiles of logits.
+ * Evaluation of an SAE over a text: a first pass for the mean activation, a second one for everything else,
+ * batch by batch. Memory: a batch of activations and reconstructions, four of final activations, two tiles of
+ * logits.
  */
 #include "config.h"
 
@@ -43,13 +44,15 @@ struct evaluator {
     float *group_x, *group_x_hat; /* [SAEBENCH_BATCH · length, d] */
     size_t group_rows, group_contexts, n_groups;
     double *group_mean;
-    double square, residual, bias, mse, legacy; /* sums over groups of their means; mse and legacy over tokens */
+    double square, residual, bias, mse,
+        legacy; /* sums over groups of their means; mse and legacy over tokens */
 };
 
 /* ---- Which contexts. ---- */
 
 /* The fewest whole contexts from `first` on with at least `tokens` counted ones. */
-static int limit_contexts(struct evaluator *e, struct store_txn *t, size_t first, size_t *n, struct error *err)
+static int limit_contexts(struct evaluator *e, struct store_txn *t, size_t first, size_t *n,
+                          struct error *err)
 {
     const struct contexts *text = stream_text(e->stream);
     size_t length = contexts_size(text), count = contexts_count(text);
@@ -99,8 +102,9 @@ static int open_sae(struct evaluator *e, struct error *err)
         return status;
     status = sae_facts_read(t, e->options->sae, &facts, err);
     if (!status && facts.is_meta)
-        status = error_set(err, STATUS_REFUSED, "%s is a meta-SAE: it is evaluated on decoder rows, not on a text",
-                           facts.artifact.name);
+        status =
+            error_set(err, STATUS_REFUSED, "%s is a meta-SAE: it is evaluated on decoder rows, not on a text",
+                      facts.artifact.name);
     if (!status)
         status = stream_options_for_sae(t, e->options->sae, e->options->text, &e->range, e->hook, err);
     sae_facts_free(&facts);
@@ -116,8 +120,8 @@ static int allocate(struct evaluator *e, struct error *err)
     size_t group = SAEBENCH_BATCH * stream_length(e->stream);
     e->d = stream_width(e->stream);
     if (e->sae->d_in != e->d)
-        return error_set(err, STATUS_REFUSED, "the SAE has d_in %zu, but %s has %zu numbers", e->sae->d_in, e->hook,
-                         e->d);
+        return error_set(err, STATUS_REFUSED, "the SAE has d_in %zu, but %s has %zu numbers", e->sae->d_in,
+                         e->hook, e->d);
     e->mean = array_zeroed(e->d, sizeof(double), "the mean activation", err);
     e->fired = array_zeroed(e->sae->d_sae, sizeof(uint64_t), "counts", err);
     e->x = array_alloc(rows, e->d * sizeof(float), "activations", err);
@@ -199,8 +203,8 @@ static int find_mean(struct evaluator *e, struct error *err)
     return status ? status : stream_rewind(e->stream, e->range.first_context, err);
 }
 
-/* Means over a batch of SAEBench's are averaged over batches; its "mse" is divided by the tokens twice, and its
- * variance takes away the square of the mean square (sae_bench/evals/core/main.py). */
+/* Means over a batch of SAEBench's are averaged over batches; its "mse" is divided by the tokens twice, and
+ * its variance takes away the square of the mean square (sae_bench/evals/core/main.py). */
 static int flush_group(struct evaluator *e, struct error *err)
 {
     size_t n = e->group_rows;

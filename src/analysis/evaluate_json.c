@@ -29,12 +29,9 @@ static void add_model_groups(json *metrics, const struct evaluation *e)
         {"kl_div_with_sae", e->kl_sae},
     };
     const struct metric performance[] = {
-        {"ce_loss_score", e->ce_loss_score},
-        {"ce_loss_score_from_mean", e->ce_recovered_from_mean},
-        {"ce_loss_with_ablation", e->ce_zero},
-        {"ce_loss_with_mean_ablation", e->ce_mean},
-        {"ce_loss_with_sae", e->ce_sae},
-        {"ce_loss_without_sae", e->ce_original},
+        {"ce_loss_score", e->ce_loss_score},   {"ce_loss_score_from_mean", e->ce_recovered_from_mean},
+        {"ce_loss_with_ablation", e->ce_zero}, {"ce_loss_with_mean_ablation", e->ce_mean},
+        {"ce_loss_with_sae", e->ce_sae},       {"ce_loss_without_sae", e->ce_original},
     };
     json_set(metrics, "model_behavior_preservation", group(behavior, ARRAY_LENGTH(behavior)));
     json_set(metrics, "model_performance_preservation", group(performance, ARRAY_LENGTH(performance)));
@@ -74,7 +71,8 @@ json *evaluation_metrics(const struct evaluation *e)
     json_set(metrics, "shrinkage", group(shrinkage, ARRAY_LENGTH(shrinkage)));
     json_set(metrics, "sparsity", group(sparsity, ARRAY_LENGTH(sparsity)));
     json *tokens = json_new_object();
-    json_set(tokens, "total_tokens_eval_reconstruction", json_new_integer(with_model ? (long long)e->tokens : 0));
+    json_set(tokens, "total_tokens_eval_reconstruction",
+             json_new_integer(with_model ? (long long)e->tokens : 0));
     json_set(tokens, "total_tokens_eval_sparsity_variance", json_new_integer((long long)e->tokens));
     json_set(metrics, "token_stats", tokens);
     json_set(metrics, "misc_metrics", group(misc, ARRAY_LENGTH(misc)));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Evaluation of a meta-SAE over its base's decoder rows (CONTRACT.md, Meta-SAE): as it is used, with its threshold, and as
- * it was trained, keeping the k·n largest of a batch's n rows.
+ * Evaluation of a meta-SAE over its base's decoder rows (CONTRACT.md, Meta-SAE): as it is used, with its
+ * threshold, and as it was trained, keeping the k·n largest of a batch's n rows.
  */
 #include "config.h"
 
@@ -67,8 +67,8 @@ static void keep_largest(struct meta_evaluator *e, size_t keep)
         e->n_candidates = keep;
 }
 
-/* Adds rows' pairs, never holding more than twice what is kept. Pairs that cannot be kept any more are not taken: the
- * last one kept so far is a lower bound, and its row comes before these. */
+/* Adds rows' pairs, never holding more than twice what is kept. Pairs that cannot be kept any more are not
+ * taken: the last one kept so far is a lower bound, and its row comes before these. */
 static void add_candidates(struct meta_evaluator *e, size_t first_row, size_t keep, float *bound)
 {
     for (size_t r = 0; r < e->f.n_rows; r++)
@@ -157,7 +157,8 @@ static int run_threshold(struct meta_evaluator *e, size_t n, struct error *err)
     return STATUS_OK;
 }
 
-/* Fills x with the next rows, from latent *next on; the base's zero rows are left out, and so may be less than a batch. */
+/* Fills x with the next rows, from latent *next on; the base's zero rows are left out, and so may be less
+ * than a batch. */
 static size_t fill_batch(struct meta_evaluator *e, size_t *next)
 {
     size_t n = 0;

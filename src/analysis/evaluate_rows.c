@@ -52,8 +52,8 @@ static void add_chunk(size_t block, size_t worker, void *arg)
         add_row(&c->sums[block], c->x + r * c->d, c->x_hat + r * c->d, c->mean, c->d);
 }
 
-int row_sums_add(struct row_sums *sums, const float *x, const float *x_hat, size_t n, size_t d, const double *mean,
-                 struct error *err)
+int row_sums_add(struct row_sums *sums, const float *x, const float *x_hat, size_t n, size_t d,
+                 const double *mean, struct error *err)
 {
     size_t n_chunks = (n + CHUNK - 1) / CHUNK;
     if (n == 0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Cross-entropy and KL of the model with an SAE's reconstruction, zeros or the mean in a hook's place (CONTRACT.md).
- * Logits are looked at in tiles of rows, two at a time: the original's and one spliced pass's.
+ * Cross-entropy and KL of the model with an SAE's reconstruction, zeros or the mean in a hook's place
+ * (CONTRACT.md). Logits are looked at in tiles of rows, two at a time: the original's and one spliced pass's.
  */
 #include "config.h"
 
@@ -13,7 +13,7 @@
 #include "saescope/base/memory.h"
 #include "saescope/base/parallel.h"
 
-#define TILE_LOGITS ((size_t)4 << 20) /* 16 MiB of logits */
+#define TILE_LOGITS ((size_t)16 << 20) /* 64 MiB: W_U is read once a tile */
 
 struct splicer {
     struct splice_options options;
@@ -21,8 +21,8 @@ struct splicer {
     struct forward *forward;
     struct hook hook;
     size_t d_model, vocabulary, tile_rows;
-    float *mean;           /* [d_in] */
-    float *final[SPLICES]; /* [n_contexts · length, d_model] */
+    float *mean;               /* [d_in] */
+    float *final[SPLICES];     /* [n_contexts · length, d_model] */
     float *original, *spliced; /* [tile_rows, vocabulary] */
     struct row_loss *losses;   /* [tile_rows] */
 };
@@ -175,8 +175,9 @@ static void measure_row(size_t block, size_t worker, void *arg)
     loss->ce[tile->splice] = has_next ? lse - (double)logits[tile->batch->ids[row + 1]] : 0;
     if (tile->splice == SPLICE_NOTHING)
         loss->lse = lse;
-    loss->kl[tile->splice] =
-        tile->splice != SPLICE_NOTHING && tile->batch->counted[row] ? divergence(original, loss->lse, logits, lse, v) : 0;
+    loss->kl[tile->splice] = tile->splice != SPLICE_NOTHING && tile->batch->counted[row]
+                                 ? divergence(original, loss->lse, logits, lse, v)
+                                 : 0;
 }
 
 static void add_losses(const struct splicer *s, const struct stream_batch *b, size_t first, size_t n,
@@ -194,7 +195,8 @@ static void add_losses(const struct splicer *s, const struct stream_batch *b, si
     }
 }
 
-static int measure(struct splicer *s, const struct stream_batch *b, struct splice_sums *sums, struct error *err)
+static int measure(struct splicer *s, const struct stream_batch *b, struct splice_sums *sums,
+                   struct error *err)
 {
     for (size_t first = 0; first < b->n_tokens; first += s->tile_rows) {
         size_t n = b->n_tokens - first < s->tile_rows ? b->n_tokens - first : s->tile_rows;
@@ -217,8 +219,8 @@ int splicer_run(struct splicer *s, struct store_txn *t, const struct stream_batc
     for (enum splice i = SPLICE_NOTHING; !status && i < SPLICES; i++) {
         struct pass pass = {i, 0, s, x_hat, replace, b->counted};
         status = forward_run(s->forward, s->model, b->ids, b->n_contexts, b->length,
-                             i == SPLICE_NOTHING ? NULL : &s->hook, i == SPLICE_NOTHING ? NULL : splice_in, &pass,
-                             s->final[i], err);
+                             i == SPLICE_NOTHING ? NULL : &s->hook, i == SPLICE_NOTHING ? NULL : splice_in,
+                             &pass, s->final[i], err);
     }
     return status ? status : measure(s, b, sums, err);
 }

@@ -60,7 +60,8 @@ int sae_facts_read(struct store_txn *t, artifact_id sae, struct sae_facts *out, 
     out->base = reference(m, "base");
     out->model = out->is_meta ? model_below(t, out->base) : reference(m, "model");
     if (out->d_in == 0 || out->d_sae == 0) {
-        error_set(err, STATUS_STORE, "the manifest of %s is damaged: it has no d_in or d_sae", out->artifact.name);
+        error_set(err, STATUS_STORE, "the manifest of %s is damaged: it has no d_in or d_sae",
+                  out->artifact.name);
         sae_facts_free(out);
         return STATUS_STORE;
     }
@@ -90,8 +91,8 @@ artifact_id meta_sae_of(struct store_txn *t, artifact_id sae)
         if (all[i].id <= newest)
             continue;
         json *manifest = store_manifest(t, all[i].id, NULL);
-        if (strcmp(json_get_string(manifest, "kind", ""), "meta") == 0 && reference(manifest, "base") == sae &&
-            !json_get_boolean(manifest, "baseline", 0))
+        if (strcmp(json_get_string(manifest, "kind", ""), "meta") == 0 &&
+            reference(manifest, "base") == sae && !json_get_boolean(manifest, "baseline", 0))
             newest = all[i].id;
         json_free(manifest);
     }

@@ -90,7 +90,7 @@ static int take_operator(struct parser *p, enum comparison *out)
         const char *text;
         enum comparison comparison;
     } operators[] = {
-        {"<=", LESS_EQUAL}, {">=", GREATER_EQUAL}, {"!=", NOT_EQUAL}, {"==", EQUAL}, {"!~", DIFFERS},
+        {"<=", LESS_EQUAL}, {">=", GREATER_EQUAL}, {"!=", NOT_EQUAL}, {"==", EQUAL},  {"!~", DIFFERS},
         {"<", LESS},        {">", GREATER},        {"=", EQUAL},      {"~", MATCHES},
     };
     skip_blanks(p);
@@ -210,7 +210,8 @@ static int compare_labels(struct parser *p, enum comparison comparison, uint8_t 
         status = store_labels_each(p->t, p->table->facts.artifact.id, mark_label, &m, p->err);
     }
     if (!status && m.gave_up)
-        status = error_set(p->err, STATUS_USAGE, "filter: the regular expression takes too long: make it simpler");
+        status =
+            error_set(p->err, STATUS_USAGE, "filter: the regular expression takes too long: make it simpler");
     for (size_t i = 0; !status && comparison == DIFFERS && i < m.n; i++)
         marks[i] = !marks[i];
     label_pattern_free(m.pattern);
@@ -241,7 +242,8 @@ static int parse_comparison(struct parser *p, uint8_t *marks)
     skip_blanks(p);
     size_t n = word_length(p->at);
     enum latent_key key = 0;
-    while (key < LATENT_KEYS && !(strlen(latent_key_names[key]) == n && strncmp(latent_key_names[key], p->at, n) == 0))
+    while (key < LATENT_KEYS &&
+           !(strlen(latent_key_names[key]) == n && strncmp(latent_key_names[key], p->at, n) == 0))
         key++;
     if (key == LATENT_KEYS)
         return unknown_key(p, n);
@@ -306,8 +308,8 @@ static int parse_expression(struct parser *p, uint8_t *marks)
     return parse_joined(p, "or", 0, parse_conjunction, marks);
 }
 
-int latent_filter_run(const struct latent_table *table, struct store_txn *t, const char *expression, uint8_t *matches,
-                      struct error *err)
+int latent_filter_run(const struct latent_table *table, struct store_txn *t, const char *expression,
+                      uint8_t *matches, struct error *err)
 {
     struct parser p = {table, t, expression, expression, 0, err};
     int status = parse_expression(&p, matches);

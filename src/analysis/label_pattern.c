@@ -32,7 +32,8 @@ static int has_capitals(const char *pattern, size_t n, int literal)
     return 0;
 }
 
-int label_pattern_new(const char *pattern, size_t n, int literal, struct label_pattern **out, struct error *err)
+int label_pattern_new(const char *pattern, size_t n, int literal, struct label_pattern **out,
+                      struct error *err)
 {
     uint32_t options = PCRE2_UTF;
 #ifdef PCRE2_MATCH_INVALID_UTF
@@ -47,8 +48,8 @@ int label_pattern_new(const char *pattern, size_t n, int literal, struct label_p
     if (!compiled) {
         PCRE2_UCHAR message[160];
         pcre2_get_error_message(code, message, sizeof(message));
-        return error_set(err, STATUS_USAGE, "the regular expression is wrong at character %zu: %s", offset + 1,
-                         (const char *)message);
+        return error_set(err, STATUS_USAGE, "the regular expression is wrong at character %zu: %s",
+                         offset + 1, (const char *)message);
     }
     /* Without just-in-time compilation it is slower, not wrong. */
     pcre2_jit_compile(compiled, PCRE2_JIT_COMPLETE);
@@ -80,7 +81,8 @@ int label_pattern_match(struct label_pattern *p, const char *text, size_t n, siz
     if (found == PCRE2_ERROR_NOMATCH)
         return 0;
     if (found < 0)
-        return found == PCRE2_ERROR_MATCHLIMIT || found == PCRE2_ERROR_DEPTHLIMIT || found == PCRE2_ERROR_JIT_STACKLIMIT
+        return found == PCRE2_ERROR_MATCHLIMIT || found == PCRE2_ERROR_DEPTHLIMIT ||
+                       found == PCRE2_ERROR_JIT_STACKLIMIT
                    ? -1
                    : 0;
     const size_t *span = pcre2_get_ovector_pointer(p->data);

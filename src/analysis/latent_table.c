@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* All latents of an SAE with their statistics, in an order. The columns are copied out, so that it outlives the transaction. */
+/* All latents of an SAE with their statistics, in an order. The columns are copied out, so that it outlives
+ * the transaction. */
 #include "config.h"
 
 #include <ctype.h>
@@ -13,12 +14,12 @@
 #include "saescope/base/memory.h"
 #include "saescope/base/strbuf.h"
 
-const char *const latent_key_names[] = {"latent", "fired",        "density", "max", "mean",
-                                        "meta_latents", "ev", "label",   NULL};
+const char *const latent_key_names[] = {"latent",       "fired", "density", "max", "mean",
+                                        "meta_latents", "ev",    "label",   NULL};
 
 /* A column of the meta-SAE's index about the base's latents; *out stays NULL when there is none. */
-static int read_meta_column(struct store_txn *t, artifact_id index, const char *name, enum dtype dtype, size_t n,
-                            void *out, struct error *err)
+static int read_meta_column(struct store_txn *t, artifact_id index, const char *name, enum dtype dtype,
+                            size_t n, void *out, struct error *err)
 {
     void **column = out;
     if (!store_tensor_exists(t, index, name))
@@ -104,10 +105,12 @@ int latent_key_check(const struct latent_table *table, enum latent_key key, stru
     const char *name = table->facts.artifact.name;
     int needs_index = key == KEY_FIRED || key == KEY_DENSITY || key == KEY_MAX || key == KEY_MEAN;
     if (needs_index && !table->fired)
-        return error_set(err, STATUS_REFUSED, "%s has no index, and so no %s: index it first (index %s --text TEXT)",
-                         name, latent_key_names[key], name);
+        return error_set(err, STATUS_REFUSED,
+                         "%s has no index, and so no %s: index it first (index %s --text TEXT)", name,
+                         latent_key_names[key], name);
     if ((key == KEY_META_LATENTS && !table->meta_latents) || (key == KEY_EV && !table->meta_ev))
-        return error_set(err, STATUS_REFUSED, "%s has no indexed meta-SAE, and so no %s: train and index one first", name,
+        return error_set(err, STATUS_REFUSED,
+                         "%s has no indexed meta-SAE, and so no %s: train and index one first", name,
                          latent_key_names[key]);
     return STATUS_OK;
 }
@@ -203,8 +206,8 @@ static int read_labels(const struct latent_table *table, struct store_txn *t, st
     return store_labels_each(t, table->facts.artifact.id, keep_label, places, err);
 }
 
-static void fill_rows(const struct latent_table *table, const struct label_places *places, enum latent_key key,
-                      int reverse, struct sort_row *rows)
+static void fill_rows(const struct latent_table *table, const struct label_places *places,
+                      enum latent_key key, int reverse, struct sort_row *rows)
 {
     /* The latent's own number ascends, other numbers descend. */
     double sign = (key == KEY_LATENT) == !reverse ? 1 : -1;
@@ -230,7 +233,8 @@ int latent_table_sort(struct latent_table *table, struct store_txn *t, enum late
     if (status)
         return status;
     struct label_places places = {.text = STRBUF_INIT};
-    struct sort_row *rows = array_alloc(table->matched ? table->matched : 1, sizeof(*rows), "sorting latents", err);
+    struct sort_row *rows =
+        array_alloc(table->matched ? table->matched : 1, sizeof(*rows), "sorting latents", err);
     status = rows ? STATUS_OK : STATUS_FAILED;
     if (!status && key == KEY_LABEL)
         status = read_labels(table, t, &places, err);
@@ -249,7 +253,8 @@ int latent_table_sort(struct latent_table *table, struct store_txn *t, enum late
     return status;
 }
 
-int latent_table_filter(struct latent_table *table, struct store_txn *t, const char *expression, struct error *err)
+int latent_table_filter(struct latent_table *table, struct store_txn *t, const char *expression,
+                        struct error *err)
 {
     uint8_t *matches = NULL;
     if (expression) {

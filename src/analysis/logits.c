@@ -9,7 +9,8 @@
 #include "saescope/base/memory.h"
 
 /* Keeps the `count` first in the order of value (largest or smallest first); ties: the lower token. */
-static void keep_first(struct token_logit *list, size_t *n, size_t count, uint32_t id, float value, float sign)
+static void keep_first(struct token_logit *list, size_t *n, size_t count, uint32_t id, float value,
+                       float sign)
 {
     if (*n == count && sign * value <= sign * list[count - 1].value)
         return;
@@ -19,8 +20,8 @@ static void keep_first(struct token_logit *list, size_t *n, size_t count, uint32
     list[i] = (struct token_logit){id, value};
 }
 
-int latent_logits(const struct model *m, const struct sae *sae, const struct hook *hook, size_t latent, size_t count,
-                  int fold_ln, struct latent_logits *out, struct error *err)
+int latent_logits(const struct model *m, const struct sae *sae, const struct hook *hook, size_t latent,
+                  size_t count, int fold_ln, struct latent_logits *out, struct error *err)
 {
     memset(out, 0, sizeof(*out));
     if (!m || count == 0)
@@ -30,8 +31,9 @@ int latent_logits(const struct model *m, const struct sae *sae, const struct hoo
     const struct model_config *config = model_get_config(m);
     size_t width = hook ? hook_width(config, hook) : config->d_model;
     if (sae->d_in != width || width != config->d_model)
-        return error_set(err, STATUS_REFUSED, "the SAE's rows have %zu numbers, the residual stream of %s has %zu",
-                         sae->d_in, model_name(m), config->d_model);
+        return error_set(err, STATUS_REFUSED,
+                         "the SAE's rows have %zu numbers, the residual stream of %s has %zu", sae->d_in,
+                         model_name(m), config->d_model);
     float *logits = array_alloc(config->vocabulary_size, sizeof(float), "logits", err);
     if (!logits)
         return STATUS_FAILED;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Decoder rows as a meta-SAE's data: their mean and total variance, and what a meta-SAE's training did to them. */
+/* Decoder rows as a meta-SAE's data: their mean and total variance, and what a meta-SAE's training did to
+ * them. */
 #include "config.h"
 
 #include <math.h>
@@ -29,8 +30,9 @@ int meta_check_fit(const struct sae *base, const struct sae *meta, struct error 
 {
     if (base->d_in == meta->d_in)
         return STATUS_OK;
-    return error_set(err, STATUS_REFUSED, "the meta-SAE reads rows of %zu numbers, the base's decoder rows have %zu",
-                     meta->d_in, base->d_in);
+    return error_set(err, STATUS_REFUSED,
+                     "the meta-SAE reads rows of %zu numbers, the base's decoder rows have %zu", meta->d_in,
+                     base->d_in);
 }
 
 /* ---- Sums of chunks of rows, in float64, added up in chunk order. ---- */
@@ -43,9 +45,9 @@ struct chunk_sum {
 struct summation {
     const struct sae *base;
     int raw;
-    float *rows;      /* [threads, CHUNK, d_in] */
+    float *rows;       /* [threads, CHUNK, d_in] */
     uint32_t *latents; /* [threads, CHUNK] */
-    double *sums;     /* [n_chunks, d_in] */
+    double *sums;      /* [n_chunks, d_in] */
     struct chunk_sum *chunks;
 };
 

@@ -55,8 +55,8 @@ static void search_slice(size_t block, size_t worker, void *arg)
     }
 }
 
-int latent_neighbors(const struct sae *in, const float *direction, size_t exclude, size_t count, struct neighbor *out,
-                     size_t *n, struct error *err)
+int latent_neighbors(const struct sae *in, const float *direction, size_t exclude, size_t count,
+                     struct neighbor *out, size_t *n, struct error *err)
 {
     *n = 0;
     if (count > in->d_sae)
@@ -68,9 +68,8 @@ int latent_neighbors(const struct sae *in, const float *direction, size_t exclud
         n_slices += (in->blocks[b].n + SLICE - 1) / SLICE;
     size_t total;
     struct slice *slices = array_zeroed(n_slices, sizeof(*slices), "slices", err);
-    struct neighbor *best = size_multiply(n_slices, count, &total)
-                                ? NULL
-                                : array_alloc(total, sizeof(*best), "neighbors", err);
+    struct neighbor *best =
+        size_multiply(n_slices, count, &total) ? NULL : array_alloc(total, sizeof(*best), "neighbors", err);
     if (!slices || !best) {
         free(slices);
         free(best);
@@ -85,7 +84,8 @@ int latent_neighbors(const struct sae *in, const float *direction, size_t exclud
                                        .n = block->n - start < SLICE ? block->n - start : SLICE,
                                        .best = best + k * count};
     }
-    struct search q = {direction, sqrtf(vec_dot(direction, direction, in->d_in)), in->d_in, exclude, count, slices};
+    struct search q = {direction, sqrtf(vec_dot(direction, direction, in->d_in)), in->d_in, exclude, count,
+                       slices};
     parallel_for(n_slices, search_slice, &q);
     for (size_t s = 0; s < n_slices; s++)
         for (size_t i = 0; i < slices[s].n_best; i++)
@@ -108,7 +108,7 @@ struct tile {
 struct comparison {
     const struct tile *a, *b;
     size_t n_b, d;
-    int same; /* a row is not its own neighbour */
+    int same;                       /* a row is not its own neighbour */
     const float *a_scale, *b_scale; /* 1/norm, 0 for zero rows */
     float *products;                /* [threads, TILE_A, TILE_B] */
     uint32_t *nearest;
@@ -180,8 +180,8 @@ int nearest_rows(const struct sae *a, const struct sae *b, int decoder, struct m
                  float *cosine, struct error *err)
 {
     if (a->d_in != b->d_in)
-        return error_set(err, STATUS_REFUSED, "their rows have %zu and %zu numbers: cosines need the same", a->d_in,
-                         b->d_in);
+        return error_set(err, STATUS_REFUSED, "their rows have %zu and %zu numbers: cosines need the same",
+                         a->d_in, b->d_in);
     size_t n_a, n_b;
     struct tile *tiles_a = cut(a, decoder, TILE_A, &n_a, err);
     struct tile *tiles_b = cut(b, decoder, TILE_B, &n_b, err);
@@ -200,8 +200,9 @@ int nearest_rows(const struct sae *a, const struct sae *b, int decoder, struct m
     /* As many tiles at a time as there are threads, so that it can be cancelled. */
     size_t step = 4 * parallel_threads();
     for (size_t first = 0; !status && first < n_a; first += step) {
-        struct comparison c = {tiles_a + first, tiles_b, n_b,      a->d_in, a == b || (a->id && a->id == b->id),
-                               a_scale,         b_scale, products, nearest, cosine};
+        struct comparison c = {
+            tiles_a + first, tiles_b, n_b,      a->d_in, a == b || (a->id && a->id == b->id),
+            a_scale,         b_scale, products, nearest, cosine};
         parallel_for(n_a - first < step ? n_a - first : step, compare_tile, &c);
         status = monitor_check(m, err);
     }
@@ -213,7 +214,8 @@ int nearest_rows(const struct sae *a, const struct sae *b, int decoder, struct m
     return status;
 }
 
-int nearest_latents(const struct sae *a, const struct sae *b, uint32_t *nearest, float *cosine, struct error *err)
+int nearest_latents(const struct sae *a, const struct sae *b, uint32_t *nearest, float *cosine,
+                    struct error *err)
 {
     return nearest_rows(a, b, 1, NULL, nearest, cosine, err);
 }

@@ -51,7 +51,8 @@ static int score_label(const struct label *label, void *arg)
     double score = 0;
     for (size_t i = 0; i < f->query->n; i++) {
         size_t start, end;
-        int match = label->text ? label_pattern_match(f->query->patterns[i], label->text, label->n, &start, &end) : 0;
+        int match =
+            label->text ? label_pattern_match(f->query->patterns[i], label->text, label->n, &start, &end) : 0;
         if (match < 0)
             f->gave_up = 1;
         if (match <= 0)
@@ -96,7 +97,9 @@ static int parse_query(const char *text, struct query *q, struct error *err)
         }
         at += length + strspn(at + length, " \t\n");
     }
-    return q->n ? STATUS_OK : error_set(err, STATUS_USAGE, "what is to be searched for? Words, or /a regular expression/");
+    return q->n
+               ? STATUS_OK
+               : error_set(err, STATUS_USAGE, "what is to be searched for? Words, or /a regular expression/");
 }
 
 static int search_all(struct store_txn *t, artifact_id sae, struct found *f, struct error *err)
@@ -117,8 +120,8 @@ static int search_all(struct store_txn *t, artifact_id sae, struct found *f, str
     return status;
 }
 
-int search_labels(struct store_txn *t, artifact_id sae, const char *query, struct search_result **out, size_t *n,
-                  struct error *err)
+int search_labels(struct store_txn *t, artifact_id sae, const char *query, struct search_result **out,
+                  size_t *n, struct error *err)
 {
     struct query q = {0};
     struct found f = {.query = &q};

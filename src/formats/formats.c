@@ -53,8 +53,8 @@ static const struct sae_format *detect_format(const char *path, struct error *er
         if (!found) {
             struct strbuf names = STRBUF_INIT;
             add_names(&names, 0);
-            error_set(err, STATUS_REFUSED, "%s: does not look like an SAE in any known format: there is %s", shown,
-                      strbuf_string(&names));
+            error_set(err, STATUS_REFUSED, "%s: does not look like an SAE in any known format: there is %s",
+                      shown, strbuf_string(&names));
             strbuf_free(&names);
         }
     }
@@ -70,8 +70,8 @@ int sae_import_path(struct store *s, const struct sae_import *o, struct monitor 
     return format ? format->import(s, o, m, id, err) : STATUS_REFUSED;
 }
 
-int sae_export_folder(struct store *s, artifact_id sae, const char *directory, const char *format, enum dtype dtype,
-                      struct monitor *m, struct error *err)
+int sae_export_folder(struct store *s, artifact_id sae, const char *directory, const char *format,
+                      enum dtype dtype, struct monitor *m, struct error *err)
 {
     if (dtype != DTYPE_F32 && dtype != DTYPE_F16 && dtype != DTYPE_BF16)
         return error_set(err, STATUS_USAGE, "weights are written as F32, F16 or BF16, not as %s",

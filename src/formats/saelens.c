@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Import of SAELens folders. Weights go from the file's map to the store in chunks of latents: W_enc is stored [d_in, d_sae]
- * there and turned round on the way, so that memory stays at one chunk whatever the SAE's size.
+ * Import of SAELens folders. Weights go from the file's map to the store in chunks of latents: W_enc is
+ * stored [d_in, d_sae] there and turned round on the way, so that memory stays at one chunk whatever the
+ * SAE's size.
  */
 #include "config.h"
 
@@ -25,7 +26,7 @@ struct import {
     struct safetensors file;
     const struct tensor *W_enc, *W_dec;
     int W_enc_by_latent, W_dec_by_latent; /* stored [d_sae, d_in] */
-    struct sae sae;                       /* shape, biases and thresholds; its weights are read by import_rows */
+    struct sae sae; /* shape, biases and thresholds; its weights are read by import_rows */
     float *encoder_scale, *decoder_scale; /* [d_sae]: factors folded into the rows, or NULL */
     json *notes;                          /* what was changed on the way */
     char hook[64];
@@ -47,14 +48,16 @@ static void note(struct import *im, const char *text)
 
 /* ---- Reading tensors. ---- */
 
-static int readable_dtype(const struct import *im, const char *name, const struct tensor *x, struct error *err)
+static int readable_dtype(const struct import *im, const char *name, const struct tensor *x,
+                          struct error *err)
 {
     if (x->dtype == DTYPE_F32 || x->dtype == DTYPE_F16 || x->dtype == DTYPE_BF16 || x->dtype == DTYPE_F64)
         return STATUS_OK;
     return refuse_tensor(im, name, "is of whole numbers: F32, F16 or BF16 is needed", err);
 }
 
-static int check_finite(const struct import *im, const char *name, const float *x, size_t n, struct error *err)
+static int check_finite(const struct import *im, const char *name, const float *x, size_t n,
+                        struct error *err)
 {
     if (first_not_finite(x, n) == n)
         return STATUS_OK;
@@ -180,8 +183,8 @@ static int need_scales(struct import *im, struct error *err)
     return STATUS_OK;
 }
 
-/* topk with rescale_acts_by_decoder_norm: p_i·‖W_dec_i‖ is compared and kept, and divided again when decoding, which is
- * an SAE with unit decoder rows. SAELens' fold_W_dec_norm uses the same floor of 1e-8. */
+/* topk with rescale_acts_by_decoder_norm: p_i·‖W_dec_i‖ is compared and kept, and divided again when
+ * decoding, which is an SAE with unit decoder rows. SAELens' fold_W_dec_norm uses the same floor of 1e-8. */
 static int fold_decoder_norms(struct import *im, struct error *err)
 {
     size_t d = im->config.d_in, chunk = 256;
@@ -229,8 +232,8 @@ static int fold_finetuning_scale(struct import *im, const char *name, struct err
     return status;
 }
 
-/* A training checkpoint's weights still expect inputs that were scaled to a mean norm of √d_in; its scale lies beside
- * them. Finished SAEs had it folded: W_enc·s, W_dec/s, b_dec/s. */
+/* A training checkpoint's weights still expect inputs that were scaled to a mean norm of √d_in; its scale
+ * lies beside them. Finished SAEs had it folded: W_enc·s, W_dec/s, b_dec/s. */
 static int fold_training_scale(struct import *im, struct error *err)
 {
     if (!im->config.average_normalized)
@@ -330,12 +333,13 @@ static int find_base(struct import *im, struct store_txn *t, struct error *err)
     im->base = o->base;
     if (!im->base) {
         if (!im->config.base)
-            return error_set(err, STATUS_REFUSED, "%s is a meta-SAE and does not name its base: name it with --base",
-                             o->name);
+            return error_set(err, STATUS_REFUSED,
+                             "%s is a meta-SAE and does not name its base: name it with --base", o->name);
         if (store_find(t, ARTIFACT_SAE, im->config.base, &base, NULL)) {
             char *shown = displayable_string(im->config.base);
             error_set(err, STATUS_REFUSED,
-                      "%s is a meta-SAE of %s, which is not in the store: import that first, or name its base with --base",
+                      "%s is a meta-SAE of %s, which is not in the store: import that first, or name its "
+                      "base with --base",
                       o->name, shown);
             free(shown);
             return STATUS_REFUSED;

@@ -33,7 +33,8 @@ static int refuse(struct error *err, const char *path, const char *format, ...)
     return STATUS_REFUSED;
 }
 
-/* A member of the metadata or, in flat files, of the root, under its name or the one it had before version 3. */
+/* A member of the metadata or, in flat files, of the root, under its name or the one it had before version 3.
+ */
 static json *look_up(const struct saelens_config *c, const char *key, const char *old_key)
 {
     const json *places[] = {c->metadata, c->root};
@@ -48,7 +49,8 @@ static json *look_up(const struct saelens_config *c, const char *key, const char
 }
 
 /* The top-k activation of files before version 6, which know no such architecture. */
-static int read_activation(struct saelens_config *c, const char *path, const char **architecture, struct error *err)
+static int read_activation(struct saelens_config *c, const char *path, const char **architecture,
+                           struct error *err)
 {
     const char *activation = json_string(look_up(c, "activation_fn_str", "activation_fn"), "relu");
     if (strcmp(activation, "topk") == 0) {
@@ -73,9 +75,11 @@ static int read_architecture(struct saelens_config *c, const char *path, struct 
     for (size_t i = 0; readable_architectures[i]; i++)
         known |= strcmp(readable_architectures[i], name) == 0;
     if (!known)
-        return refuse(err, path,
-                      "architecture %s cannot be read: standard, topk and jumprelu can (a trained batchtopk or "
-                      "matryoshka SAE is saved as jumprelu: use SAELens' inference files)", name);
+        return refuse(
+            err, path,
+            "architecture %s cannot be read: standard, topk and jumprelu can (a trained batchtopk or "
+            "matryoshka SAE is saved as jumprelu: use SAELens' inference files)",
+            name);
     c->architecture = sae_architecture_find(name, err);
     if (!c->architecture)
         return STATUS_REFUSED;
@@ -110,7 +114,8 @@ static int read_processing(struct saelens_config *c, const char *path, struct er
     else if (strcmp(name, "none") != 0)
         return refuse(err, path,
                       "normalize_activations %s is not supported (none, expected_average_only_in, "
-                      "constant_norm_rescale and layer_norm are)", name);
+                      "constant_norm_rescale and layer_norm are)",
+                      name);
     return STATUS_OK;
 }
 

@@ -12,10 +12,11 @@
 #include "saescope/files/safetensors.h"
 #include "saescope/formats/saelens.h"
 
-#define STRIP     32      /* rows of W_enc [d_in, d_sae] gathered in one walk over the latents */
+#define STRIP     32       /* rows of W_enc [d_in, d_sae] gathered in one walk over the latents */
 #define F16_LIMIT 65520.0F /* from here on a number becomes infinite in F16 */
 
-struct export {
+struct export
+{
     struct store *store;
     struct monitor *monitor;
     struct sae *sae;
@@ -37,8 +38,8 @@ static int check_range(const struct export *e, const char *name, const float *x,
         return STATUS_OK;
     for (size_t i = 0; i < n; i++)
         if (!(fabsf(x[i]) < F16_LIMIT))
-            return error_set(err, STATUS_REFUSED, "%s holds %g, which F16 cannot: export as BF16 or F32", name,
-                             (double)x[i]);
+            return error_set(err, STATUS_REFUSED, "%s holds %g, which F16 cannot: export as BF16 or F32",
+                             name, (double)x[i]);
     return STATUS_OK;
 }
 
@@ -53,7 +54,8 @@ static int report(const struct export *e, size_t step, struct error *err)
     return monitor_check(e->monitor, err);
 }
 
-/* The store's map is looked at in a transaction of its own for every strip, so that writers are not held up. */
+/* The store's map is looked at in a transaction of its own for every strip, so that writers are not held up.
+ */
 static int fill_strip(struct export *e, size_t first, struct error *err)
 {
     struct store_txn *t;
@@ -144,8 +146,8 @@ static int open_sae(struct export *e, artifact_id id, json **config, struct erro
     return status;
 }
 
-int saelens_export(struct store *s, artifact_id sae, const char *directory, enum dtype dtype, struct monitor *m,
-                   struct error *err)
+int saelens_export(struct store *s, artifact_id sae, const char *directory, enum dtype dtype,
+                   struct monitor *m, struct error *err)
 {
     struct export e = {.store = s, .monitor = m, .dtype = dtype};
     json *config = NULL;

@@ -92,19 +92,44 @@ static int teardown(void **state)
     return 0;
 }
 
-#define MEMBER(name) {#name, offsetof(struct evaluation, name)}
+#define MEMBER(name)                                                                                         \
+    {                                                                                                        \
+#name, offsetof(struct evaluation, name)                                                             \
+    }
 static const struct {
     const char *name;
     size_t offset;
 } members[] = {
-    MEMBER(l0), MEMBER(l1), MEMBER(mse), MEMBER(explained_variance), MEMBER(explained_variance_legacy), MEMBER(cossim),
-    MEMBER(l2_norm_in), MEMBER(l2_norm_out), MEMBER(l2_ratio), MEMBER(relative_reconstruction_bias),
-    MEMBER(freq_over_1_percent), MEMBER(freq_over_10_percent), MEMBER(normalized_freq_over_1_percent),
-    MEMBER(normalized_freq_over_10_percent), MEMBER(frac_alive), MEMBER(dead_fraction), MEMBER(density_mean),
-    MEMBER(average_max_encoder_cosine_sim), MEMBER(average_max_decoder_cosine_sim),
+    MEMBER(l0),
+    MEMBER(l1),
+    MEMBER(mse),
+    MEMBER(explained_variance),
+    MEMBER(explained_variance_legacy),
+    MEMBER(cossim),
+    MEMBER(l2_norm_in),
+    MEMBER(l2_norm_out),
+    MEMBER(l2_ratio),
+    MEMBER(relative_reconstruction_bias),
+    MEMBER(freq_over_1_percent),
+    MEMBER(freq_over_10_percent),
+    MEMBER(normalized_freq_over_1_percent),
+    MEMBER(normalized_freq_over_10_percent),
+    MEMBER(frac_alive),
+    MEMBER(dead_fraction),
+    MEMBER(density_mean),
+    MEMBER(average_max_encoder_cosine_sim),
+    MEMBER(average_max_decoder_cosine_sim),
     /* with the model */
-    MEMBER(ce_original), MEMBER(ce_sae), MEMBER(ce_zero), MEMBER(ce_mean), MEMBER(kl_sae), MEMBER(kl_zero), MEMBER(kl_mean),
-    MEMBER(ce_loss_score), MEMBER(kl_div_score), MEMBER(ce_recovered_from_mean),
+    MEMBER(ce_original),
+    MEMBER(ce_sae),
+    MEMBER(ce_zero),
+    MEMBER(ce_mean),
+    MEMBER(kl_sae),
+    MEMBER(kl_zero),
+    MEMBER(kl_mean),
+    MEMBER(ce_loss_score),
+    MEMBER(kl_div_score),
+    MEMBER(ce_recovered_from_mean),
 };
 #define WITHOUT_MODEL 19
 
@@ -141,18 +166,23 @@ static void test_center(void **state)
 static void test_saebench(void **state)
 {
     (void)state;
-    check("saebench", &(struct evaluate_options){.sae = sae, .text = text, .saebench = 1}, ARRAY_LENGTH(members));
+    check("saebench", &(struct evaluate_options){.sae = sae, .text = text, .saebench = 1},
+          ARRAY_LENGTH(members));
 }
 
 static void test_parts_of_text(void **state)
 {
     (void)state;
-    check("held_out", &(struct evaluate_options){.sae = sae, .text = text, .held_out = 1}, ARRAY_LENGTH(members));
+    check("held_out", &(struct evaluate_options){.sae = sae, .text = text, .held_out = 1},
+          ARRAY_LENGTH(members));
     check("sae", &(struct evaluate_options){.sae = sae, .text = text, .no_model = 1}, WITHOUT_MODEL);
     /* One token fewer than five contexts have still needs all five. */
     uint64_t tokens = (uint64_t)json_get_integer(json_get(expected, "first_5"), "tokens", 0);
-    check("first_5", &(struct evaluate_options){.sae = sae, .text = text, .tokens = tokens}, ARRAY_LENGTH(members));
-    check("first_5", &(struct evaluate_options){.sae = sae, .text = text, .tokens = tokens - 1, .no_model = 1}, WITHOUT_MODEL);
+    check("first_5", &(struct evaluate_options){.sae = sae, .text = text, .tokens = tokens},
+          ARRAY_LENGTH(members));
+    check("first_5",
+          &(struct evaluate_options){.sae = sae, .text = text, .tokens = tokens - 1, .no_model = 1},
+          WITHOUT_MODEL);
 }
 
 static void test_json(void **state)
@@ -163,21 +193,30 @@ static void test_json(void **state)
     struct evaluate_options o = {.sae = sae, .text = text, .tokens = 40};
     assert_int_equal(evaluate_run(store, &o, NULL, &e, &err), STATUS_OK);
     json *m = evaluation_metrics(&e);
-    static const char *const paths[][2] = {
-        {"model_behavior_preservation", "kl_div_score"},      {"model_behavior_preservation", "kl_div_with_ablation"},
-        {"model_behavior_preservation", "kl_div_with_sae"},   {"model_performance_preservation", "ce_loss_score"},
-        {"model_performance_preservation", "ce_loss_with_ablation"},
-        {"model_performance_preservation", "ce_loss_with_sae"},
-        {"model_performance_preservation", "ce_loss_without_sae"},
-        {"reconstruction_quality", "explained_variance"},     {"reconstruction_quality", "explained_variance_legacy"},
-        {"reconstruction_quality", "mse"},                    {"reconstruction_quality", "cossim"},
-        {"shrinkage", "l2_norm_in"},                          {"shrinkage", "l2_norm_out"},
-        {"shrinkage", "l2_ratio"},                            {"shrinkage", "relative_reconstruction_bias"},
-        {"sparsity", "l0"},                                   {"sparsity", "l1"},
-        {"token_stats", "total_tokens_eval_reconstruction"},  {"token_stats", "total_tokens_eval_sparsity_variance"},
-        {"misc_metrics", "freq_over_1_percent"},              {"misc_metrics", "normalized_freq_over_10_percent"},
-        {"misc_metrics", "average_max_encoder_cosine_sim"},   {"misc_metrics", "average_max_decoder_cosine_sim"},
-        {"misc_metrics", "frac_alive"}};
+    static const char *const paths[][2] = {{"model_behavior_preservation", "kl_div_score"},
+                                           {"model_behavior_preservation", "kl_div_with_ablation"},
+                                           {"model_behavior_preservation", "kl_div_with_sae"},
+                                           {"model_performance_preservation", "ce_loss_score"},
+                                           {"model_performance_preservation", "ce_loss_with_ablation"},
+                                           {"model_performance_preservation", "ce_loss_with_sae"},
+                                           {"model_performance_preservation", "ce_loss_without_sae"},
+                                           {"reconstruction_quality", "explained_variance"},
+                                           {"reconstruction_quality", "explained_variance_legacy"},
+                                           {"reconstruction_quality", "mse"},
+                                           {"reconstruction_quality", "cossim"},
+                                           {"shrinkage", "l2_norm_in"},
+                                           {"shrinkage", "l2_norm_out"},
+                                           {"shrinkage", "l2_ratio"},
+                                           {"shrinkage", "relative_reconstruction_bias"},
+                                           {"sparsity", "l0"},
+                                           {"sparsity", "l1"},
+                                           {"token_stats", "total_tokens_eval_reconstruction"},
+                                           {"token_stats", "total_tokens_eval_sparsity_variance"},
+                                           {"misc_metrics", "freq_over_1_percent"},
+                                           {"misc_metrics", "normalized_freq_over_10_percent"},
+                                           {"misc_metrics", "average_max_encoder_cosine_sim"},
+                                           {"misc_metrics", "average_max_decoder_cosine_sim"},
+                                           {"misc_metrics", "frac_alive"}};
     for (size_t i = 0; i < ARRAY_LENGTH(paths); i++)
         if (!json_is_number(json_get(json_get(m, paths[i][0]), paths[i][1])))
             fail_msg("no %s.%s", paths[i][0], paths[i][1]);
@@ -262,19 +301,19 @@ static void test_long_and_empty_text(void **state)
 
 /* ---- Meta-SAEs. ---- */
 
-#define D      8
-#define BASE   4500 /* more than one batch of 4096 */
-#define WIDTH  24
-#define K      2
-#define THETA  0.55F
-#define BATCH  4096
+#define D     8
+#define BASE  4500 /* more than one batch of 4096 */
+#define WIDTH 24
+#define K     2
+#define THETA 0.55F
+#define BATCH 4096
 
 struct weights {
     float W_enc[BASE * D], W_dec[BASE * D], meta_enc[WIDTH * D], meta_dec[WIDTH * D], b_dec[D];
 };
 
-static artifact_id save(const char *name, const char *architecture, size_t n, const float *W_enc, const float *W_dec,
-                        const float *b_dec, artifact_id base)
+static artifact_id save(const char *name, const char *architecture, size_t n, const float *W_enc,
+                        const float *W_dec, const float *b_dec, artifact_id base)
 {
     struct error err = {0};
     struct sae *x;
@@ -305,9 +344,10 @@ static int compare_doubles(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
-/* The explained variance, all positive pre-activations p[n, WIDTH] being there and those above cut[row] being kept. */
-static double explained(const struct weights *w, const double *rows, size_t n, const double *p, const double *cut,
-                        double *l0)
+/* The explained variance, all positive pre-activations p[n, WIDTH] being there and those above cut[row] being
+ * kept. */
+static double explained(const struct weights *w, const double *rows, size_t n, const double *p,
+                        const double *cut, double *l0)
 {
     double mean[D] = {0}, error = 0, total = 0;
     for (size_t r = 0; r < n; r++)
@@ -348,7 +388,8 @@ static void test_meta(void **state)
         w->b_dec[i] = 0.05F * (float)rng_normal(&rng);
     for (size_t r = 0; r < BASE; r++)
         for (size_t i = 0; i < D; i++)
-            w->W_dec[r * D + i] = w->meta_dec[r % WIDTH * D + i] * 2 + w->meta_dec[r % 7 * D + i] + 0.1F * (float)rng_normal(&rng);
+            w->W_dec[r * D + i] = w->meta_dec[r % WIDTH * D + i] * 2 + w->meta_dec[r % 7 * D + i] +
+                                  0.1F * (float)rng_normal(&rng);
     /* A row of zeros is none. */
     memset(w->W_dec + 3 * D, 0, D * sizeof(float));
     artifact_id base = save("base", "standard", BASE, w->W_enc, w->W_dec, w->b_dec, 0);
@@ -392,7 +433,8 @@ static void test_meta(void **state)
     assert_true(fabs(got[2] - l0) < 1e-5);
     assert_true(got[3] >= 0 && got[3] < 1);
     assert_true(fabs(with_threshold - batchtopk) > 1e-3);
-    assert_int_equal(evaluate_meta(store, base, NULL, &got[0], &got[1], &got[2], &got[3], &err), STATUS_REFUSED);
+    assert_int_equal(evaluate_meta(store, base, NULL, &got[0], &got[1], &got[2], &got[3], &err),
+                     STATUS_REFUSED);
     struct evaluation e;
     struct evaluate_options o = {.sae = meta, .text = text};
     assert_int_equal(evaluate_run(store, &o, NULL, &e, &err), STATUS_REFUSED);
@@ -411,10 +453,10 @@ static void test_meta(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_evaluate),      cmocka_unit_test(test_center),
-        cmocka_unit_test(test_saebench),      cmocka_unit_test(test_parts_of_text),
-        cmocka_unit_test(test_json),          cmocka_unit_test(test_cancel),
-        cmocka_unit_test(test_encode_text),   cmocka_unit_test(test_long_and_empty_text),
+        cmocka_unit_test(test_evaluate),    cmocka_unit_test(test_center),
+        cmocka_unit_test(test_saebench),    cmocka_unit_test(test_parts_of_text),
+        cmocka_unit_test(test_json),        cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_encode_text), cmocka_unit_test(test_long_and_empty_text),
         cmocka_unit_test(test_meta),
     };
     return cmocka_run_group_tests_name("evaluate", tests, setup, teardown);

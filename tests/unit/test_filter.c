@@ -28,9 +28,10 @@ static const float maxima[N] = {1, 9, 4, 0, 2, 7, 7, 3, 0, 5, 6, 8};
 static const float means[N] = {0.5F, 4, 2, 0, 1, 3, 3.5F, 3, 0, 2.5F, 1.5F, 6};
 static const uint8_t metas[N] = {4, 2, 1, 0, 0, 3, 3, 2, 1, 5, 2, 2};
 static const float ev[N] = {0.9F, 0.1F, 0.5F, 0, NAN, 0.3F, 0.2F, 0.4F, 0.95F, 0.6F, 0.7F, 0.8F};
-static const char *const labels[N] = {"physicist, physics", "family Rosaceae", NULL,         NULL,
-                                      "Germany, German",    "born in (born",   "metaphysics", "bird",
-                                      "dead language",      "\xff\xfe raw",    "Physics",    "a \"quoted\" word"};
+static const char *const labels[N] = {
+    "physicist, physics", "family Rosaceae", NULL,          NULL,
+    "Germany, German",    "born in (born",   "metaphysics", "bird",
+    "dead language",      "\xff\xfe raw",    "Physics",     "a \"quoted\" word"};
 
 static void put_column(artifact_id id, const char *name, enum dtype dtype, const void *data)
 {
@@ -320,15 +321,15 @@ static void test_search(void **state)
     struct search_result *results;
     struct store_txn *t;
     size_t n;
-    search(sae, "physics", "s/0 s/10 s/6");        /* whole words before parts of words */
-    search(0, "physics", "p/2 s/0 s/10 s/6");      /* SAEs by name */
+    search(sae, "physics", "s/0 s/10 s/6");   /* whole words before parts of words */
+    search(0, "physics", "p/2 s/0 s/10 s/6"); /* SAEs by name */
     search(sae, "Physics", "s/10");
-    search(sae, "german germ", "s/4");             /* all words must occur */
+    search(sae, "german germ", "s/4"); /* all words must occur */
     search(sae, "bird physics", "");
     search(0, "bird physics", "p/2");
     search(sae, "/^.?physics/", "s/10");
     search(sae, "/phys|born/", "s/0 s/5 s/6 s/10");
-    search(sae, "(born", "s/5");                   /* words are no regular expressions */
+    search(sae, "(born", "s/5"); /* words are no regular expressions */
     search(plain, "german", "");
     assert_int_equal(store_begin(store, &t, &err), STATUS_OK);
     assert_int_equal(search_labels(t, 0, "  ", &results, &n, &err), STATUS_USAGE);
@@ -357,10 +358,14 @@ static void test_match_limit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sort),          cmocka_unit_test(test_not_indexed),
-        cmocka_unit_test(test_filter),        cmocka_unit_test(test_label_filter),
-        cmocka_unit_test(test_filter_keeps_order), cmocka_unit_test(test_wrong_filters),
-        cmocka_unit_test(test_search),        cmocka_unit_test(test_match_limit),
+        cmocka_unit_test(test_sort),
+        cmocka_unit_test(test_not_indexed),
+        cmocka_unit_test(test_filter),
+        cmocka_unit_test(test_label_filter),
+        cmocka_unit_test(test_filter_keeps_order),
+        cmocka_unit_test(test_wrong_filters),
+        cmocka_unit_test(test_search),
+        cmocka_unit_test(test_match_limit),
     };
     return cmocka_run_group_tests_name("filter", tests, setup, teardown);
 }

@@ -142,7 +142,8 @@ static struct sae *open_sae(struct store_txn *t, artifact_id id)
 
 /* ---- Addresses and facts. ---- */
 
-static void refuse_address(struct store_txn *t, const char *text, const char *fallback, int status, const char *says)
+static void refuse_address(struct store_txn *t, const char *text, const char *fallback, int status,
+                           const char *says)
 {
     struct error err = {0};
     struct address a;
@@ -263,7 +264,8 @@ static void check_nearest(const struct sae *a, const struct sae *b, int decoder)
     uint32_t *nearest = xcalloc(a->d_sae, sizeof(*nearest));
     float *got = xcalloc(a->d_sae, sizeof(*got));
     assert_int_equal(nearest_rows(a, b, decoder, NULL, nearest, got, &err), STATUS_OK);
-    const float *rows_a = decoder ? a->owned_W_dec : a->owned_W_enc, *rows_b = decoder ? b->owned_W_dec : b->owned_W_enc;
+    const float *rows_a = decoder ? a->owned_W_dec : a->owned_W_enc,
+                *rows_b = decoder ? b->owned_W_dec : b->owned_W_enc;
     for (size_t i = 0; i < a->d_sae; i++) {
         double best = -2;
         for (size_t j = 0; j < b->d_sae; j++) {
@@ -369,7 +371,8 @@ static void check_decompositions(artifact_id base, artifact_id meta, size_t n_ba
             const struct component *c = &d.components[i];
             assert_true(i == 0 || c->activation <= d.components[i - 1].activation);
             assert_true(fabs((double)c->activation - x.f[c->latent]) < 1e-4);
-            assert_true(fabs((double)c->cosine - cosine(sae_decoder_row(b, r), sae_decoder_row(m, c->latent), D)) < 1e-5);
+            assert_true(fabs((double)c->cosine -
+                             cosine(sae_decoder_row(b, r), sae_decoder_row(m, c->latent), D)) < 1e-5);
         }
         decomposition_free(&d);
     }
@@ -386,7 +389,8 @@ static void test_decompose(void **state)
     check_decompositions(meta_id, topk_meta_id, 40);
     check_decompositions(base_id, newer_meta_id, 500); /* the mean row is known by now */
     struct store_txn *t = begin();
-    struct sae *b = open_sae(t, base_id), *m = open_sae(t, meta_id), *wide = random_sae("jumprelu", 3, D + 1, 9);
+    struct sae *b = open_sae(t, base_id), *m = open_sae(t, meta_id),
+               *wide = random_sae("jumprelu", 3, D + 1, 9);
     struct decomposition d;
     assert_int_equal(decompose_latent(t, b, m, 7, &d, &err), STATUS_OK); /* a row of zeros */
     assert_int_equal(d.n, 0);
@@ -463,7 +467,8 @@ static double *naive_logits(const float *direction, size_t *vocabulary, int fold
         for (size_t i = 0; folded && i < d; i++)
             center += (double)wte[id * d + i] * (double)gain[i] / (double)d;
         for (size_t i = 0; i < d; i++)
-            logits[id] += (double)direction[i] * ((double)wte[id * d + i] * (folded ? (double)gain[i] : 1) - center);
+            logits[id] +=
+                (double)direction[i] * ((double)wte[id * d + i] * (folded ? (double)gain[i] : 1) - center);
         mean += logits[id] / (double)v;
     }
     for (size_t id = 0; folded && id < v; id++)
@@ -526,8 +531,8 @@ static void test_logits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_address),   cmocka_unit_test(test_facts),   cmocka_unit_test(test_neighbors),
-        cmocka_unit_test(test_nearest),   cmocka_unit_test(test_decompose), cmocka_unit_test(test_members),
+        cmocka_unit_test(test_address), cmocka_unit_test(test_facts),     cmocka_unit_test(test_neighbors),
+        cmocka_unit_test(test_nearest), cmocka_unit_test(test_decompose), cmocka_unit_test(test_members),
         cmocka_unit_test(test_logits),
     };
     return cmocka_run_group_tests_name("latent", tests, setup, teardown);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * SAELens folders: what is read against what SAELens computes (tests/data/saelens, made by tests/reference/saelens.py),
- * what is refused, and what comes back after export and import.
+ * SAELens folders: what is read against what SAELens computes (tests/data/saelens, made by
+ * tests/reference/saelens.py), what is refused, and what comes back after export and import.
  */
 #include "config.h"
 
@@ -118,7 +118,8 @@ static void check_case(const char *name)
     artifact_id id = import_case(name);
     assert_int_equal(store_begin(store, &t, &err), STATUS_OK);
     assert_int_equal(sae_open(t, id, &sae, &err), STATUS_OK);
-    float *acts = golden_values(name, "acts", &rows, &d_sae), *out = golden_values(name, "out", &rows, &d_out);
+    float *acts = golden_values(name, "acts", &rows, &d_sae),
+          *out = golden_values(name, "out", &rows, &d_out);
     assert_int_equal(sae->d_in, d);
     assert_int_equal(sae->d_sae, d_sae);
     assert_int_equal(sae_encode(sae, x, n, &f, &err), STATUS_OK);
@@ -142,9 +143,9 @@ static void check_case(const char *name)
 static void test_cases(void **state)
 {
     (void)state;
-    static const char *const names[] = {"standard",        "square",        "topk",         "topk-rescaled", "jumprelu",
-                                        "jumprelu-f16",    "rescaled-norm", "average-norm", "flat",          "flat-topk",
-                                        "layer-norm-bf16", "oldest",        "oldest-scaled"};
+    static const char *const names[] = {
+        "standard",     "square", "topk",      "topk-rescaled",   "jumprelu", "jumprelu-f16", "rescaled-norm",
+        "average-norm", "flat",   "flat-topk", "layer-norm-bf16", "oldest",   "oldest-scaled"};
     for (size_t i = 0; i < ARRAY_LENGTH(names); i++)
         check_case(names[i]);
 }
@@ -221,15 +222,16 @@ static char *make_folder(const char *config, const struct raw *tensors, size_t n
     char *name = xasprintf("bad%d", count++), *folder = path_join(directory, name);
     struct strbuf header = STRBUF_INIT, data = STRBUF_INIT;
     for (size_t i = 0; i < n; i++) {
-        size_t elements = tensors[i].rows * (tensors[i].columns ? tensors[i].columns : 1), start = data.length;
+        size_t elements = tensors[i].rows * (tensors[i].columns ? tensors[i].columns : 1),
+               start = data.length;
         for (size_t j = 0; j < elements; j++) {
             float v = 0.25F * (float)(j % 7) - 0.5F;
             if (bad && strcmp(bad, tensors[i].name) == 0 && j == elements / 2)
                 v = NAN;
             strbuf_add(&data, &v, sizeof(v));
         }
-        strbuf_addf(&header, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[%zu", i ? "," : "{", tensors[i].name, tensors[i].dtype,
-                    tensors[i].rows);
+        strbuf_addf(&header, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[%zu", i ? "," : "{", tensors[i].name,
+                    tensors[i].dtype, tensors[i].rows);
         if (tensors[i].columns)
             strbuf_addf(&header, ",%zu", tensors[i].columns);
         strbuf_addf(&header, "],\"data_offsets\":[%zu,%zu]}", start, data.length);
@@ -266,7 +268,8 @@ static void refuse_import(const char *path, const struct sae_import *with, const
     assert_int_equal(find("refused"), 0);
 }
 
-static void refuse_weights(const char *config, const struct raw *tensors, size_t n, const char *bad, const char *says)
+static void refuse_weights(const char *config, const struct raw *tensors, size_t n, const char *bad,
+                           const char *says)
 {
     char *folder = make_folder(config, tensors, n, bad);
     refuse_import(folder, NULL, says);
@@ -290,7 +293,8 @@ static void test_refused_weights(void **state)
     struct raw wrong[4];
     memcpy(wrong, good, sizeof(good));
     wrong[0].columns = 6;
-    refuse_weights(CONFIG(""), wrong, 4, NULL, "tensor W_enc has shape [3, 6], but cfg.json says d_in 3 and d_sae 5");
+    refuse_weights(CONFIG(""), wrong, 4, NULL,
+                   "tensor W_enc has shape [3, 6], but cfg.json says d_in 3 and d_sae 5");
     memcpy(wrong, good, sizeof(good));
     wrong[2].rows = 4;
     refuse_weights(CONFIG(""), wrong, 4, NULL, "tensor b_enc has shape [4]");
@@ -307,9 +311,11 @@ static void test_refused_configurations(void **state)
     refuse_weights(CONFIG(", \"architecture\": \"batch\\u001b[2Jtopk\""), good, 4, NULL, "\\x1B[2Jtopk");
     refuse_weights(CONFIG(", \"activation_fn_str\": \"tanh-relu\""), good, 4, NULL, "tanh-relu");
     refuse_weights(CONFIG(", \"architecture\": \"topk\""), good, 4, NULL, "k");
-    refuse_weights(CONFIG(", \"architecture\": \"topk\", \"k\": 6"), good, 4, NULL, "k must be between 1 and d_sae (5)");
+    refuse_weights(CONFIG(", \"architecture\": \"topk\", \"k\": 6"), good, 4, NULL,
+                   "k must be between 1 and d_sae (5)");
     refuse_weights(CONFIG(", \"architecture\": \"topk\", \"k\": 0"), good, 4, NULL, "k must be between");
-    refuse_weights(CONFIG(", \"normalize_activations\": \"covariance_whitening\""), good, 4, NULL, "covariance_whitening");
+    refuse_weights(CONFIG(", \"normalize_activations\": \"covariance_whitening\""), good, 4, NULL,
+                   "covariance_whitening");
     refuse_weights(CONFIG(", \"reshape_activations\": \"hook_z\""), good, 4, NULL, "attention heads");
     refuse_weights("{\"d_in\": 3, \"d_sae\": 5}", good, 4, NULL, "names no hook");
     refuse_weights("{\"d_sae\": 5}", good, 4, NULL, "d_in");
@@ -317,7 +323,8 @@ static void test_refused_configurations(void **state)
     refuse_weights("{\"d_in\": 0, \"d_sae\": 5, \"hook_name\": \"h\"}", good, 4, NULL, "must be positive");
     refuse_weights("[1, 2]", good, 4, NULL, "cfg.json");
     refuse_weights("{\"d_in\": 3,", good, 4, NULL, "cfg.json");
-    refuse_weights(CONFIG(", \"metadata\": {\"kind\": \"meta\", \"base\": \"nowhere\"}"), good, 4, NULL, "meta-SAE of nowhere");
+    refuse_weights(CONFIG(", \"metadata\": {\"kind\": \"meta\", \"base\": \"nowhere\"}"), good, 4, NULL,
+                   "meta-SAE of nowhere");
     refuse_weights(CONFIG(", \"metadata\": {\"kind\": \"meta\"}"), good, 4, NULL, "--base");
     struct sae_import wrong_base = {.base = find("standard")};
     char *folder = make_folder(CONFIG(""), good, 4, NULL);
@@ -399,9 +406,10 @@ static void test_round_trip(void **state)
         const char *name;
         enum dtype dtype;
         float tolerance;
-    } cases[] = {{"standard", DTYPE_F32, 0},         {"topk", DTYPE_F32, 0},      {"jumprelu", DTYPE_F16, 2e-3F},
-                 {"jumprelu-f16", DTYPE_F16, 0},     {"square", DTYPE_F32, 0},    {"layer-norm-bf16", DTYPE_BF16, 0},
-                 {"topk-rescaled", DTYPE_BF16, 0.1F}, {"flat-topk", DTYPE_F32, 0}, {"rescaled-norm", DTYPE_F32, 0}};
+    } cases[] = {
+        {"standard", DTYPE_F32, 0},          {"topk", DTYPE_F32, 0},      {"jumprelu", DTYPE_F16, 2e-3F},
+        {"jumprelu-f16", DTYPE_F16, 0},      {"square", DTYPE_F32, 0},    {"layer-norm-bf16", DTYPE_BF16, 0},
+        {"topk-rescaled", DTYPE_BF16, 0.1F}, {"flat-topk", DTYPE_F32, 0}, {"rescaled-norm", DTYPE_F32, 0}};
     for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
         char *name = xasprintf("again-%s", cases[i].name);
         char *folder = export_sae(find(cases[i].name), name, cases[i].dtype);
@@ -416,7 +424,8 @@ static void test_exported_files(void **state)
 {
     (void)state;
     struct error err = {0};
-    char *folder = export_sae(find("flat"), "files", DTYPE_F32), *path = path_join(folder, "sae_weights.safetensors");
+    char *folder = export_sae(find("flat"), "files", DTYPE_F32),
+         *path = path_join(folder, "sae_weights.safetensors");
     char *original = data_path("flat/sae_weights.safetensors"), *config_path = path_join(folder, "cfg.json");
     struct safetensors wrote, read;
     assert_int_equal(safetensors_open(&wrote, path, &err), STATUS_OK);
@@ -435,7 +444,8 @@ static void test_exported_files(void **state)
     assert_int_equal(json_get_integer(config, "d_in", 0), 12);
     assert_string_equal(json_get_string(metadata, "hook_name", ""), "blocks.1.hook_resid_pre");
     assert_string_equal(json_get_string(metadata, "model_name", ""), "lm");
-    assert_int_equal(json_get_boolean(json_get(metadata, "model_from_pretrained_kwargs"), "center_writing_weights", 0), 1);
+    assert_int_equal(
+        json_get_boolean(json_get(metadata, "model_from_pretrained_kwargs"), "center_writing_weights", 0), 1);
     json_free(config);
     safetensors_close(&wrote);
     safetensors_close(&read);
@@ -499,7 +509,8 @@ static void test_meta(void **state)
     (void)state;
     artifact_id base = find("standard"), id = save_batchtopk("meta", base, 0.5F);
     char *folder = export_sae(id, "meta", DTYPE_BF16);
-    artifact_id named = import_folder(folder, "meta-named", 0), given = import_folder(folder, "meta-given", find("topk"));
+    artifact_id named = import_folder(folder, "meta-named", 0),
+                given = import_folder(folder, "meta-given", find("topk"));
     assert_same_sae(id, named, 0);
     json *m = manifest_of(named), *g = manifest_of(given);
     assert_string_equal(json_get_string(m, "kind", ""), "meta");
@@ -533,7 +544,8 @@ static void test_training_scale(void **state)
 {
     (void)state;
     struct error err = {0};
-    char *folder = make_folder(CONFIG(", \"normalize_activations\": \"expected_average_only_in\""), good, 4, NULL);
+    char *folder =
+        make_folder(CONFIG(", \"normalize_activations\": \"expected_average_only_in\""), good, 4, NULL);
     artifact_id plain = import_folder(folder, "plain", 0);
     char *scaler = path_join(folder, "activation_scaler.json");
     assert_int_equal(file_write_atomic(scaler, "{\"scaling_factor\": 4}", 21, &err), STATUS_OK);

@@ -9,9 +9,9 @@
 #include "saescope/sae/sae.h"
 
 /*
- * nearest[d_sae of a], cosine[d_sae of a]: the row of b with the largest cosine (ties: the lower latent; zero rows have
- * cosine 0). When a and b are the same SAE a row is not its own neighbour; the only row of one has cosine −∞.
- * Memory: a MiB a thread and the norms.
+ * nearest[d_sae of a], cosine[d_sae of a]: the row of b with the largest cosine (ties: the lower latent; zero
+ * rows have cosine 0). When a and b are the same SAE a row is not its own neighbour; the only row of one has
+ * cosine −∞. Memory: a MiB a thread and the norms.
  */
 int nearest_rows(const struct sae *a, const struct sae *b, int decoder, struct monitor *m, uint32_t *nearest,
                  float *cosine, struct error *err);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * SAELens folders: cfg.json + sae_weights.safetensors. What cfg.json says, whichever version wrote it: 6 and later nest
- * the model's side in "metadata"; 3 to 5 are flat; before 3 there is no architecture and hooks are "hook_point".
+ * SAELens folders: cfg.json + sae_weights.safetensors. What cfg.json says, whichever version wrote it: 6 and
+ * later nest the model's side in "metadata"; 3 to 5 are flat; before 3 there is no architecture and hooks are
+ * "hook_point".
  */
 #ifndef SAESCOPE_FORMATS_SAELENS_H
 #define SAESCOPE_FORMATS_SAELENS_H
@@ -37,8 +38,8 @@ json *saelens_config_write(struct store_txn *t, const struct sae *sae, enum dtyp
 
 int saelens_import(struct store *s, const struct sae_import *o, struct monitor *m, artifact_id *id,
                    struct error *err);
-int saelens_export(struct store *s, artifact_id sae, const char *directory, enum dtype dtype, struct monitor *m,
-                   struct error *err);
+int saelens_export(struct store *s, artifact_id sae, const char *directory, enum dtype dtype,
+                   struct monitor *m, struct error *err);
 
 extern const struct sae_format saelens_format;
 
