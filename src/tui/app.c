@@ -116,8 +116,29 @@ void app_run(struct app *a, const char *line)
 
 /* ---- The world's changes. ---- */
 
+/* Whether a store is there to be opened; an empty directory is none yet. */
+static int store_exists(struct app *a)
+{
+    char *data = path_join(a->ctx->store_options.path, "data.mdb");
+    int exists = path_exists(data);
+    free(data);
+    return exists;
+}
+
+static int open_store(struct context *ctx, void *arg, struct error *err)
+{
+    struct store *s;
+    (void)arg;
+    return context_store(ctx, 1, &s, err);
+}
+
 static void look_at_store(struct app *a)
 {
+    /* Somebody else made it meanwhile. */
+    if (!a->ctx->store && !a->open_tried && runner_idle(a) && store_exists(a)) {
+        a->open_tried = 1;
+        runner_call(a, "open the store", open_store, NULL);
+    }
     uint64_t generation = a->ctx->store ? store_generation(a->ctx->store) : 0;
     if (generation == a->generation)
         return;
@@ -189,8 +210,8 @@ int app_start(struct app *a, struct context *ctx, const struct screen_options *o
         bell.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (bell.fd < 0)
         return error_system(err, STATUS_FAILED, errno, "eventfd");
-    /* There may be none yet; one that cannot be opened is an error before the screen changes. */
-    if (!ctx->store && path_is_directory(ctx->store_options.path)) {
+    /* One that cannot be opened is an error before the screen changes. */
+    if (!ctx->store && store_exists(a)) {
         int status = context_store(ctx, 1, &s, err);
         if (status != STATUS_OK)
             return status;

@@ -13,8 +13,10 @@ static void add_place(struct strbuf *b, const struct view *v)
 {
     const char *slash = strchr(v->target, '/');
     size_t digits = slash ? strspn(slash + 1, "0123456789") : 0;
-    if (*v->target == '\0') {
+    if (*v->target == '\0' || strcmp(v->ops->name, "help") == 0) {
         strbuf_adds(b, v->ops->name);
+        if (*v->target)
+            strbuf_addf(b, " %s %s", glyph(GLYPH_CHEVRON), v->target);
     } else if (slash && digits > 0 && slash[1 + digits] == '\0') {
         displayable(b, v->target, (size_t)(slash - v->target));
         strbuf_addf(b, " %s %s", glyph(GLYPH_CHEVRON), slash + 1);
@@ -52,32 +54,42 @@ static void add_pending(struct app *a, struct strbuf *b)
         strbuf_adds(b, "  ");
 }
 
+/* The view's hints as far as whole ones fit, then how to get help and away. */
+static void add_hints(struct strbuf *b, const char *own, const char *general, int room)
+{
+    int width = (int)display_width(strbuf_string(b), b->length) + (int)strlen(general);
+    while (own && *own) {
+        const char *end = strstr(own, "  ");
+        size_t n = end ? (size_t)(end - own) : strlen(own);
+        width += (int)display_width(own, n) + 2;
+        if (width > room)
+            break;
+        strbuf_add(b, own, n);
+        strbuf_adds(b, "  ");
+        own += n + strspn(own + n, " ");
+    }
+    strbuf_adds(b, general);
+}
+
 static void draw_bottom(struct app *a, const struct canvas *c)
 {
-    static const char general[] = "? help  : command  q back", last[] = "? help  : command  q quit";
     struct view *v = history_view(a);
-    struct strbuf hints = STRBUF_INIT;
-    int room = c->width - 1;
-    add_pending(a, &hints);
-    if (v->ops->hint && !a->message_shown && !runner_now(a))
-        strbuf_addf(&hints, "%s  ", v->ops->hint);
-    strbuf_adds(&hints, a->history.at == 0 ? last : general);
-    int width = (int)display_width(strbuf_string(&hints), hints.length);
     const struct message *m = a->message_shown ? messages_at(a, messages_count(a) - 1) : NULL;
-    int wanted = m ? (int)display_width(m->text, strlen(m->text)) + 3 : 0;
+    const char *text = m ? m->text : runner_now(a), *general = "? help  : command  q back";
+    struct strbuf hints = STRBUF_INIT;
+    int room = c->width - 2, wanted = text ? (int)display_width(text, strlen(text)) : 0;
+    if (a->history.at == 0)
+        general = "? help  : command  q quit";
+    add_pending(a, &hints);
+    if (c->width < 100 && v->ops->hint)
+        general = a->history.at == 0 ? "? help  q quit" : "? help  q back";
+    add_hints(&hints, text ? NULL : v->ops->hint, general, room);
+    int width = (int)display_width(strbuf_string(&hints), hints.length);
     canvas_fill(c, 0, 0, c->width, STYLE_HINT);
-    if (wanted + width <= room || !m) {
-        const char *text = strbuf_string(&hints);
-        if (width > room) /* the view's own are first, the general ones can be found by `?` */
-            canvas_ellipsis(c, 0, 1, room - 1, STYLE_HINT, text);
-        else
-            canvas_right(c, 0, room, STYLE_HINT, text);
-        room -= width + 2;
-    }
-    if (m)
-        canvas_ellipsis(c, 0, 1, room - 1, m->is_error ? STYLE_ERROR : STYLE_NORMAL, m->text);
-    else if (runner_now(a))
-        canvas_ellipsis(c, 0, 1, room - 1, STYLE_NORMAL, runner_now(a));
+    if (!text || wanted + 3 + width <= room)
+        canvas_right(c, 0, c->width - 1, STYLE_HINT, strbuf_string(&hints));
+    if (text)
+        canvas_ellipsis(c, 0, 1, room, m && m->is_error ? STYLE_ERROR : STYLE_NORMAL, text);
     strbuf_free(&hints);
 }
 

@@ -186,39 +186,34 @@ void job_act(struct app *a, const char *action, const struct job_status *job)
 
 /* ---- One line about one. ---- */
 
-static void add_number(struct strbuf *b, const char *name, const char *format, double x)
-{
-    if (isfinite(x)) {
-        strbuf_addf(b, "  %s ", name);
-        char text[32];
-        snprintf(text, sizeof text, format, x);
-        strbuf_adds(b, text);
-    }
-}
-
-/* "step 458/732  21k tok/s  0:38 left" */
+/* "  0:38 left  21k tok/s  step 458/732" */
 static void add_rates(struct strbuf *b, const struct job_status *j)
 {
     const struct progress *p = &j->progress;
-    if (p->steps)
-        strbuf_addf(b, "  step %llu/%llu", (unsigned long long)p->step, (unsigned long long)p->steps);
-    if (isfinite(p->rate) && p->unit)
-        strbuf_addf(b, p->rate >= 10000 ? "  %.0fk %s" : p->rate >= 100 ? "  %.0f %s" : "  %.1f %s",
-                    p->rate >= 10000 ? p->rate / 1000 : p->rate, p->unit);
     if (isfinite(j->left)) {
         strbuf_adds(b, "  ");
         strbuf_add_duration(b, j->left);
         strbuf_adds(b, " left");
     }
+    if (isfinite(p->rate) && p->unit && p->rate >= 10000)
+        strbuf_addf(b, "  %.0fk %s", p->rate / 1000, p->unit);
+    else if (isfinite(p->rate) && p->unit)
+        strbuf_addf(b, "  %.*f %s", p->rate >= 100 ? 0 : 1, p->rate, p->unit);
+    if (p->steps)
+        strbuf_addf(b, "  step %llu/%llu", (unsigned long long)p->step, (unsigned long long)p->steps);
 }
 
 static void add_measures(struct strbuf *b, const struct job_status *j)
 {
-    add_number(b, "loss", "%.4g", j->progress.loss);
-    add_number(b, "L0", "%.1f", j->progress.l0);
-    add_number(b, "EV", "%.3f", j->progress.explained_variance);
-    if (isfinite(j->progress.dead))
-        strbuf_addf(b, "  dead %.1f%%", j->progress.dead * 100);
+    const struct progress *p = &j->progress;
+    if (isfinite(p->loss))
+        strbuf_addf(b, "  loss %.4g", p->loss);
+    if (isfinite(p->l0))
+        strbuf_addf(b, "  L0 %.1f", p->l0);
+    if (isfinite(p->explained_variance))
+        strbuf_addf(b, "  EV %.3f", p->explained_variance);
+    if (isfinite(p->dead))
+        strbuf_addf(b, "  dead %.1f%%", p->dead * 100);
 }
 
 /* What is to say of one that does not compute. */
@@ -278,10 +273,7 @@ void job_line(const struct canvas *c, int y, const struct job_status *j, enum st
     strbuf_reset(&b);
     add_rates(&b, j);
     int curve = c->width >= 150 && j->n_curve > 1 ? 16 : 0;
-    if (c->width >= 120)
-        add_measures(&b, j);
-    else
-        add_number(&b, "loss", "%.4g", j->progress.loss);
+    add_measures(&b, j);
     canvas_ellipsis(c, y, x, c->width - x - curve - 2, style, strbuf_string(&b));
     if (curve) {
         struct canvas part = canvas_part(c, y, c->width - curve - 1, 1, curve);

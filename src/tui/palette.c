@@ -10,7 +10,7 @@
 #include "saescope/base/memory.h"
 #include "saescope/tui/app.h"
 
-enum item_kind { ITEM_ACTION, ITEM_VIEW, ITEM_COMMAND };
+enum item_kind { ITEM_ACTION, ITEM_COMMAND };
 
 struct item {
     enum item_kind kind;
@@ -40,6 +40,8 @@ static int score(const char *text, const char *typed)
 {
     const char *whole = strcasestr(text, typed);
     int total = 0, run = 0;
+    if (!*typed)
+        return 0;
     if (whole)
         return 1000 - (int)(whole - text) * 4 + (whole == text ? 500 : 0) - (int)strlen(text);
     const char *t = text;
@@ -71,7 +73,8 @@ static void choose(struct palette *p)
     for (size_t i = 0; i < p->n; i++) {
         struct item *item = &p->items[i];
         int name = score(item->name, typed), help = score(item->help, typed);
-        item->score = name >= 0 ? name + 100 : help >= 900 - (int)strlen(item->help) * 5 ? help / 2 : -1;
+        /* Of the help only whole words, which rank below names. */
+        item->score = name >= 0 ? name + 1000 : strcasestr(item->help, typed) ? help / 4 : -1;
         n += item->score >= 0;
     }
     qsort(p->items, p->n, sizeof *p->items, better);
@@ -83,13 +86,13 @@ void palette_open(struct app *a)
 {
     struct palette *p = a->palette = xcalloc(1, sizeof *p);
     const struct view *v = history_view(a);
-    const struct action *tables[] = {v->ops->actions, generic_actions};
-    for (size_t i = 0; i < ARRAY_LENGTH(tables); i++)
-        for (const struct action *action = tables[i]; action && action->name; action++)
-            if (strcmp(action->name, "palette") != 0 && strcmp(action->name, "jump") != 0)
-                add_item(p, ITEM_ACTION, action->name, action->help, action);
+    for (const struct action *action = v->ops->actions; action && action->name; action++)
+        add_item(p, ITEM_ACTION, action->name, action->help, action);
     for (size_t i = 0; commands[i]; i++)
         add_item(p, ITEM_COMMAND, commands[i]->name, commands[i]->summary, NULL);
+    for (const struct action *action = generic_actions; action->name; action++)
+        if (strcmp(action->name, "palette") != 0 && strcmp(action->name, "jump") != 0)
+            add_item(p, ITEM_ACTION, action->name, action->help, action);
     choose(p);
     a->mode = INPUT_PALETTE;
     a->invalid |= INVALID_DRAW;
@@ -179,7 +182,7 @@ static void draw_item(const struct canvas *c, int y, const struct item *item, in
     canvas_fill(c, y, 0, c->width, style);
     canvas_text(c, y, 1, selected ? style : STYLE_STRONG, item->kind == ITEM_COMMAND ? ":" : "");
     canvas_ellipsis(c, y, 2, 17, selected ? style : STYLE_STRONG, item->name);
-    canvas_ellipsis(c, y, 20, c->width - 35, style, item->help);
+    canvas_ellipsis(c, y, 20, c->width - 21 - (keys.length ? 14 : 0), style, item->help);
     canvas_right(c, y, c->width - 1, selected ? style : STYLE_DIM, strbuf_string(&keys));
     strbuf_free(&keys);
 }

@@ -32,7 +32,7 @@ static void add_actions(struct text_lines *t, const struct action *actions)
     for (const struct action *a = actions; a && a->name; a++) {
         struct strbuf keys = STRBUF_INIT, help = STRBUF_INIT;
         binding_keys(a, &keys);
-        strbuf_addf(&help, "%s  (%s)", a->help, a->name);
+        strbuf_addf(&help, "%-16s  %s", a->name, a->help);
         item(t, KEYS_COLUMN, strbuf_string(&keys), strbuf_string(&help));
         strbuf_free(&keys);
         strbuf_free(&help);
@@ -87,7 +87,7 @@ static int help_open(struct view *v, const char *target, struct error *err)
     heading(t, "At the prompt (:) also");
     item(t, KEYS_COLUMN, "SAE/NUMBER", "opens that latent");
     item(t, KEYS_COLUMN, "NUMBER", "goes to that row or latent");
-    item(t, KEYS_COLUMN, "ACTION", "what stands in brackets above, by its name");
+    item(t, KEYS_COLUMN, "ACTION", "what stands in the second column above");
     struct strbuf names = STRBUF_INIT;
     for (size_t i = 0; views[i]; i++)
         strbuf_addf(&names, "%s%s", i ? ", " : "opens a view: ", views[i]->name);
@@ -112,12 +112,6 @@ static int help_search(struct view *v, const char *pattern, int direction)
     return text_search(v->data, pattern, direction);
 }
 
-static void help_status(struct view *v, struct strbuf *out)
-{
-    (void)v;
-    strbuf_adds(out, "help");
-}
-
 static void help_save(struct view *v, struct strbuf *out)
 {
     text_save(v->data, out);
@@ -140,7 +134,6 @@ const struct view_ops help_view = {
     .open = help_open,
     .draw = help_draw,
     .act = help_act,
-    .status = help_status,
     .hint = "/ search",
     .save_place = help_save,
     .restore_place = help_restore,

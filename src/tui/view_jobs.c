@@ -136,10 +136,12 @@ static void draw_detail(const struct canvas *c, const struct job_status *j)
     struct canvas in = canvas_box(c, STYLE_BORDER, strbuf_string(&title));
     int y = 0;
     numbers(j, &b);
-    canvas_ellipsis(&in, y++, 1, in.width - 2, STYLE_NORMAL, strbuf_string(&b));
+    if (b.length)
+        canvas_ellipsis(&in, y++, 1, in.width - 2, STYLE_NORMAL, strbuf_string(&b));
     strbuf_reset(&b);
     times(j, &b);
-    canvas_ellipsis(&in, y++, 1, in.width - 2, STYLE_DIM, strbuf_string(&b));
+    if (b.length)
+        canvas_ellipsis(&in, y++, 1, in.width - 2, STYLE_DIM, strbuf_string(&b));
     if (*j->message)
         canvas_ellipsis(&in, y++, 1, in.width - 2, j->state == JOB_FAILED ? STYLE_ERROR : STYLE_NORMAL, j->message);
     struct canvas curve = canvas_part(&in, y, 0, in.height - y, in.width);

@@ -287,6 +287,11 @@ static void draw_empty(struct view *v, const struct canvas *c)
         canvas_text(c, 1, 2, STYLE_DIM, glyph(GLYPH_ELLIPSIS));
         return;
     }
+    if (lines_count(v->app) > 0) {
+        canvas_printf(c, 1, 2, STYLE_NORMAL, "%s What the script makes comes in here.", glyph(GLYPH_ELLIPSIS));
+        canvas_cursor(c, 1, 2);
+        return;
+    }
     char *path = displayable_string(app_context(v->app)->store_options.path);
     int y = 1;
     canvas_printf(c, y, 2, STYLE_STRONG, app_store(v->app) ? "The store is empty: %s" : "There is no store yet: %s", path);
@@ -351,7 +356,7 @@ static struct columns lay_out(struct view *v, int width)
         longest = w > longest ? w : longest;
     }
     longest = longest > width / 3 ? width / 3 : longest;
-    int size = 12 + longest + 11, indexed = size + (width >= 72 ? 12 : 0), bytes = indexed + (width >= 60 ? 10 : 0);
+    int size = 12 + longest + 11, indexed = size + (width >= 64 ? 12 : 0), bytes = indexed + (width >= 100 ? 11 : 0);
     return (struct columns){12, size, indexed, bytes, bytes + 2};
 }
 

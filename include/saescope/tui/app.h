@@ -191,7 +191,8 @@ struct app {
     long count; /* typed so far, or -1 */
     char *pattern; /* of the last search */
 
-    int headless, invalid, quit, ended_by; /* ended_by: a signal */
+    int headless, invalid, quit, open_tried;
+    int ended_by; /* a signal */
     double fixed_time, next_draw, next_look, next_jobs, key_time;
     uint64_t generation;
     unsigned screen_changes, latents_changes, latent_changes, jobs_changes;
