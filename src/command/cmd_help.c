@@ -14,40 +14,39 @@
 
 #define TEXT_COLUMNS 78
 
-/* Prints text in lines of at most TEXT_COLUMNS, all but the first behind `indent` blanks. */
-static void write_wrapped(struct writer *out, size_t indent, const char *text)
+/* Prints text in lines of at most TEXT_COLUMNS: the first behind `left`, the text of each at column `indent`. */
+static void write_wrapped(struct writer *out, size_t indent, const char *left, const char *text)
 {
     struct strbuf line = STRBUF_INIT;
-    size_t used = 0;
-    while (*text) {
-        size_t word = strcspn(text, " "), width = display_width(text, word);
-        if (used > 0 && used + 1 + width + indent > TEXT_COLUMNS) {
-            writer_line(out, "%*s%s", (int)indent, "", strbuf_string(&line));
-            strbuf_reset(&line);
-            used = 0;
-        }
-        strbuf_addf(&line, "%s%.*s", used ? " " : "", (int)word, text);
-        used += width + (used ? 1 : 0);
-        text += word + strspn(text + word, " ");
+    size_t at = display_width(left, strlen(left)), words = 0;
+    strbuf_adds(&line, left);
+    if (at + 1 > indent && at > 0) { /* no room beside it */
+        writer_line(out, "%s", left);
+        strbuf_reset(&line);
+        at = 0;
     }
-    if (used > 0)
-        writer_line(out, "%*s%s", (int)indent, "", strbuf_string(&line));
+    for (; *text; text += strspn(text, " ")) {
+        size_t n = strcspn(text, " "), width = display_width(text, n);
+        if (words > 0 && at + 1 + width > TEXT_COLUMNS) {
+            writer_line(out, "%s", strbuf_string(&line));
+            strbuf_reset(&line);
+            at = words = 0;
+        }
+        size_t blanks = words++ > 0 ? 1 : indent - at;
+        strbuf_addf(&line, "%*s%.*s", (int)blanks, "", (int)n, text);
+        at += blanks + width;
+        text += n;
+    }
+    if (line.length > 0)
+        writer_line(out, "%s", strbuf_string(&line));
     strbuf_free(&line);
 }
 
-/* "  left      text", the text wrapped in its column. */
-static void write_item(struct writer *out, size_t column, const char *left, const char *text)
+static void write_item(struct writer *out, size_t column, const char *name, const char *text)
 {
-    struct strbuf b = STRBUF_INIT;
-    size_t width = display_width(left, strlen(left));
-    strbuf_addf(&b, "  %s", left);
-    if (width + 4 > column || strlen(text) + column > TEXT_COLUMNS) {
-        writer_line(out, "%s", strbuf_string(&b));
-        write_wrapped(out, column, text);
-    } else {
-        writer_line(out, "%s%*s%s", strbuf_string(&b), (int)(column - width - 2), "", text);
-    }
-    strbuf_free(&b);
+    char *left = xasprintf("  %s", name);
+    write_wrapped(out, column, left, text);
+    free(left);
 }
 
 static void write_summary(struct writer *out, const struct command *c)
@@ -79,8 +78,8 @@ static void help_all(struct writer *out)
     writer_end_array(out);
     writer_end_object(out);
     writer_line(out, "%s", "");
-    writer_line(out, "%s", "`help COMMAND` tells more of one; `help architectures`, `help families` and `help formats`");
-    writer_line(out, "%s", "list what is known of each; `set` lists the settings.");
+    write_wrapped(out, 0, "", "`help COMMAND` tells more of one. `help architectures`, `help families` and `help formats` list "
+                              "what is known of each; `set` lists the settings.");
 }
 
 static void write_options(struct writer *out, const struct option_spec *options)
@@ -125,10 +124,10 @@ static void help_command_named(struct writer *out, const struct command *c)
     writer_string(out, "usage", strbuf_string(&usage));
     writer_line(out, "%s: %s", c->name, c->summary);
     writer_line(out, "%s", "");
-    write_wrapped(out, 2, strbuf_string(&usage));
+    write_wrapped(out, 2, "", strbuf_string(&usage));
     if (c->description) {
         writer_line(out, "%s", "");
-        write_wrapped(out, 0, c->description);
+        write_wrapped(out, 0, "", c->description);
     }
     writer_line(out, "%s", "");
     write_arguments(out, c);

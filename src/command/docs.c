@@ -12,6 +12,8 @@
 #include "saescope/formats/formats.h"
 #include "saescope/model/family.h"
 
+#define LINE_BYTES 76
+
 void docs_text(struct strbuf *out, const char *text)
 {
     for (const char *c = text; *c; c++) {
@@ -28,21 +30,26 @@ void docs_text(struct strbuf *out, const char *text)
     }
 }
 
-/* A sentence: capital first letter, full stop. New lines after sentences, as mdoc wants them. */
+/* Sentences: capital first letter, full stop; each on lines of its own, of at most LINE_BYTES, as mdoc wants them. */
 static void sentence(struct strbuf *out, const char *text)
 {
     struct strbuf b = STRBUF_INIT;
-    size_t n = strlen(text);
-    for (size_t i = 0; i < n; i++) {
-        char c = text[i];
-        if (i == 0 && c >= 'a' && c <= 'z')
-            c = (char)(c - 'a' + 'A');
-        if (c == ' ' && i > 0 && (text[i - 1] == '.' || (text[i - 1] == ')' && i > 1 && text[i - 2] == '.')))
-            c = '\n';
-        strbuf_addc(&b, c);
+    size_t used = 0;
+    char last = '\0';
+    for (const char *c = text; *c;) {
+        size_t n = strcspn(c, " ");
+        int begins = used > 0 && (last == '.' || used + 1 + n > LINE_BYTES);
+        if (used > 0)
+            strbuf_addc(&b, begins ? '\n' : ' ');
+        used = begins ? n : used + 1 + n;
+        strbuf_add(&b, c, n);
+        last = n > 0 ? c[n - 1] : last;
+        c += n + strspn(c + n, " ");
     }
+    if (b.length > 0 && b.data[0] >= 'a' && b.data[0] <= 'z')
+        b.data[0] = (char)(b.data[0] - 'a' + 'A');
     docs_text(out, strbuf_string(&b));
-    strbuf_adds(out, n > 0 && text[n - 1] == '.' ? "\n" : ".\n");
+    strbuf_adds(out, last == '.' ? "\n" : ".\n");
     strbuf_free(&b);
 }
 

@@ -23,21 +23,17 @@
 
 /* ---- Signals. ---- */
 
-static volatile sig_atomic_t asked;
+static volatile sig_atomic_t asked, told;
 
 static void on_signal(int number)
 {
-    static const char message[] = "\nstopping; once more ends at once\n";
     if (asked) {
         ssize_t written = write(STDERR_FILENO, "\n", 1);
         (void)written;
         _exit(128 + number);
     }
     asked = number;
-    if (number == SIGINT && isatty(STDERR_FILENO)) {
-        ssize_t written = write(STDERR_FILENO, message, sizeof message - 1);
-        (void)written;
-    }
+    told = 0;
 }
 
 /* Not SIG_IGN: programs that are started would inherit that. */
@@ -57,6 +53,7 @@ void stop_signals_start(void)
             sigaction(stopping[i], &stop, NULL);
     }
     sigaction(SIGPIPE, &closed, NULL);
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error as any other */
 }
 
 int stop_signal(void)
@@ -221,7 +218,10 @@ static int confirm(void *arg, const char *question)
 
 static int stop(void *arg)
 {
-    (void)arg;
+    if (stop_signal() && !told) {
+        told = 1;
+        notify(arg, 0, "stopping; once more ends at once");
+    }
     return stop_signal() != 0;
 }
 

@@ -168,7 +168,7 @@ static int check_value(enum word_type type, const char *choices, const char *wha
         status = error_set(err, STATUS_USAGE, "%s takes a whole number, not '%s'", what, shown);
     else if (type == WORD_NUMBER && parse_double(word, &number) != 0)
         status = error_set(err, STATUS_USAGE, "%s takes a number, not '%s'", what, shown);
-    else if (n == 0 && type != WORD_WORD)
+    else if (n == 0 && type != WORD_WORD && type != WORD_COMMAND)
         status = error_set(err, STATUS_USAGE, "%s is empty", what);
     free(word);
     free(shown);

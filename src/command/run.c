@@ -97,6 +97,8 @@ static int stop(void *arg)
 
 static void write_queued(struct writer *out, uint64_t id, const char *kind)
 {
+    writer_own_text(out);
+    writer_line(out, "job %llu, %s: queued", (unsigned long long)id, kind);
     writer_begin_object(out, NULL);
     writer_integer(out, "job", (long long)id);
     writer_string(out, "kind", kind);
