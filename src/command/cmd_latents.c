@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "saescope/base/display.h"
 #include "saescope/base/memory.h"
 #include "saescope/command/handlers.h"
 
@@ -229,6 +230,18 @@ static int change_label(struct context *ctx, const struct address *at, const cha
     return status == STATUS_OK ? store_put_labels(s, at->sae.id, &label, 1, err) : status;
 }
 
+static void write_label_line(struct writer *out, struct store_txn *t, const struct address *at)
+{
+    struct label label;
+    struct strbuf b = STRBUF_INIT;
+    if (store_label(t, at->sae.id, at->latent, &label, NULL) == STATUS_OK && label.text)
+        displayable(&b, label.text, label.n);
+    else
+        strbuf_adds(&b, "(no label)");
+    writer_line(out, "%s/%zu  %s", at->sae.name, at->latent, strbuf_string(&b));
+    strbuf_free(&b);
+}
+
 static int run_label(struct context *ctx, const struct invocation *inv, struct writer *out, struct error *err)
 {
     const char *text = invocation_argument(inv, 1);
@@ -248,11 +261,13 @@ static int run_label(struct context *ctx, const struct invocation *inv, struct w
         status = store_begin(ctx->store, &t, err);
     if (status != STATUS_OK)
         return status;
+    writer_own_text(out);
     writer_begin_object(out, NULL);
     writer_string(out, "sae", at.sae.name);
     writer_integer(out, "latent", (long long)at.latent);
     write_label(out, t, at.sae.id, at.latent);
     writer_end_object(out);
+    write_label_line(out, t, &at);
     store_end(t);
     return STATUS_OK;
 }

@@ -97,6 +97,7 @@ static void free_labels(void *arg)
         free(l->texts[i]);
     if (l) {
         free(l->texts);
+        free(l->sources);
         free(l->latents);
     }
     free(l);
@@ -146,9 +147,12 @@ static int table_done(struct view *v, void *result, int status, const struct err
     d->sort = d->table->sort_key;
     list_set_count(&d->list, d->table->matched);
     size_t row = latent != SIZE_MAX ? latents_row(d->table, latent) : SIZE_MAX;
+    if (d->to_top)
+        row = 0;
     if (row != SIZE_MAX)
         d->list.cursor = row;
     d->wanted = SIZE_MAX;
+    d->to_top = 0;
     free_labels(d->labels);
     d->labels = NULL;
     d->labels_asked = SIZE_MAX;
@@ -178,7 +182,7 @@ static int read_labels(struct query *q, struct store_txn *t, void *arg, void **r
     struct labels_request *r = arg;
     (void)err;
     for (size_t i = 0; i < r->labels->n && !q->cancelled(q); i++)
-        r->labels->texts[i] = page_label(t, r->sae, r->labels->latents[i], NULL);
+        r->labels->texts[i] = page_label(t, r->sae, r->labels->latents[i], &r->labels->sources[i]);
     *result = r->labels;
     r->labels = NULL;
     return STATUS_OK;
@@ -220,19 +224,20 @@ void latents_want_labels(struct view *v)
     struct labels_request *r = xcalloc(1, sizeof *r);
     struct labels *l = xcalloc(1, sizeof *l);
     *l = (struct labels){first, last - first, xcalloc(last - first, sizeof(uint32_t)),
-                         xcalloc(last - first, sizeof(char *))};
+                         xcalloc(last - first, sizeof(char *)), xcalloc(last - first, sizeof(enum label_source))};
     memcpy(l->latents, d->table->order + first, l->n * sizeof(uint32_t));
     *r = (struct labels_request){d->table->facts.artifact.id, l};
     d->labels_asked = first;
     query_start(v, SLOT_LABELS, &labels_query, r);
 }
 
-/* NULL: not there yet; "" when the latent has none. */
-const char *latents_label(const struct latents *d, size_t row)
+const char *latents_label(const struct latents *d, size_t row, enum label_source *source)
 {
     const struct labels *l = d->labels;
     if (!l || row < l->first || row >= l->first + l->n)
         return NULL;
+    if (source)
+        *source = l->sources[row - l->first];
     return l->texts[row - l->first] ? l->texts[row - l->first] : "";
 }
 

@@ -111,7 +111,7 @@ static int is_match(const struct latents *d, uint32_t latent)
 static void draw_label(const struct canvas *c, int y, int x, int width, const struct latents *d, size_t row,
                        uint32_t latent)
 {
-    const char *label = latents_label(d, row);
+    const char *label = latents_label(d, row, NULL);
     if (!label)
         canvas_text(c, y, x, STYLE_DIM, glyph(GLYPH_ELLIPSIS));
     else

@@ -398,7 +398,9 @@ static int latent_act(struct view *v, const char *action, long count)
     if (strcmp(action, "all-latents") == 0)
         return all_latents(v);
     if (strcmp(action, "label") == 0) {
-        app_ask(v->app, "label: ", s->head && s->head->label ? s->head->label : "", label_answered);
+        /* A label of the user's own is changed, any other replaced. */
+        int own = s->head && s->head->label && s->head->source == LABEL_USER;
+        app_ask(v->app, "label: ", own ? s->head->label : "", label_answered);
         return INVALID_NONE;
     }
     if (strcmp(action, "encode") == 0) {

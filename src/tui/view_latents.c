@@ -117,6 +117,7 @@ static int sort_by(struct view *v, int by)
     at = at == n ? 0 : (at + by + n) % n;
     d->sort = columns[at]->key;
     d->reverse = 0;
+    d->to_top = 1;
     latents_load(v);
     return INVALID_NONE;
 }
@@ -125,6 +126,7 @@ static int reverse(struct view *v)
 {
     struct latents *d = v->data;
     d->reverse = !d->reverse;
+    d->to_top = 1;
     latents_load(v);
     return INVALID_NONE;
 }
@@ -166,6 +168,15 @@ static void label_answered(struct view *v, const char *answer)
     strbuf_free(&line);
 }
 
+/* A label of the user's own is changed, any other replaced. */
+static void ask_label(struct view *v)
+{
+    const struct latents *d = v->data;
+    enum label_source source;
+    const char *label = latents_selected(d) != SIZE_MAX ? latents_label(d, d->list.cursor, &source) : NULL;
+    app_ask(v->app, "label: ", label && source == LABEL_USER ? label : "", label_answered);
+}
+
 static int latents_act(struct view *v, const char *action, long count)
 {
     struct latents *d = v->data;
@@ -185,10 +196,9 @@ static int latents_act(struct view *v, const char *action, long count)
         app_ask(v->app, "filter: ", d->filter ? d->filter : "", filter_answered);
     else if (strcmp(action, "encode") == 0)
         app_ask(v->app, "text: ", "", text_answered);
-    else if (strcmp(action, "label") == 0) {
-        const char *label = latents_selected(d) != SIZE_MAX ? latents_label(d, d->list.cursor) : NULL;
-        app_ask(v->app, "label: ", label ? label : "", label_answered);
-    } else
+    else if (strcmp(action, "label") == 0)
+        ask_label(v);
+    else
         return list_act(&d->list, action, count);
     return INVALID_NONE;
 }

@@ -21,6 +21,7 @@ struct labels {
     size_t first, n;
     uint32_t *latents;
     char **texts; /* NULL: none */
+    enum label_source *sources;
 };
 
 struct latents {
@@ -34,6 +35,7 @@ struct latents {
     char *filter;  /* that is asked for; NULL: all */
     char *applied; /* of the table that is there */
     size_t wanted; /* latent that the cursor goes to when the table is there; SIZE_MAX: stays */
+    int to_top;    /* another order: it goes to the first row instead */
     struct labels *labels;
     size_t labels_asked; /* first row of the labels that are on their way; SIZE_MAX: none */
     unsigned char *matches; /* bit a latent: found by the search */
@@ -49,7 +51,7 @@ size_t latents_columns(struct view *v, const struct latent_table *t, const struc
 void latents_load(struct view *v);        /* the table, as sort and filter say */
 void latents_want_labels(struct view *v); /* of the rows on the screen, unless they are there or coming */
 /* A label as it is there; NULL: not yet; "": the latent has none. */
-const char *latents_label(const struct latents *d, size_t row);
+const char *latents_label(const struct latents *d, size_t row, enum label_source *source);
 size_t latents_row(const struct latent_table *t, size_t latent); /* SIZE_MAX: not in the list */
 size_t latents_selected(const struct latents *d);                /* latent, or SIZE_MAX */
 int latents_search(struct view *v, const char *pattern, int direction);
