@@ -80,22 +80,32 @@ void sae_facts_free(struct sae_facts *f)
     memset(f, 0, sizeof(*f));
 }
 
+/* A baseline was trained on permuted decoder columns: it is there to be compared with, not to explain
+ * latents. */
+static int is_meta_of(struct store_txn *t, artifact_id id, artifact_id sae)
+{
+    json *manifest = store_manifest(t, id, NULL);
+    int fits = strcmp(json_get_string(manifest, "kind", ""), "meta") == 0 &&
+               reference(manifest, "base") == sae && !json_get_boolean(manifest, "baseline", 0);
+    json_free(manifest);
+    return fits;
+}
+
 artifact_id meta_sae_of(struct store_txn *t, artifact_id sae)
 {
     struct artifact *all;
     size_t n;
-    artifact_id newest = 0;
+    artifact_id newest = 0, newest_indexed = 0;
     if (store_list(t, ARTIFACT_SAE, &all, &n, NULL))
         return 0;
     for (size_t i = 0; i < n; i++) {
-        if (all[i].id <= newest)
+        if (all[i].id <= newest_indexed || !is_meta_of(t, all[i].id, sae))
             continue;
-        json *manifest = store_manifest(t, all[i].id, NULL);
-        if (strcmp(json_get_string(manifest, "kind", ""), "meta") == 0 &&
-            reference(manifest, "base") == sae && !json_get_boolean(manifest, "baseline", 0))
+        if (all[i].id > newest)
             newest = all[i].id;
-        json_free(manifest);
+        if (store_index_of(t, all[i].id))
+            newest_indexed = all[i].id;
     }
     free(all);
-    return newest;
+    return newest_indexed ? newest_indexed : newest;
 }

@@ -412,7 +412,8 @@ static json *make_manifest(struct import *im)
     json_set(source, "dataset_path", member_or_null(c->metadata, "dataset_path"));
     json_set(source, "neuronpedia_id", member_or_null(c->metadata, "neuronpedia_id"));
     json_set(source, "notes", json_retain(im->notes));
-    json_set(source, "config", json_retain(c->root));
+    if (!c->extras) /* what our own exports say is all read */
+        json_set(source, "config", json_retain(c->root));
 
     int is_meta = im->base != 0;
     json *references = json_new_object();
@@ -424,12 +425,16 @@ static json *make_manifest(struct import *im)
     json_set(manifest, "kind", json_new_string(is_meta ? "meta" : "sae"));
     json_set(manifest, "hook", is_meta ? json_new_null() : json_new_string(im->hook));
     json_set(manifest, "center_activations", json_new_boolean(!is_meta && c->center));
-    json_set(manifest, "context_size", json_new_integer((long long)c->context_size));
+    json_set(manifest, "context_size",
+             c->context_size ? json_new_integer((long long)c->context_size) : json_new_null());
     json_set(manifest, "prepend_bos", json_new_boolean(c->prepend_bos));
     json_set(manifest, "source", source);
     json *training = json_get(c->extras, "training");
-    if (json_is_object(training))
+    if (json_is_object(training)) {
         json_set(manifest, "training", json_retain(training));
+        if (is_meta && json_get_boolean(training, "permute_columns", 0))
+            json_set(manifest, "baseline", json_new_boolean(1));
+    }
     json_set(manifest, "references", references);
     return manifest;
 }

@@ -200,7 +200,8 @@ static json *write_metadata(struct store_txn *t, const struct sae *sae, const js
     json *hook = json_get(manifest, "hook");
     json_set(metadata, "hook_name", hook ? json_retain(hook) : json_new_null());
     json_set(metadata, "hook_head_index", json_new_null());
-    json_set(metadata, "context_size", json_new_integer(json_get_integer(manifest, "context_size", 0)));
+    json *context_size = json_get(manifest, "context_size");
+    json_set(metadata, "context_size", context_size ? json_retain(context_size) : json_new_null());
     json_set(metadata, "prepend_bos", json_new_boolean(json_get_boolean(manifest, "prepend_bos", 1)));
     json_set(metadata, "dataset_path", source_member(source, "dataset_path"));
     json_set(metadata, "neuronpedia_id", source_member(source, "neuronpedia_id"));

@@ -58,6 +58,7 @@ static artifact_id save(const struct sae *x, const char *name, artifact_id base)
     json *m = json_new_object(), *references = json_new_object();
     json_set(references, base ? "base" : "model", json_new_integer((long long)(base ? base : model)));
     json_set(m, "kind", json_new_string(base ? "meta" : "sae"));
+    json_set(m, "baseline", json_new_boolean(strcmp(name, "baseline") == 0));
     json_set(m, "hook", base ? json_new_null() : json_new_string("blocks.2.hook_resid_pre"));
     json_set(m, "context_size", json_new_integer(64));
     json_set(m, "prepend_bos", json_new_boolean(1));
@@ -80,6 +81,7 @@ static void save_all(void)
     meta->apply_b_dec_to_input = 1;
     meta_id = save(meta, "meta", base_id);
     newer_meta_id = save(meta, "a-newer-meta", base_id);
+    save(meta, "baseline", base_id);
     struct sae *topk = random_sae("topk", 40, D, 3);
     topk->k = 4;
     topk_meta_id = save(topk, "topk-of-meta", meta_id);
@@ -208,6 +210,21 @@ static void test_facts(void **state)
     assert_int_equal(meta_sae_of(t, base_id), newer_meta_id);
     assert_int_equal(meta_sae_of(t, meta_id), topk_meta_id);
     assert_int_equal(meta_sae_of(t, topk_meta_id), 0);
+    store_end(t);
+    /* One that is indexed has more to show than a newer one. */
+    artifact_id index;
+    json *m = json_new_object(), *references = json_new_object();
+    json_set(references, "sae", json_new_integer((long long)meta_id));
+    json_set(m, "text_tokens", json_new_integer(499));
+    json_set(m, "references", references);
+    assert_int_equal(store_create(store, ARTIFACT_INDEX, NULL, 0, &index, &err), STATUS_OK);
+    assert_int_equal(store_publish(store, index, m, &err), STATUS_OK);
+    t = begin();
+    assert_int_equal(meta_sae_of(t, base_id), meta_id);
+    assert_int_equal(sae_facts_read(t, meta_id, &f, &err), STATUS_OK);
+    assert_int_equal(f.index, index);
+    assert_int_equal(f.indexed_tokens, 499);
+    sae_facts_free(&f);
     store_end(t);
 }
 

@@ -473,6 +473,7 @@ static artifact_id save_batchtopk(const char *name, artifact_id base, float larg
     sae->apply_b_dec_to_input = 1;
     json *training = json_new_object(), *references = json_new_object(), *m = json_new_object();
     json_set(training, "steps", json_new_integer(77));
+    json_set(training, "permute_columns", json_new_boolean(base != 0));
     if (base)
         json_set(references, "base", json_new_integer((long long)base));
     json_set(m, "kind", json_new_string(base ? "meta" : "sae"));
@@ -515,6 +516,8 @@ static void test_meta(void **state)
     json *m = manifest_of(named), *g = manifest_of(given);
     assert_string_equal(json_get_string(m, "kind", ""), "meta");
     assert_true(json_is_null(json_get(m, "hook")));
+    assert_true(json_is_null(json_get(m, "context_size")));
+    assert_true(json_get_boolean(m, "baseline", 0)); /* its training's columns were permuted */
     assert_int_equal(json_get_integer(json_get(m, "references"), "base", 0), base);
     assert_int_equal(json_get_integer(json_get(g, "references"), "base", 0), find("topk"));
     json_free(m);

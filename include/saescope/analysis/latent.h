@@ -35,7 +35,8 @@ struct sae_facts {
 };
 int sae_facts_read(struct store_txn *t, artifact_id sae, struct sae_facts *out, struct error *err);
 void sae_facts_free(struct sae_facts *f);
-/* The meta-SAE shown with an SAE: the newest that has it as base; 0 when there is none. */
+/* The meta-SAE shown with an SAE: the newest indexed one that has it as base, else the newest; 0 when there is none.
+ * Baselines (trained on permuted columns) are none. */
 artifact_id meta_sae_of(struct store_txn *t, artifact_id sae);
 
 /* ---- Logits of a latent's direction: the strongest and weakest tokens, by |W_dec[i] @ W_U| order. ---- */
