@@ -162,7 +162,13 @@ static int gpt2_read_config(const json *config, const char *where, struct model_
         return code;
     if (!out->layers || !out->d_model || !out->heads || !out->vocabulary_size || !out->context_length ||
         !out->d_mlp)
-        return error_set(err, STATUS_REFUSED, "%s: a size is zero", where);
+        return error_set(err, STATUS_REFUSED, "%s: %s is zero", where,
+                         !out->layers            ? "n_layer"
+                         : !out->d_model         ? "n_embd"
+                         : !out->heads           ? "n_head"
+                         : !out->vocabulary_size ? "vocab_size"
+                         : !out->context_length  ? positions
+                                                 : "n_inner");
     if (out->d_model % out->heads)
         return error_set(err, STATUS_REFUSED, "%s: n_embd %zu is not a multiple of n_head %zu", where,
                          out->d_model, out->heads);

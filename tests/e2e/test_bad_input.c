@@ -1,0 +1,659 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Damaged files, wrong names and stores that cannot be used: a clear message, the right status, an unchanged
+ * store. */
+#include "config.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "program.h"
+#include "saescope/base/fileio.h"
+#include "saescope/base/memory.h"
+#include "saescope/base/strbuf.h"
+#include "saescope/store/internal.h"
+
+#define HOOK "blocks.2.hook_resid_pre"
+
+static char *seen; /* what the store held before a case */
+
+/* Everything a reader can see but jobs, which are records of what was tried. */
+static char *look(void)
+{
+    static const char commands[] =
+        "list; verify; info s; info m; info t; latents s --limit 0; latents m --limit 0; show s/1";
+    struct result r = PROGRAM("--json", "-c", commands);
+    if (r.status != 0)
+        print_error("-> %d: %s\n", r.status, r.err);
+    assert_int_equal(r.status, 0);
+    assert_non_null(strstr(r.out, "\"ok\":true"));
+    char *out = xstrdup(r.out);
+    result_free(&r);
+    return out;
+}
+
+static int before_case(void **state)
+{
+    (void)state;
+    seen = look();
+    return 0;
+}
+
+static int after_case(void **state)
+{
+    (void)state;
+    char *now = look();
+    int same = strcmp(now, seen) == 0;
+    if (!same)
+        print_error("the store changed from\n%s\nto\n%s\n", seen, now);
+    free(now);
+    free(seen);
+    return same ? 0 : -1;
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    static const char text[] = "A gloss is a short explanation.\nA kind of word is a noun.\n";
+    struct strbuf many = STRBUF_INIT;
+    program_set_up();
+    for (int i = 0; i < 100; i++)
+        strbuf_adds(&many, text);
+    program_write_file("text.txt", many.data, many.length);
+    strbuf_free(&many);
+    char *model = shipped_file("wordnet-lm"), *path = program_path("text.txt"), *good = program_path("good");
+    PROGRAM_DONE("import", "model", model, "--name", "lm");
+    PROGRAM_DONE("import", "text", path, "--name", "t", "--model", "lm");
+    PROGRAM_DONE("train", "sae", "s", "--model", "lm", "--hook", HOOK, "--text", "t", "--width", "32", "--k",
+                 "4", "--steps", "3", "--batch", "64");
+    PROGRAM_DONE("train", "meta", "m", "--sae", "s", "--width", "8", "--k", "2", "--steps", "3");
+    PROGRAM_DONE("index", "s", "--text", "t");
+    PROGRAM_DONE("export", "sae", "s", good);
+    free(model);
+    free(path);
+    free(good);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    program_tear_down();
+    return 0;
+}
+
+/* ---- Files made from good ones. ---- */
+
+/* `text` with its first `from` replaced; malloc'd. */
+static char *replaced(const char *text, const char *from, const char *to)
+{
+    const char *at = strstr(text, from);
+    assert_non_null(at);
+    return xasprintf("%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
+}
+
+/* A copy of a safetensors file with a change in its header. */
+static void write_tensors(const char *name, const char *good, size_t n, const char *from, const char *to)
+{
+    struct strbuf file = STRBUF_INIT;
+    uint64_t length;
+    memcpy(&length, good, sizeof length);
+    char *header = xstrndup(good + sizeof length, length), *changed = replaced(header, from, to);
+    uint64_t now = strlen(changed);
+    strbuf_add(&file, &now, sizeof now);
+    strbuf_adds(&file, changed);
+    strbuf_add(&file, good + sizeof length + length, n - sizeof length - length);
+    program_write_file(name, file.data, file.length);
+    strbuf_free(&file);
+    free(header);
+    free(changed);
+}
+
+/* What a table's entry changes, for the message when it is not refused. */
+static const char *case_name = "";
+
+static void import_is_refused(const char *const *says)
+{
+    char *folder = program_path("bad");
+    struct result r = PROGRAM("--quiet", "import", "sae", folder, "--name", "bad", "--model", "lm");
+    if (r.status == 0)
+        print_error("imported with %s\n", case_name);
+    result_free(&r);
+    PROGRAM_REFUSES(3, says, "import", "sae", folder, "--name", "bad", "--model", "lm");
+    free(folder);
+}
+
+/* The good SAE's folder with its tensors' header and its configuration changed. */
+static void bad_sae(const char *header_from, const char *header_to, const char *config_from,
+                    const char *config_to, const char *const *says)
+{
+    size_t n;
+    char *weights = program_read_file("good/sae_weights.safetensors", &n),
+         *config = program_read_file("good/cfg.json", NULL);
+    write_tensors("bad/sae_weights.safetensors", weights, n, header_from, header_to);
+    char *changed = replaced(config, config_from, config_to);
+    program_write_file("bad/cfg.json", changed, strlen(changed));
+    case_name = *config_to == '{' ? header_to : config_to;
+    import_is_refused(says);
+    free(weights);
+    free(config);
+    free(changed);
+}
+
+static void test_lying_headers(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *from, *to, *says;
+    } cases[] = {
+        {"[0,32768]", "[0,99999999]", "W_dec"},                   /* ends outside the file */
+        {"[32768,65536]", "[0,32768]", "W_enc"},                  /* two at one place */
+        {"[32768,65536]", "[32764,65532]", "W_enc"},              /* overlaps its neighbour */
+        {"[32768,65536]", "[65536,32768]", "W_enc"},              /* backwards */
+        {"[0,32768]", "[-4,32764]", "W_dec"},                     /* before the data */
+        {"[0,32768]", "[0,18446744073709551615]", "safetensors"}, /* 2^64 - 1 */
+        {"[0,32768]", "[9223372036854775808,9223372036854808576]", "safetensors"},
+        {"\"shape\":[32,256]", "\"shape\":[9223372036854775808,256]", "safetensors"},
+        {"\"shape\":[32,256]", "\"shape\":[4611686018427387904,4]", "W_dec"}, /* their product overflows */
+        {"\"shape\":[32,256]", "\"shape\":[32,257]", "W_dec"},                /* more numbers than bytes */
+        {"\"shape\":[32,256]", "\"shape\":[128,64]", "W_dec"}, /* as many numbers, but not d_sae rows */
+        {"\"shape\":[32,256]", "\"shape\":[8192]", "W_dec"},
+        {"\"shape\":[32,256]", "\"shape\":[-32,-256]", "W_dec"},
+        {"\"shape\":[32,256]", "\"shape\":32", "W_dec"},
+        {"\"dtype\":\"F32\"", "\"dtype\":\"F16\"", "W_dec"}, /* half the bytes */
+        {"\"dtype\":\"F32\"", "\"dtype\":\"I32\"", "W_dec"}, /* no real numbers */
+        {"\"dtype\":\"F32\"", "\"dtype\":\"Q4\"", "Q4"},
+        {"\"W_dec\":", "\"W_dek\":", "W_dec"},       /* missing */
+        {"\"W_enc\":", "\"W_dec\":", "W_dec"},       /* twice */
+        {"{\"W_dec\"", "[\"W_dec\"", "safetensors"}, /* no JSON */
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(cases); i++)
+        bad_sae(cases[i].from, cases[i].to, "{", "{", SAYS("bad/sae_weights.safetensors", cases[i].says));
+}
+
+static void test_truncated_tensors(void **state)
+{
+    (void)state;
+    size_t n;
+    char *weights = program_read_file("good/sae_weights.safetensors", &n),
+         *config = program_read_file("good/cfg.json", NULL);
+    uint64_t length;
+    memcpy(&length, weights, sizeof length);
+    const size_t cuts[] = {0, 5, 8, 8 + length / 2, 8 + length, n / 2, n - 1};
+    program_write_file("bad/cfg.json", config, strlen(config));
+    for (size_t i = 0; i < ARRAY_LENGTH(cuts); i++) {
+        program_write_file("bad/sae_weights.safetensors", weights, cuts[i]);
+        import_is_refused(SAYS("bad/sae_weights.safetensors"));
+    }
+    const uint64_t lengths[] = {UINT64_MAX, (uint64_t)1 << 63, n, 0, 1};
+    for (size_t i = 0; i < ARRAY_LENGTH(lengths); i++) {
+        memcpy(weights, &lengths[i], sizeof lengths[i]);
+        program_write_file("bad/sae_weights.safetensors", weights, n);
+        import_is_refused(SAYS("bad/sae_weights.safetensors"));
+    }
+    free(weights);
+    free(config);
+}
+
+static void test_sae_configurations(void **state)
+{
+    (void)state;
+    bad_sae("{", "{", "\"d_in\": 256", "\"d_in\": 128", SAYS("d_in", "128", "256"));
+    bad_sae("{", "{", "\"d_sae\": 32", "\"d_sae\": 64", SAYS("d_sae", "64", "32"));
+    bad_sae("{", "{", "\"d_sae\": 32", "\"d_sae\": -1", SAYS("cfg.json", "d_sae"));
+    bad_sae("{", "{", "\"d_sae\": 32", "\"d_sae\": \"many\"", SAYS("cfg.json", "d_sae"));
+    bad_sae("{", "{", "\"d_sae\": 32,", "", SAYS("cfg.json", "d_sae"));
+    bad_sae("{", "{", "\"architecture\": \"jumprelu\"", "\"architecture\": \"jumpreli\"",
+            SAYS("cfg.json", "jumpreli"));
+    bad_sae("{", "{", "blocks.2.hook_resid_pre", "blocks.7.hook_resid_pre", SAYS("blocks.7.hook_resid_pre"));
+    bad_sae("{", "{", "{", "{{", SAYS("cfg.json", "1"));
+    bad_sae("{", "{", "{", "", SAYS("cfg.json"));
+
+    char *config = program_path("bad/cfg.json"), *weights = program_path("bad/sae_weights.safetensors"),
+         *good_folder = program_path("good");
+    unlink(config);
+    import_is_refused(SAYS("cfg.json"));
+    char *good = program_read_file("good/cfg.json", NULL);
+    program_write_file("bad/cfg.json", good, strlen(good));
+    unlink(weights);
+    import_is_refused(SAYS("sae_weights.safetensors"));
+    PROGRAM_REFUSES(3, SAYS("nowhere"), "import", "sae", "nowhere", "--name", "bad");
+    PROGRAM_REFUSES(3, SAYS("wrong"), "import", "sae", good_folder, "--name", "bad", "--format", "wrong");
+    free(good);
+    free(good_folder);
+    free(config);
+    free(weights);
+}
+
+/* d_in that fits the tensors but not the model's activations. */
+static void test_sae_of_another_width(void **state)
+{
+    (void)state;
+    static const char header[] =
+        "{\"W_dec\":{\"dtype\":\"F32\",\"shape\":[32,1],\"data_offsets\":[0,128]},"
+        "\"W_enc\":{\"dtype\":\"F32\",\"shape\":[1,32],\"data_offsets\":[128,256]},"
+        "\"b_enc\":{\"dtype\":\"F32\",\"shape\":[32],\"data_offsets\":[256,384]},"
+        "\"b_dec\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[384,388]},"
+        "\"threshold\":{\"dtype\":\"F32\",\"shape\":[32],\"data_offsets\":[388,516]}}";
+    static const float numbers[516 / sizeof(float)] = {1};
+    uint64_t length = strlen(header);
+    struct strbuf file = STRBUF_INIT;
+    strbuf_add(&file, &length, sizeof length);
+    strbuf_adds(&file, header);
+    strbuf_add(&file, numbers, sizeof numbers);
+    program_write_file("bad/sae_weights.safetensors", file.data, file.length);
+    char *config = program_read_file("good/cfg.json", NULL),
+         *narrow = replaced(config, "\"d_in\": 256", "\"d_in\": 1");
+    program_write_file("bad/cfg.json", narrow, strlen(narrow));
+    import_is_refused(SAYS("lm", "256"));
+    strbuf_free(&file);
+    free(config);
+    free(narrow);
+}
+
+static void test_nan_weights(void **state)
+{
+    (void)state;
+    size_t n;
+    char *weights = program_read_file("good/sae_weights.safetensors", &n),
+         *config = program_read_file("good/cfg.json", NULL);
+    static const uint32_t values[] = {0x7fc00000, 0x7f800000, 0xff800000}; /* NaN and the infinities */
+    uint64_t length;
+    memcpy(&length, weights, sizeof length);
+    program_write_file("bad/cfg.json", config, strlen(config));
+    for (size_t i = 0; i < ARRAY_LENGTH(values); i++) {
+        memcpy(weights + 8 + length + 4 * 1000, &values[i], 4);
+        program_write_file("bad/sae_weights.safetensors", weights, n);
+        import_is_refused(SAYS("W_dec"));
+    }
+    free(weights);
+    free(config);
+}
+
+/* ---- Models. ---- */
+
+static const char *const model_files[] = {"config.json", "model.safetensors", "tokenizer.json", "vocab.json",
+                                          "merges.txt"};
+
+/* A folder of links to the shipped model's files, but for `without`. */
+static void link_model(const char *without)
+{
+    char *folder = program_path("model"), *shipped = shipped_file("wordnet-lm");
+    assert_int_equal(remove_tree(folder, NULL), 0);
+    assert_int_equal(make_directories(folder, 0755, NULL), 0);
+    for (size_t i = 0; i < ARRAY_LENGTH(model_files); i++) {
+        if (strstr(without, model_files[i]))
+            continue;
+        char *from = path_join(shipped, model_files[i]), *to = path_join(folder, model_files[i]);
+        assert_int_equal(symlink(from, to), 0);
+        free(from);
+        free(to);
+    }
+    free(folder);
+    free(shipped);
+}
+
+static void model_is_refused(const char *const *says)
+{
+    char *folder = program_path("model");
+    PROGRAM_REFUSES(3, says, "import", "model", folder, "--name", "bad");
+    free(folder);
+}
+
+/* The shipped model with one change in a text file. */
+static void bad_model(const char *file, const char *from, const char *to, const char *const *says)
+{
+    char *shipped = shipped_file("wordnet-lm"), *path = path_join(shipped, file),
+         *name = path_join("model", file);
+    struct strbuf text = STRBUF_INIT;
+    assert_int_equal(file_read(path, SIZE_MAX >> 1, &text, NULL), 0);
+    char *changed = replaced(text.data, from, to);
+    link_model(strcmp(file, "tokenizer.json") == 0 ? "tokenizer.json vocab.json" : file);
+    program_write_file(name, changed, strlen(changed));
+    model_is_refused(says);
+    strbuf_free(&text);
+    free(shipped);
+    free(path);
+    free(name);
+    free(changed);
+}
+
+static void test_models(void **state)
+{
+    (void)state;
+    link_model("config.json");
+    model_is_refused(SAYS("config.json"));
+    link_model("model.safetensors");
+    model_is_refused(SAYS("model.safetensors"));
+    link_model("tokenizer.json vocab.json");
+    model_is_refused(SAYS("tokenizer.json"));
+    link_model("tokenizer.json merges.txt");
+    model_is_refused(SAYS("merges.txt"));
+    PROGRAM_REFUSES(3, SAYS("nowhere"), "import", "model", "nowhere", "--name", "bad");
+
+    bad_model("config.json", "\"n_layer\": 4", "\"n_layer\": 5", SAYS("h.4."));
+    bad_model("config.json", "\"n_embd\": 256", "\"n_embd\": 512", SAYS("512", "256"));
+    bad_model("config.json", "\"vocab_size\": 8192", "\"vocab_size\": 8200", SAYS("8200", "8192"));
+    bad_model("config.json", "\"n_positions\": 128", "\"n_positions\": 1024", SAYS("wpe", "1024"));
+    bad_model("config.json", "\"n_head\": 4", "\"n_head\": 0", SAYS("n_head"));
+    bad_model("config.json", "\"n_head\": 4", "\"n_head\": 5", SAYS("5", "256"));
+    bad_model("config.json", "\"n_embd\": 256", "\"n_embd\": 9223372036854775807", SAYS("n_embd"));
+    bad_model("config.json", "\"model_type\": \"gpt2\"", "\"model_type\": \"gpt9\"", SAYS("gpt9"));
+    bad_model("config.json", "gelu_new", "gelu_newer", SAYS("gelu_newer"));
+    bad_model("config.json", "}", "", SAYS("config.json"));
+    bad_model("tokenizer.json", "\"BPE\"", "\"Unigram\"", SAYS("tokenizer.json", "BPE"));
+    bad_model("tokenizer.json", "{", "[", SAYS("tokenizer.json"));
+}
+
+static void test_model_tensors(void **state)
+{
+    (void)state;
+    char *shipped = shipped_file("wordnet-lm"), *path = path_join(shipped, "model.safetensors");
+    struct strbuf file = STRBUF_INIT;
+    assert_int_equal(file_read(path, SIZE_MAX >> 1, &file, NULL), 0);
+    static const struct {
+        const char *from, *to, *says;
+    } cases[] = {
+        {"\"h.2.mlp.c_fc.weight\"", "\"h.2.mlp.c_fd.weight\"", "h.2.mlp.c_fc.weight"},
+        {"\"wpe.weight\": {\"dtype\": \"F16\", \"shape\": [128, 256]",
+         "\"wpe.weight\": {\"dtype\": \"F16\", \"shape\": [256, 128]", "wpe.weight"},
+        {"[0, 4194304]", "[0, 41943040]", "wte.weight"},
+    };
+    link_model("model.safetensors");
+    for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
+        write_tensors("model/model.safetensors", file.data, file.length, cases[i].from, cases[i].to);
+        model_is_refused(SAYS("model.safetensors", cases[i].says));
+    }
+    file.data[file.length - 100] = 0x00; /* F16 NaN somewhere in the last tensor */
+    file.data[file.length - 99] = 0x7e;
+    program_write_file("model/model.safetensors", file.data, file.length);
+    model_is_refused(SAYS("model.safetensors"));
+    program_write_file("model/model.safetensors", file.data, file.length / 2);
+    model_is_refused(SAYS("model.safetensors"));
+    strbuf_free(&file);
+    free(shipped);
+    free(path);
+}
+
+/* ---- Texts. ---- */
+
+/* Every byte comes back, whatever it is: through import's tokens, and through tokenize. */
+static void test_invalid_utf8(void **state)
+{
+    (void)state;
+    char bytes[600], *path = program_path("bytes.txt");
+    size_t n = 0;
+    for (int b = 1; b < 256; b++)
+        if (b != '\n' && b != '\r')
+            bytes[n++] = (char)b;
+    memcpy(bytes + n, "\xc3(\xe2\x82 \xf0\x9f\x98\x80\xed\xa0\x80", 12);
+    n += 12;
+    program_write_file("bytes.txt", bytes, n);
+    PROGRAM_DONE("import", "text", path, "--name", "bytes", "--model", "lm");
+    json *info = PROGRAM_JSON("info", "bytes"), *tokens = PROGRAM_JSON("tokenize", "lm", "--file", path);
+    struct strbuf back = STRBUF_INIT;
+    for (size_t i = 0; i < json_length(json_get(tokens, "tokens")); i++) {
+        const json *t = json_at(json_get(tokens, "tokens"), i);
+        const char *hex = json_get_string(t, "bytes", NULL);
+        unsigned byte;
+        if (!hex)
+            strbuf_adds(&back, json_get_string(t, "text", ""));
+        for (; hex && *hex; hex += 2) {
+            assert_int_equal(sscanf(hex, "%2x", &byte), 1);
+            strbuf_addc(&back, (char)byte);
+        }
+    }
+    assert_int_equal(back.length, n);
+    assert_memory_equal(back.data, bytes, n);
+    assert_int_equal(json_get_integer(info, "documents", 0), 1);
+    assert_int_equal(json_get_integer(info, "tokens", 0), json_length(json_get(tokens, "tokens")));
+    PROGRAM_DONE("remove", "bytes", "--yes");
+    strbuf_free(&back);
+    json_free(info);
+    json_free(tokens);
+    free(path);
+}
+
+static void test_texts(void **state)
+{
+    (void)state;
+    static const char jsonl[] = "{\"text\":\"one\"}\n{\"text\":7}\n",
+                      cut[] = "{\"text\":\"one\"}\n{\"text\":\n";
+    char *lines = program_path("lines.jsonl"), *path = program_path("text.txt");
+    program_write_file("lines.jsonl", jsonl, strlen(jsonl));
+    PROGRAM_REFUSES(3, SAYS("lines.jsonl", "2"), "import", "text", lines, "--name", "bad", "--model", "lm");
+    program_write_file("lines.jsonl", cut, strlen(cut));
+    PROGRAM_REFUSES(3, SAYS("lines.jsonl", "2"), "import", "text", lines, "--name", "bad", "--model", "lm");
+    PROGRAM_REFUSES(3, SAYS("nowhere.txt"), "import", "text", "nowhere.txt", "--name", "bad", "--model",
+                    "lm");
+    PROGRAM_REFUSES(3, SAYS("did you mean lm"), "import", "text", path, "--name", "bad", "--model", "ln");
+    PROGRAM_REFUSES(3, SAYS("a/b"), "import", "text", path, "--name", "a/b", "--model", "lm");
+    program_write_file("lines.jsonl", "", 0);
+    PROGRAM_REFUSES(3, SAYS("lines.jsonl"), "import", "text", lines, "--name", "bad", "--model", "lm");
+    free(lines);
+    free(path);
+}
+
+/* ---- Names, addresses, hooks, options. ---- */
+
+static void test_unknown(void **state)
+{
+    (void)state;
+    PROGRAM_REFUSES(3, SAYS("32", "s has latents 0 to 31"), "show", "s/32");
+    PROGRAM_REFUSES(3, SAYS("s has latents 0 to 31"), "contexts", "s/99999999999999999999999");
+    PROGRAM_REFUSES(2, SAYS("s/x"), "logits", "s/x");
+    PROGRAM_REFUSES(2, SAYS("set sae"), "neighbors", "/1");
+    PROGRAM_DONE("rename", "s", "wordnet-16k");
+    PROGRAM_REFUSES(3, SAYS("did you mean wordnet-16k"), "info", "wordnet-61k");
+    PROGRAM_REFUSES(3, SAYS("did you mean wordnet-16k"), "show", "wordnet-16/3");
+    PROGRAM_REFUSES(3, SAYS("did you mean wordnet-16k"), "neighbors", "m/1", "--in", "wordnet16k");
+    PROGRAM_DONE("rename", "wordnet-16k", "s");
+    PROGRAM_REFUSES(3, SAYS("blocks.2.hook_resid_pre"), "train", "sae", "x", "--model", "lm", "--hook",
+                    "blocks.2.hook_resid_per", "--text", "t", "--width", "16");
+    PROGRAM_REFUSES(3, SAYS("blocks.4.hook_mlp_out", "3"), "train", "sae", "x", "--model", "lm", "--hook",
+                    "blocks.4.hook_mlp_out", "--text", "t", "--width", "16");
+    PROGRAM_REFUSES(2, SAYS("--width"), "train", "sae", "x", "--model", "lm", "--hook", HOOK, "--text", "t",
+                    "--with", "16");
+    PROGRAM_REFUSES(3, SAYS("batchtopk"), "train", "sae", "x", "--model", "lm", "--hook", HOOK, "--text", "t",
+                    "--width", "16", "--arch", "batchtop");
+    PROGRAM_REFUSES(2, SAYS("--store"), "--stor", "x", "list");
+    PROGRAM_REFUSES(2, SAYS("did you mean `tokenize`"), "tokenise", "lm", "x");
+    PROGRAM_REFUSES(3, SAYS("s", "no meta-SAE"), "decompose", "m/1", "--meta", "s");
+    PROGRAM_REFUSES(3, SAYS("m"), "index", "s", "--text", "m");
+    PROGRAM_REFUSES(2, SAYS("3 names and 2 widths"), "train", "sae", "x", "y", "z", "--model", "lm", "--hook",
+                    HOOK, "--text", "t", "--width", "16,32");
+    PROGRAM_REFUSES(2, SAYS("k"), "train", "sae", "x", "--model", "lm", "--hook", HOOK, "--text", "t",
+                    "--width", "16", "--k", "17");
+    PROGRAM_REFUSES(2, SAYS("width"), "train", "sae", "x", "--model", "lm", "--hook", HOOK, "--text", "t",
+                    "--width", "0");
+}
+
+/* ---- Stores. ---- */
+
+static void test_no_stores(void **state)
+{
+    (void)state;
+    char *home = program_path("home-of-things"), *model = shipped_file("wordnet-lm"),
+         *file = program_path("text.txt");
+    program_write_file("home-of-things/letter.txt", "dear", 4);
+    PROGRAM_REFUSES(4, SAYS("home-of-things", "no saescope store"), "-S", home, "list");
+    PROGRAM_REFUSES(4, SAYS("home-of-things", "no saescope store"), "-S", home, "import", "model", model,
+                    "--name", "lm");
+    PROGRAM_REFUSES(4, SAYS("text.txt", "no directory"), "-S", file, "list");
+    program_write_file("home-of-things/data.mdb", "no database, but a long enough text", 35);
+    PROGRAM_REFUSES(4, SAYS("home-of-things"), "-S", home, "list");
+    char *letter = program_read_file("home-of-things/letter.txt", NULL);
+    assert_string_equal(letter, "dear");
+    char *data = program_read_file("home-of-things/data.mdb", NULL);
+    assert_string_equal(data, "no database, but a long enough text");
+    free(letter);
+    free(data);
+    free(home);
+    free(model);
+    free(file);
+}
+
+static void test_newer_store(void **state)
+{
+    (void)state;
+    struct format_record newer = {FORMAT_MAGIC, STORE_FORMAT_VERSION + 1};
+    struct key key = key_string("format");
+    char *path = program_path("newer"), *model = shipped_file("wordnet-lm");
+    struct store_options o = {.path = path, .create = 1};
+    struct store *s;
+    struct store_txn t;
+    assert_int_equal(store_open(&o, &s, NULL), 0);
+    assert_int_equal(write_begin(s, &t, NULL), 0);
+    assert_int_equal(table_put(&t, TABLE_META, &key, &newer, sizeof newer), 0);
+    assert_int_equal(write_commit(&t, NULL), 0);
+    store_close(s);
+    PROGRAM_REFUSES(4, SAYS("newer"), "-S", path, "list");
+    PROGRAM_REFUSES(4, SAYS("newer"), "-S", path, "import", "model", model, "--name", "lm");
+    free(path);
+    free(model);
+}
+
+static void limit_files(rlim_t bytes)
+{
+    struct rlimit limit;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = bytes;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+/* As program_refuses, with files that may not grow over `bytes`, as on a full disk. */
+static void refused_without_room(rlim_t bytes, const char *says, const char *const *words)
+{
+    limit_files(bytes);
+    struct result r = program_run(NULL, words);
+    limit_files(RLIM_INFINITY);
+    if (r.status != 4 || r.n_out > 0 || !strstr(r.err, says))
+        print_error("room for %llu -> %d: %s%s\n", (unsigned long long)bytes, r.status, r.err, r.out);
+    assert_int_equal(r.status, 4);
+    assert_int_equal(r.n_out, 0);
+    assert_non_null(strstr(r.err, says));
+    result_free(&r);
+}
+#define WITHOUT_ROOM(bytes, says, ...)                                                                       \
+    refused_without_room(bytes, says, (const char *const[]){"--quiet", __VA_ARGS__, NULL})
+
+static void test_full_disk(void **state)
+{
+    (void)state;
+    char *fresh = program_path("fresh"), *model = shipped_file("wordnet-lm"),
+         *data = program_path("store/data.mdb"), *folder = program_path("good"),
+         *text = program_path("text.txt");
+    struct stat st;
+    WITHOUT_ROOM(4096, "room", "-S", fresh, "import", "model", model, "--name", "lm"); /* at open */
+    assert_false(path_exists(fresh));
+    assert_int_equal(stat(data, &st), 0);
+    const rlim_t size = (rlim_t)st.st_size;
+    WITHOUT_ROOM(size, "full", "import", "model", model, "--name", "bad"); /* at a tensor's blocks */
+    WITHOUT_ROOM(8192, "full", "import", "sae", folder, "--name", "bad", "--model", "lm");
+    WITHOUT_ROOM(8192, "full", "import", "text", text, "--name", "bad", "--model", "lm");
+    WITHOUT_ROOM(4096, "full", "label", "s/1", "no room for this"); /* at its only commit */
+    WITHOUT_ROOM(4096, "full", "rename", "s", "other");
+    free(fresh);
+    free(model);
+    free(data);
+    free(folder);
+    free(text);
+}
+
+static void test_full_map(void **state)
+{
+    (void)state;
+    char *setting = xstrdup(getenv("SAESCOPE_MAPSIZE") ? getenv("SAESCOPE_MAPSIZE") : ""),
+         *model = shipped_file("wordnet-lm");
+    char *path = program_path("small");
+    setenv("SAESCOPE_MAPSIZE", "8388608", 1);
+    PROGRAM_REFUSES(4, SAYS("SAESCOPE_MAPSIZE"), "-S", path, "import", "model", model, "--name", "lm");
+    json *nothing = PROGRAM_JSON("-S", path, "list", "models");
+    assert_int_equal(json_length(json_get(nothing, "models")), 0);
+    json_free(nothing);
+    setenv("SAESCOPE_MAPSIZE", "much", 1);
+    PROGRAM_REFUSES(4, SAYS("SAESCOPE_MAPSIZE"), "list");
+    if (*setting)
+        setenv("SAESCOPE_MAPSIZE", setting, 1);
+    else
+        unsetenv("SAESCOPE_MAPSIZE");
+    free(setting);
+    free(model);
+    free(path);
+}
+
+static void test_read_only(void **state)
+{
+    (void)state;
+    PROGRAM_REFUSES(4, SAYS("read"), "--read-only", "label", "s/1", "x");
+    PROGRAM_REFUSES(4, SAYS("read"), "--read-only", "rename", "s", "x");
+    PROGRAM_REFUSES(4, SAYS("read"), "--read-only", "remove", "m", "--yes");
+    PROGRAM_REFUSES(4, SAYS("read"), "--read-only", "index", "s", "--text", "t");
+    json *list = PROGRAM_JSON("--read-only", "list", "saes");
+    assert_int_equal(json_length(json_get(list, "saes")), 2);
+    json_free(list);
+}
+
+/* A store whose pages were changed from outside: verify says where, and a query that meets it does not crash.
+ */
+static void test_damaged_store(void **state)
+{
+    (void)state;
+    char *copy = program_path("damaged"), *model = shipped_file("wordnet-lm");
+    PROGRAM_DONE("compact", "--to", copy);
+    size_t n, n_weights;
+    char *data = program_read_file("damaged/data.mdb", &n),
+         *weights = program_read_file("good/sae_weights.safetensors", &n_weights);
+    uint64_t length;
+    memcpy(&length, weights, sizeof length);
+    char *block = memmem(data, n, weights + 8 + length, 4096); /* W_dec's rows */
+    assert_non_null(block);
+    block[100] = (char)(block[100] ^ 0x55);
+    program_write_file("damaged/data.mdb", data, n);
+    struct result r = PROGRAM("-S", copy, "verify", "--json");
+    assert_int_equal(r.status, 1);
+    assert_non_null(strstr(r.out, "\"ok\":false"));
+    assert_non_null(strstr(r.out, "W_dec"));
+    result_free(&r);
+    r = PROGRAM("-S", copy, "neighbors", "s/1");
+    assert_in_range(r.status, 0, 4);
+    result_free(&r);
+    free(data);
+    free(weights);
+    free(copy);
+    free(model);
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, before_case, after_case)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(test_lying_headers),
+        CASE(test_truncated_tensors),
+        CASE(test_sae_configurations),
+        CASE(test_sae_of_another_width),
+        CASE(test_nan_weights),
+        CASE(test_models),
+        CASE(test_model_tensors),
+        CASE(test_invalid_utf8),
+        CASE(test_texts),
+        CASE(test_unknown),
+        CASE(test_no_stores),
+        CASE(test_newer_store),
+        CASE(test_full_disk),
+        CASE(test_full_map),
+        CASE(test_read_only),
+        CASE(test_damaged_store),
+    };
+    return cmocka_run_group_tests_name("bad input", tests, set_up, tear_down);
+}

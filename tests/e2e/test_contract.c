@@ -1,0 +1,684 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* What the program prints and how it ends, command by command, on a small store that it makes itself. */
+#include "config.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "program.h"
+#include "saescope/base/fileio.h"
+#include "saescope/base/memory.h"
+#include "saescope/base/strbuf.h"
+
+enum { DOCUMENTS = 400, WIDTH = 64, META_WIDTH = 16 };
+
+#define HOOK "blocks.2.hook_resid_pre"
+#define MADE "{name:s,kind:s,bytes:i,seconds:n}"
+
+/* What the commands that made the store printed. */
+static json *made_model, *made_text, *made_sae, *made_meta, *made_index, *made_meta_index;
+
+/* The first documents of the shipped corpus. */
+static void write_text(void)
+{
+    char *path = shipped_file("wordnet.txt"), *end;
+    struct strbuf corpus = STRBUF_INIT;
+    assert_int_equal(file_read(path, (size_t)1 << 30, &corpus, NULL), 0);
+    end = corpus.data;
+    for (int i = 0; i < DOCUMENTS; i++)
+        end = strchr(end, '\n') + 1;
+    program_write_file("text.txt", corpus.data, (size_t)(end - corpus.data));
+    strbuf_free(&corpus);
+    free(path);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    program_set_up();
+    write_text();
+    char *model = shipped_file("wordnet-lm"), *text = program_path("text.txt");
+    made_model = PROGRAM_JSON("import", "model", model, "--name", "lm");
+    made_text = PROGRAM_JSON("import", "text", text, "--name", "t", "--model", "lm");
+    made_sae =
+        PROGRAM_JSON("train", "sae", "s", "--model", "lm", "--hook", HOOK, "--text", "t", "--width", "64",
+                     "--k", "8", "--steps", "40", "--batch", "256", "--warmup", "5", "--seed", "3");
+    made_meta =
+        PROGRAM_JSON("train", "meta", "m", "--sae", "s", "--width", "16", "--k", "2", "--steps", "40");
+    made_index = PROGRAM_JSON("index", "s", "--text", "t");
+    made_meta_index = PROGRAM_JSON("index", "m");
+    free(model);
+    free(text);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    json *const all[] = {made_model, made_text, made_sae, made_meta, made_index, made_meta_index};
+    for (size_t i = 0; i < ARRAY_LENGTH(all); i++)
+        json_free(all[i]);
+    program_tear_down();
+    return 0;
+}
+
+static long long integer_of(const json *v, const char *key)
+{
+    return json_get_integer(v, key, -1);
+}
+
+static double number_of(const json *v, const char *key)
+{
+    return json_get_number(v, key, NAN);
+}
+
+static void assert_is(const json *v, const char *key, const char *text)
+{
+    assert_string_equal(json_get_string(v, key, "(none)"), text);
+}
+
+/* ---- Store. ---- */
+
+static void test_makers(void **state)
+{
+    (void)state;
+    static const char trained[] =
+        "{name:s,steps:i,tokens:i,loss:n,l0:n,explained_variance:n,dead:i,seconds:n,"
+        "tokens_per_second:n}";
+    assert_shape(made_model, MADE);
+    assert_shape(made_text, MADE);
+    assert_shape(made_index, MADE);
+    assert_shape(made_meta_index, MADE);
+    assert_shape(made_sae, trained);
+    assert_shape(made_meta, trained);
+    assert_is(made_model, "kind", "model");
+    assert_is(made_text, "kind", "text");
+    assert_is(made_index, "kind", "index");
+    assert_int_equal(integer_of(made_sae, "steps"), 40);
+    assert_int_equal(integer_of(made_sae, "tokens"), 40 * 256);
+    json *two =
+        PROGRAM_JSON("train", "sae", "two-a", "two-b", "--model", "lm", "--hook", "blocks.1.hook_mlp_out",
+                     "--text", "t", "--width", "16,32", "--k", "4", "--steps", "2", "--batch", "64");
+    assert_shape(two, "{saes:[{name:s,steps:i,tokens:i,loss:n,l0:n,explained_variance:n,dead:i,seconds:n,"
+                      "tokens_per_second:n}]+}");
+    assert_int_equal(json_length(json_get(two, "saes")), 2);
+    assert_is(json_at(json_get(two, "saes"), 1), "name", "two-b");
+    json_free(two);
+    PROGRAM_DONE("remove", "two-a", "--yes");
+    PROGRAM_DONE("remove", "two-b", "--yes");
+}
+
+#define SAE_FIELDS "name:s,kind:s,architecture:s,d_in:i,d_sae:i,model:s?,hook:s?,base:s?,indexed_tokens:i"
+
+static void test_list(void **state)
+{
+    (void)state;
+    json *all = PROGRAM_JSON("list"), *saes = PROGRAM_JSON("list", "saes");
+    assert_shape(all,
+                 "{models:[{name:s,family:s,layers:i,d_model:i,vocabulary_size:i}]+,"
+                 "texts:[{name:s,model:s,tokens:i,documents:i}]+,saes:[{" SAE_FIELDS "}]+,stitches:[x]}");
+    const json *text = json_at(json_get(all, "texts"), 0), *m = json_at(json_get(all, "saes"), 0),
+               *s = json_at(json_get(all, "saes"), 1), *model = json_at(json_get(all, "models"), 0);
+    assert_int_equal(integer_of(text, "documents"), DOCUMENTS);
+    assert_int_equal(integer_of(model, "layers"), 4);
+    assert_int_equal(integer_of(model, "vocabulary_size"), 8192);
+    assert_is(s, "name", "s");
+    assert_is(s, "kind", "sae");
+    assert_is(s, "hook", HOOK);
+    assert_is(s, "model", "lm");
+    assert_null(json_get_string(s, "base", NULL));
+    assert_int_equal(integer_of(s, "d_in"), 256);
+    assert_int_equal(integer_of(s, "d_sae"), WIDTH);
+    assert_true(integer_of(s, "indexed_tokens") > 0);
+    assert_true(integer_of(s, "indexed_tokens") <= integer_of(text, "tokens"));
+    assert_is(m, "kind", "meta");
+    assert_is(m, "base", "s");
+    assert_shape(saes, "{saes:[{" SAE_FIELDS "}]+}");
+    assert_int_equal(json_length(saes), 1);
+    json_free(all);
+    json_free(saes);
+}
+
+static void test_info(void **state)
+{
+    (void)state;
+    json *s = PROGRAM_JSON("info", "s"), *t = PROGRAM_JSON("info", "t"), *m = PROGRAM_JSON("info", "m");
+    static const char shape[] =
+        "{" SAE_FIELDS
+        ",k:i?,threshold:n?,apply_b_dec_to_input:b,normalize_activations:s,center_activations:b,"
+        "context_size:i?,prepend_bos:b,dtype:s,bytes:i,source:x,training:{architecture:s,width:i,k:i,lr:n,"
+        "batch:i,steps:i,"
+        "warmup:i,aux_k:i,aux_coefficient:n,dead_after:i,seed:i,tokens:i,loss:n,l0:n,explained_variance:n,"
+        "dead:i}}";
+    assert_shape(s, shape);
+    assert_shape(m, shape);
+    assert_int_equal(integer_of(s, "k"), 8);
+    assert_int_equal(integer_of(s, "context_size"), 128);
+    assert_int_equal(integer_of(json_get(s, "training"), "seed"), 3);
+    assert_int_equal(integer_of(json_get(s, "training"), "steps"), 40);
+    assert_true(number_of(json_get(s, "training"), "loss") == number_of(made_sae, "loss"));
+    assert_true(number_of(json_get(s, "training"), "l0") == number_of(made_sae, "l0"));
+    assert_shape(t, "{name:s,kind:s,model:s,tokens:i,documents:i,bytes:i}");
+    json_free(s);
+    json_free(t);
+    json_free(m);
+}
+
+static void test_verify_and_jobs(void **state)
+{
+    (void)state;
+    json *v = PROGRAM_JSON("verify"), *j = PROGRAM_JSON("jobs");
+    assert_shape(v, "{ok:b,problems:[{name:s?,tensor:s?,block:i,message:s}]}");
+    assert_true(json_get_boolean(v, "ok", 0));
+    assert_shape(j, "{jobs:[{id:i,kind:s,state:s,progress:n,step:i,steps:i,loss:n?,message:s}]+}");
+    const json *jobs = json_get(j, "jobs");
+    for (size_t i = 0; i < json_length(jobs); i++)
+        assert_is(json_at(jobs, i), "state", "done");
+    json_free(v);
+    json_free(j);
+}
+
+static void test_rename_and_label(void **state)
+{
+    (void)state;
+    json *r = PROGRAM_JSON("rename", "s", "renamed"), *m = PROGRAM_JSON("info", "m");
+    assert_is(r, "name", "renamed");
+    assert_is(m, "base", "renamed");
+    json_free(r);
+    json_free(m);
+    PROGRAM_DONE("rename", "renamed", "s");
+
+    json *before = PROGRAM_JSON("label", "s/3"), *set = PROGRAM_JSON("label", "s/3", "mine\tand \"more\"");
+    assert_shape(set, "{sae:s,latent:i,label:s}");
+    assert_is(set, "label", "mine\tand \"more\"");
+    json *after = PROGRAM_JSON("label", "s/3", "--remove");
+    assert_string_equal(json_get_string(after, "label", ""), json_get_string(before, "label", ""));
+    json_free(before);
+    json_free(set);
+    json_free(after);
+}
+
+/* ---- Latents. ---- */
+
+#define LATENTS                                                                                              \
+    "{sae:s,total:i,matched:i,latents:[{latent:i,label:s?,fired:i?,density:n?,max:n?,mean:n?,meta_latents:"  \
+    "i?}]}"
+
+static void assert_sorted(const json *latents, const char *key, int reversed)
+{
+    int dead = 0;
+    for (size_t i = 0; i < json_length(latents); i++) {
+        const json *now = json_at(latents, i), *last = i ? json_at(latents, i - 1) : NULL;
+        if (integer_of(now, "fired") == 0)
+            dead = 1;
+        else
+            assert_false(dead); /* dead ones last */
+        if (!last || dead)
+            continue;
+        double a = number_of(last, key), b = number_of(now, key);
+        assert_true(reversed ? a <= b : a >= b);
+        if (a == b)
+            assert_true(integer_of(last, "latent") < integer_of(now, "latent")); /* also when turned round */
+    }
+}
+
+static void test_latents(void **state)
+{
+    (void)state;
+    json *all = PROGRAM_JSON("latents", "s", "--limit", "0");
+    assert_shape(all, LATENTS);
+    const json *list = json_get(all, "latents");
+    assert_int_equal(integer_of(all, "total"), WIDTH);
+    assert_int_equal(integer_of(all, "matched"), WIDTH);
+    assert_int_equal(json_length(list), WIDTH);
+    size_t frequent = 0;
+    for (size_t i = 0; i < WIDTH; i++) {
+        const json *l = json_at(list, i);
+        assert_int_equal(integer_of(l, "latent"), i);
+        assert_true(number_of(l, "max") >= number_of(l, "mean"));
+        frequent += number_of(l, "density") > 0.1;
+    }
+    json_free(all);
+
+    static const char *const keys[] = {"fired", "density", "max", "mean", "meta_latents"};
+    for (size_t k = 0; k < ARRAY_LENGTH(keys); k++)
+        for (int reversed = 0; reversed < 2; reversed++) {
+            json *s = PROGRAM_JSON("latents", "s", "--limit", "0", "--sort", keys[k],
+                                   reversed ? "--reverse" : NULL);
+            assert_int_equal(json_length(json_get(s, "latents")), WIDTH);
+            assert_sorted(json_get(s, "latents"), keys[k], reversed);
+            json_free(s);
+        }
+
+    json *some = PROGRAM_JSON("latents", "s", "--filter", "density > 0.1", "--limit", "2");
+    assert_int_equal(integer_of(some, "matched"), frequent);
+    assert_true(json_length(json_get(some, "latents")) <= 2);
+    json_free(some);
+}
+
+/* A latent that fires, the strongest one. */
+static char *firing(const char *sae)
+{
+    json *l = PROGRAM_JSON("latents", sae, "--sort", "fired", "--limit", "1");
+    char *address = xasprintf("%s/%lld", sae, integer_of(json_at(json_get(l, "latents"), 0), "latent"));
+    json_free(l);
+    return address;
+}
+
+#define CONTEXTS                                                                                             \
+    "contexts:[{context:i,position:i,offset:i,activation:n,interval:i?,ids:[i]+,tokens:[s]+,activations:[n]" \
+    "+}]"
+#define LOGITS "logits:{positive:[{id:i,token:s,value:n}]+,negative:[{id:i,token:s,value:n}]+}"
+
+static void assert_contexts(const json *contexts, double max)
+{
+    int top = 0;
+    for (size_t i = 0; i < json_length(contexts); i++) {
+        const json *c = json_at(contexts, i), *values = json_get(c, "activations");
+        size_t at = (size_t)(integer_of(c, "position") - integer_of(c, "offset"));
+        assert_true(at < json_length(values));
+        assert_int_equal(json_length(json_get(c, "ids")), json_length(values));
+        assert_int_equal(json_length(json_get(c, "tokens")), json_length(values));
+        assert_true(json_number(json_at(values, at), 0) == number_of(c, "activation"));
+        if (json_is_null(json_get(c, "interval")))
+            top++;
+        else
+            assert_in_range(integer_of(c, "interval"), 0, 4);
+    }
+    assert_in_range(top, 1, 20);
+    assert_true(number_of(json_at(contexts, 0), "activation") == max);
+}
+
+static void test_show(void **state)
+{
+    (void)state;
+    char *address = firing("s");
+    json *p = PROGRAM_JSON("show", address, "--window", "4");
+    assert_shape(p, "{sae:s,latent:i,label:s?,tokens:i,fired:i,density:n,max:n,mean:n,histogram:{edges:[n]+,"
+                    "counts:[i]+}," CONTEXTS "," LOGITS
+                    ",meta:{sae:s,explained_variance:n,components:[{latent:i,activation:n,label:s?}]},"
+                    "neighbors:[{sae:s,latent:i,cosine:n,label:s?}]+}");
+    const json *counts = json_get(json_get(p, "histogram"), "counts");
+    long long sum = 0;
+    assert_int_equal(json_length(json_get(json_get(p, "histogram"), "edges")), 51);
+    assert_int_equal(json_length(counts), 50);
+    for (size_t i = 0; i < 50; i++)
+        sum += json_integer(json_at(counts, i), 0);
+    assert_int_equal(sum, integer_of(p, "fired"));
+    assert_true(fabs(number_of(p, "density") * (double)integer_of(p, "tokens") - (double)sum) < 1e-3);
+    assert_contexts(json_get(p, "contexts"), number_of(p, "max"));
+    assert_true(json_length(json_get(json_at(json_get(p, "contexts"), 0), "ids")) <= 9);
+    assert_int_equal(json_length(json_get(json_get(p, "logits"), "positive")), 10);
+    assert_int_equal(json_length(json_get(p, "neighbors")), 10);
+
+    json *c = PROGRAM_JSON("contexts", address, "--window", "full"), *l = PROGRAM_JSON("logits", address);
+    assert_shape(c, "{sae:s,latent:i," CONTEXTS "}");
+    assert_contexts(json_get(c, "contexts"), number_of(p, "max"));
+    assert_int_equal(json_length(json_get(json_at(json_get(c, "contexts"), 0), "ids")), 128);
+    assert_shape(l, "{sae:s,latent:i," LOGITS "}");
+    json_free(p);
+    json_free(c);
+    json_free(l);
+    free(address);
+}
+
+static void test_show_meta_latent(void **state)
+{
+    (void)state;
+    char *address = firing("m");
+    json *p = PROGRAM_JSON("show", address), *members = PROGRAM_JSON("members", address);
+    assert_shape(p, "{sae:s,latent:i,label:s?,tokens:i,fired:i,density:n,max:n,mean:n,contexts:[x]," LOGITS
+                    ",meta:x?,neighbors:[{sae:s,latent:i,cosine:n,label:s?}]+}");
+    assert_int_equal(integer_of(p, "tokens"), WIDTH);
+    assert_int_equal(json_length(json_get(p, "contexts")), 0);
+    assert_is(json_at(json_get(p, "neighbors"), 0), "sae", "s");
+    assert_shape(members, "{meta:s,latent:i,density:n,members:[{latent:i,activation:n,label:s?}]+}");
+    const json *list = json_get(members, "members");
+    assert_int_equal(json_length(list), integer_of(p, "fired"));
+    for (size_t i = 1; i < json_length(list); i++)
+        assert_true(number_of(json_at(list, i - 1), "activation") >=
+                    number_of(json_at(list, i), "activation"));
+
+    /* A member's decomposition has the meta-latent with the same activation. */
+    char *member = xasprintf("s/%lld", integer_of(json_at(list, 0), "latent"));
+    json *d = PROGRAM_JSON("decompose", member);
+    assert_shape(d, "{sae:s,latent:i,meta:s,explained_variance:n,components:[{latent:i,activation:n,cosine:n,"
+                    "label:s?}]+}");
+    int found = 0;
+    for (size_t i = 0; i < json_length(json_get(d, "components")); i++) {
+        const json *c = json_at(json_get(d, "components"), i);
+        if (integer_of(c, "latent") == integer_of(members, "latent"))
+            found = fabs(number_of(c, "activation") - number_of(json_at(list, 0), "activation")) < 1e-5;
+    }
+    assert_true(found);
+    json_free(p);
+    json_free(members);
+    json_free(d);
+    free(member);
+    free(address);
+}
+
+static void test_relatives(void **state)
+{
+    (void)state;
+    json *n = PROGRAM_JSON("neighbors", "s/5"), *c = PROGRAM_JSON("compare", "s", "s");
+    assert_shape(n, "{sae:s,latent:i,in:s,neighbors:[{latent:i,cosine:n,label:s?}]+}");
+    assert_is(n, "in", "s");
+    const json *list = json_get(n, "neighbors"), *latents = json_get(c, "latents");
+    for (size_t i = 0; i < json_length(list); i++) {
+        assert_int_not_equal(integer_of(json_at(list, i), "latent"), 5);
+        if (i)
+            assert_true(number_of(json_at(list, i - 1), "cosine") >= number_of(json_at(list, i), "cosine"));
+    }
+    assert_shape(c, "{a:s,b:s,latents:[{latent:i,nearest:i,cosine:n}]+}");
+    assert_int_equal(json_length(latents), WIDTH);
+    assert_int_equal(integer_of(json_at(latents, 5), "nearest"), integer_of(json_at(list, 0), "latent"));
+    assert_true(fabs(number_of(json_at(latents, 5), "cosine") - number_of(json_at(list, 0), "cosine")) <
+                1e-5);
+    json_free(n);
+    json_free(c);
+}
+
+static void test_search(void **state)
+{
+    (void)state;
+    PROGRAM_DONE("label", "s/7", "Zebra crossing");
+    json *s = PROGRAM_JSON("search", "zebra", "--in", "s"), *none = PROGRAM_JSON("search", "zEbra");
+    assert_shape(s, "{query:s,results:[{sae:s,latent:i,label:s?,score:n}]+}");
+    assert_int_equal(integer_of(json_at(json_get(s, "results"), 0), "latent"), 7);
+    assert_int_equal(json_length(json_get(none, "results")), 0); /* capitals: case counts */
+    json_free(s);
+    json_free(none);
+    PROGRAM_DONE("label", "s/7", "--remove");
+}
+
+/* ---- Texts. ---- */
+
+static void test_encode(void **state)
+{
+    (void)state;
+    static const char shape[] =
+        "{sae:s,truncated:b,tokens:[{position:i,id:i,text:s,l0:i,latents:[{latent:i,activation:n}]}]+}";
+    json *e = PROGRAM_JSON("encode", "s", "a kind of d\xc3\xa9"),
+         *bos = PROGRAM_JSON("encode", "s", "a", "--bos");
+    assert_shape(e, shape);
+    const json *tokens = json_get(e, "tokens");
+    struct strbuf bytes = STRBUF_INIT;
+    for (size_t i = 0; i < json_length(tokens); i++) {
+        const json *t = json_at(tokens, i), *latents = json_get(t, "latents");
+        assert_int_equal(integer_of(t, "position"), i);
+        assert_int_equal(json_length(latents), integer_of(t, "l0"));
+        for (size_t k = 1; k < json_length(latents); k++)
+            assert_true(number_of(json_at(latents, k - 1), "activation") >=
+                        number_of(json_at(latents, k), "activation"));
+        strbuf_adds(&bytes, json_get_string(t, "bytes", ""));
+    }
+    assert_int_equal(json_length(json_get(json_at(tokens, 0), "latents")), 0); /* BOS */
+    assert_string_equal(strbuf_string(&bytes), "c3a9");                        /* the cut character's */
+    assert_false(json_get_boolean(e, "truncated", 1));
+    assert_true(integer_of(json_at(json_get(bos, "tokens"), 0), "l0") > 0);
+    json_free(e);
+    json_free(bos);
+    strbuf_free(&bytes);
+
+    struct strbuf longer = STRBUF_INIT;
+    for (int i = 0; i < 300; i++)
+        strbuf_adds(&longer, " kind");
+    json *cut = PROGRAM_JSON("encode", "s", strbuf_string(&longer));
+    assert_true(json_get_boolean(cut, "truncated", 0));
+    assert_int_equal(json_length(json_get(cut, "tokens")), 128);
+    json_free(cut);
+    strbuf_free(&longer);
+}
+
+static void test_tokenize(void **state)
+{
+    (void)state;
+    program_write_file("piece.txt", " kind of\n\xff", 10);
+    char *path = program_path("piece.txt");
+    json *t = PROGRAM_JSON("tokenize", "lm", "--file", path);
+    assert_shape(t, "{model:s,tokens:[{id:i,text:s}]+}");
+    const json *tokens = json_get(t, "tokens"), *last = json_at(tokens, json_length(tokens) - 1);
+    assert_is(json_at(tokens, 0), "text", " kind");
+    assert_is(last, "text", "\xef\xbf\xbd");
+    assert_is(last, "bytes", "ff");
+    json_free(t);
+    free(path);
+}
+
+static void test_evaluate(void **state)
+{
+    (void)state;
+    json *e = PROGRAM_JSON("evaluate", "s", "--text", "t", "--tokens", "2000"),
+         *meta = PROGRAM_JSON("evaluate", "m");
+    assert_shape(
+        e,
+        "{sae:s,text:s,tokens:i,metrics:{"
+        "model_behavior_preservation:{kl_div_score:n,kl_div_with_ablation:n,kl_div_with_sae:n},"
+        "model_performance_preservation:{ce_loss_score:n,ce_loss_with_ablation:n,ce_loss_with_sae:n,"
+        "ce_loss_without_sae:n},"
+        "reconstruction_quality:{explained_variance:n,explained_variance_legacy:n,mse:n,cossim:n},"
+        "shrinkage:{l2_norm_in:n,l2_norm_out:n,l2_ratio:n,relative_reconstruction_bias:n},"
+        "sparsity:{l0:n,l1:n},"
+        "token_stats:{total_tokens_eval_reconstruction:i,total_tokens_eval_sparsity_variance:i},"
+        "misc_metrics:{freq_over_1_percent:n,freq_over_10_percent:n,normalized_freq_over_1_percent:n,"
+        "normalized_freq_over_10_percent:n,average_max_encoder_cosine_sim:n,average_max_decoder_cosine_sim:n,"
+        "frac_alive:n}}}");
+    assert_true(integer_of(e, "tokens") >= 2000);
+    assert_shape(meta, "{sae:s,tokens:i,metrics:{reconstruction_quality:{explained_variance:n}}}");
+    json_free(e);
+    json_free(meta);
+}
+
+/* ---- Files. ---- */
+
+static void test_exchange(void **state)
+{
+    (void)state;
+    char *folder = program_path("folder"), *labels = program_path("labels.tsv");
+    PROGRAM_DONE("export", "sae", "s", folder);
+    json *in = PROGRAM_JSON("import", "sae", folder, "--name", "again", "--model", "lm"),
+         *again = PROGRAM_JSON("info", "again"), *s = PROGRAM_JSON("info", "s");
+    assert_shape(in, MADE);
+    static const char *const same[] = {"architecture", "hook", "model"};
+    for (size_t i = 0; i < ARRAY_LENGTH(same); i++)
+        assert_is(again, same[i], json_get_string(s, same[i], ""));
+    assert_true(fabs(number_of(again, "threshold") - number_of(s, "threshold")) < 1e-6);
+    json_free(in);
+    json_free(again);
+    json_free(s);
+
+    PROGRAM_DONE("label", "s/1", "one\ttab");
+    PROGRAM_DONE("export", "labels", "s", labels);
+    char *text = program_read_file("labels.tsv", NULL);
+    assert_ptr_equal(strstr(text, "latent\tlabel\n"), text);
+    assert_non_null(strstr(text, "\n1\tone\\ttab\n"));
+    free(text);
+    PROGRAM_DONE("import", "labels", labels, "--sae", "again");
+    json *label = PROGRAM_JSON("label", "again/1");
+    assert_is(label, "label", "one\ttab");
+    json_free(label);
+    PROGRAM_DONE("label", "s/1", "--remove");
+    PROGRAM_DONE("remove", "again", "--yes");
+    free(folder);
+    free(labels);
+}
+
+static void test_existing_names(void **state)
+{
+    (void)state;
+    char *text = program_path("text.txt");
+    PROGRAM_REFUSES(3, SAYS("t", "--replace"), "import", "text", text, "--name", "t", "--model", "lm");
+    json *skipped = PROGRAM_JSON("import", "text", text, "--name", "t", "--model", "lm", "--if-absent");
+    assert_is(skipped, "name", "t");
+    json_free(skipped);
+    PROGRAM_DONE("import", "text", text, "--name", "u", "--model", "lm");
+    PROGRAM_DONE("import", "text", text, "--name", "u", "--model", "lm", "--replace");
+    PROGRAM_REFUSES(3, SAYS("lm", "--cascade"), "remove", "lm", "--yes");
+    PROGRAM_REFUSES(1, SAYS("--yes"), "--batch", "remove", "u");
+    json *removed = PROGRAM_JSON("remove", "u", "--yes");
+    assert_is(removed, "name", "u");
+    json_free(removed);
+    free(text);
+}
+
+/* ---- Output and input. ---- */
+
+static void assert_output(struct result r, int status, const char *out)
+{
+    if (r.status != status || strcmp(r.out, out) != 0)
+        print_error("-> %d: %s%s\n", r.status, r.err, r.out);
+    assert_int_equal(r.status, status);
+    assert_string_equal(r.out, out);
+    result_free(&r);
+}
+
+static void test_tsv(void **state)
+{
+    (void)state;
+    assert_output(PROGRAM("--tsv", "list", "texts"), 0,
+                  "name\tmodel\ttokens\tdocuments\nt\tlm\t12642\t400\n");
+    assert_output(PROGRAM("list", "stitches", "--tsv"), 0, "name\tsmall\tlarge\n");
+    PROGRAM_DONE("label", "s/2", "a\tb\\c\nd\re\x1b[0m\x7f");
+    assert_output(PROGRAM("latents", "s", "--tsv", "--filter", "latent = 2", "--columns", "latent,label"), 0,
+                  "latent\tlabel\n2\ta\\tb\\\\c\\nd\\re\\x1b[0m\\x7f\n");
+    PROGRAM_DONE("label", "s/2", "--remove");
+}
+
+static void test_text_is_displayable(void **state)
+{
+    (void)state;
+    PROGRAM_DONE("label", "s/2", "\x1b[31mred\xe2\x80\xae");
+    struct result r = PROGRAM("latents", "s", "--filter", "latent = 2");
+    assert_int_equal(r.status, 0);
+    assert_null(strchr(r.out, '\x1b'));
+    assert_null(strstr(r.out, "\xe2\x80\xae"));
+    assert_non_null(strstr(r.out, "\\x1B[31mred<U+202E>"));
+    result_free(&r);
+    PROGRAM_DONE("label", "s/2", "--remove");
+}
+
+static void test_statuses(void **state)
+{
+    (void)state;
+    PROGRAM_REFUSES(2, SAYS("did you mean `latents`"), "latens", "s");
+    PROGRAM_REFUSES(2, SAYS("did you mean --limit"), "latents", "s", "--limt", "3");
+    PROGRAM_REFUSES(2, SAYS("--limit"), "latents", "s", "--limit", "many");
+    PROGRAM_REFUSES(2, SAYS("quote it"), "encode", "s", "two", "words");
+    PROGRAM_REFUSES(2, SAYS("did you mean density"), "latents", "s", "--sort", "densty");
+    PROGRAM_REFUSES(2, SAYS("filter"), "latents", "s", "--filter", "density >");
+    PROGRAM_REFUSES(2, SAYS("SAE/NUMBER"), "show", "s");
+    PROGRAM_REFUSES(2, SAYS("import"), "import");
+    PROGRAM_REFUSES(2, SAYS("--name"), "import", "model", "x");
+    PROGRAM_REFUSES(3, SAYS("0 to 63"), "show", "s/64");
+    PROGRAM_REFUSES(3, SAYS("ss"), "latents", "ss");
+    PROGRAM_REFUSES(3, SAYS("no job"), "cancel", "999");
+    PROGRAM_REFUSES(3, SAYS("blocks.3.hook_resid_pre"), "train", "sae", "x", "--model", "lm", "--hook",
+                    "blocks.3.hook_resid_pr", "--text", "t", "--width", "16");
+    PROGRAM_REFUSES(3, SAYS("blocks.9"), "train", "sae", "x", "--model", "lm", "--hook",
+                    "blocks.9.hook_resid_pre", "--text", "t", "--width", "16");
+    PROGRAM_REFUSES(2, SAYS("terminal"), "explore");
+}
+
+#define EMPTY "{\"stitches\":[]}\n"
+
+static void test_scripts(void **state)
+{
+    (void)state;
+    assert_output(PROGRAM("--json", "-c", "list stitches; # a comment\nlist stitches"), 0, EMPTY EMPTY);
+    assert_output(PROGRAM("-c", "list stitches --json"), 0, EMPTY);
+    assert_output(PROGRAM("list", "stitches", "--json", "--quiet"), 0, EMPTY);
+    assert_output(PROGRAM("-c", "list stitches --json | wc -l | tr -d ' '"), 0, "1\n");
+    assert_output(PROGRAM_FED("list stitches\nlist stitches\n", "--json", "shell"), 0, EMPTY EMPTY);
+    /* The first error stops, or with --keep-going gives the status at the end. */
+    assert_output(PROGRAM("--json", "-c", "show s/64; list stitches"), 3, "");
+    assert_output(PROGRAM("--json", "--keep-going", "-c", "list stitches; show s/64; nothing; list stitches"),
+                  3, EMPTY EMPTY);
+    assert_output(PROGRAM_FED("nothing\nlist stitches\n", "--json", "--keep-going", "shell"), 2, EMPTY);
+    assert_output(PROGRAM_FED("nothing\nlist stitches\n", "--json", "shell"), 2, "");
+}
+
+static void test_script_files(void **state)
+{
+    (void)state;
+    static const char script[] = "# paths are relative to this file\n"
+                                 "import text piece.txt --name piece \\\n  --model lm --quiet\n"
+                                 "set sae s\nlabel /4 'its label'\nsource inner.saescope\nshow s/64\n";
+    static const char inner[] = "list stitches --json\n";
+    program_write_file("scripts/a.saescope", script, strlen(script));
+    program_write_file("scripts/inner.saescope", inner, strlen(inner));
+    program_write_file("scripts/piece.txt", "one\r\n\ntwo\n", 10);
+    char *path = program_path("scripts/a.saescope");
+    struct result r = PROGRAM("-f", path, "--json");
+    assert_int_equal(r.status, 3);
+    assert_non_null(strstr(r.out, "\n" EMPTY));
+    assert_non_null(strstr(r.err, "a.saescope:7: "));
+    result_free(&r);
+    json *piece = PROGRAM_JSON("info", "piece"), *label = PROGRAM_JSON("label", "s/4");
+    assert_int_equal(integer_of(piece, "documents"), 2);
+    assert_is(label, "label", "its label");
+    json_free(piece);
+    json_free(label);
+    PROGRAM_DONE("label", "s/4", "--remove");
+    PROGRAM_DONE("remove", "piece", "--yes");
+    PROGRAM_REFUSES(3, SAYS("missing.saescope"), "-f", "missing.saescope");
+    free(path);
+}
+
+/* Text from standard input, and the store that -S names after the command. */
+static void test_standard_input(void **state)
+{
+    (void)state;
+    struct result r =
+        PROGRAM_FED("some words\nmore\n", "import", "text", "-", "--name", "fed", "--model", "lm", "--quiet");
+    assert_int_equal(r.status, 0);
+    result_free(&r);
+    json *info = PROGRAM_JSON("info", "fed");
+    assert_int_equal(integer_of(info, "documents"), 2);
+    json_free(info);
+    PROGRAM_DONE("remove", "fed", "--yes");
+    r = PROGRAM_FED(" kind", "tokenize", "lm", "--file", "-", "--json");
+    assert_int_equal(r.status, 0);
+    assert_non_null(strstr(r.out, "\"text\":\" kind\""));
+    result_free(&r);
+    char *none = program_path("no-store");
+    PROGRAM_REFUSES(4, SAYS("no-store"), "list", "-S", none);
+    assert_false(path_exists(none));
+    free(none);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_makers),
+        cmocka_unit_test(test_list),
+        cmocka_unit_test(test_info),
+        cmocka_unit_test(test_verify_and_jobs),
+        cmocka_unit_test(test_rename_and_label),
+        cmocka_unit_test(test_latents),
+        cmocka_unit_test(test_show),
+        cmocka_unit_test(test_show_meta_latent),
+        cmocka_unit_test(test_relatives),
+        cmocka_unit_test(test_search),
+        cmocka_unit_test(test_encode),
+        cmocka_unit_test(test_tokenize),
+        cmocka_unit_test(test_evaluate),
+        cmocka_unit_test(test_exchange),
+        cmocka_unit_test(test_existing_names),
+        cmocka_unit_test(test_tsv),
+        cmocka_unit_test(test_text_is_displayable),
+        cmocka_unit_test(test_statuses),
+        cmocka_unit_test(test_scripts),
+        cmocka_unit_test(test_script_files),
+        cmocka_unit_test(test_standard_input),
+    };
+    return cmocka_run_group_tests_name("contract", tests, set_up, tear_down);
+}
