@@ -389,6 +389,7 @@ char **completion_candidates(void *context, const char *line, size_t point, size
 {
     struct word_list words;
     lexer_partial(line, point, &words);
+    *start = point;
     if (words.pipe) {
         word_list_free(&words);
         return NULL;
