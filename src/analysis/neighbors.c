@@ -198,12 +198,18 @@ int nearest_rows(const struct sae *a, const struct sae *b, int decoder, struct m
         }
     }
     /* As many tiles at a time as there are threads, so that it can be cancelled. */
-    size_t step = 4 * parallel_threads();
+    size_t step = parallel_threads();
+    struct progress p;
+    progress_init(&p);
+    p.phase = "comparing";
+    p.steps = n_a;
     for (size_t first = 0; !status && first < n_a; first += step) {
         struct comparison c = {
             tiles_a + first, tiles_b, n_b,      a->d_in, a == b || (a->id && a->id == b->id),
             a_scale,         b_scale, products, nearest, cosine};
         parallel_for(n_a - first < step ? n_a - first : step, compare_tile, &c);
+        p.step = first + step < n_a ? first + step : n_a;
+        monitor_report(m, &p);
         status = monitor_check(m, err);
     }
     free(tiles_a);
@@ -214,8 +220,8 @@ int nearest_rows(const struct sae *a, const struct sae *b, int decoder, struct m
     return status;
 }
 
-int nearest_latents(const struct sae *a, const struct sae *b, uint32_t *nearest, float *cosine,
+int nearest_latents(const struct sae *a, const struct sae *b, struct monitor *m, uint32_t *nearest, float *cosine,
                     struct error *err)
 {
-    return nearest_rows(a, b, 1, NULL, nearest, cosine, err);
+    return nearest_rows(a, b, 1, m, nearest, cosine, err);
 }

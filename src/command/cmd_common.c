@@ -2,9 +2,12 @@
 /* What several commands share: addresses, opened SAEs, options as job parameters. */
 #include "config.h"
 
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "saescope/base/fileio.h"
 #include "saescope/base/memory.h"
 #include "saescope/command/handlers.h"
 
@@ -40,6 +43,45 @@ void write_label(struct writer *out, struct store_txn *t, artifact_id sae, size_
         writer_bytes(out, "label", label.text, label.n);
     else
         writer_null(out, "label");
+}
+
+/* ---- Queries that take long enough to be watched and stopped. ---- */
+
+static void query_report(struct monitor *m, const struct progress *p)
+{
+    struct query_monitor *q = (struct query_monitor *)m;
+    const struct frontend *f = q->ctx->frontend;
+    if (!f || !f->progress || q->ctx->quiet)
+        return;
+    q->status.progress = *p;
+    q->status.fraction = p->steps ? (double)p->step / (double)p->steps : NAN;
+    q->status.elapsed = clock_seconds() - q->start;
+    q->status.left = p->step ? q->status.elapsed * (double)(p->steps - p->step) / (double)p->step : NAN;
+    f->progress(f->arg, &q->status);
+}
+
+static enum monitor_request query_ask(struct monitor *m)
+{
+    const struct frontend *f = ((struct query_monitor *)m)->ctx->frontend;
+    return f && f->stop && f->stop(f->arg) ? MONITOR_CANCEL : MONITOR_GO_ON;
+}
+
+void query_monitor_start(struct query_monitor *q, struct context *ctx, const char *title)
+{
+    memset(q, 0, sizeof *q);
+    q->monitor.report = query_report;
+    q->monitor.ask = query_ask;
+    q->ctx = ctx;
+    q->start = clock_seconds();
+    q->status.state = JOB_RUNNING;
+    snprintf(q->status.title, sizeof q->status.title, "%s", title);
+}
+
+void query_monitor_end(struct query_monitor *q)
+{
+    const struct frontend *f = q->ctx->frontend;
+    if (f && f->progress)
+        f->progress(f->arg, NULL);
 }
 
 int already_there(struct context *ctx, const struct invocation *inv, const char *name)

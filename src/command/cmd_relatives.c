@@ -20,7 +20,8 @@ static int find_meta(struct store_txn *t, const struct address *at, const char *
     if (!name) {
         *id = meta_sae_of(t, at->sae.id);
         return *id ? STATUS_OK
-                   : error_set(err, STATUS_REFUSED, "%s has no meta-SAE: make one with `train meta NAME --sae %s --width W`",
+                   : error_set(err, STATUS_REFUSED,
+                               "%s has no meta-SAE: make one with `train meta NAME --sae %s --width W`",
                                at->sae.name, at->sae.name);
     }
     int status = store_find(t, ARTIFACT_SAE, name, &a, err);
@@ -35,7 +36,8 @@ static int find_meta(struct store_txn *t, const struct address *at, const char *
     return status;
 }
 
-static void write_components(struct writer *out, struct store_txn *t, artifact_id meta, const struct decomposition *d)
+static void write_components(struct writer *out, struct store_txn *t, artifact_id meta,
+                             const struct decomposition *d)
 {
     static const struct writer_column columns[] = {{"latent", NULL, "%d", 0},
                                                    {"activation", NULL, "%.3f", 0},
@@ -53,7 +55,8 @@ static void write_components(struct writer *out, struct store_txn *t, artifact_i
     writer_end_table(out);
 }
 
-static int run_decompose(struct context *ctx, const struct invocation *inv, struct writer *out, struct error *err)
+static int run_decompose(struct context *ctx, const struct invocation *inv, struct writer *out,
+                         struct error *err)
 {
     struct store_txn *t;
     struct address at;
@@ -80,8 +83,8 @@ static int run_decompose(struct context *ctx, const struct invocation *inv, stru
         writer_string(out, "meta", meta.facts.artifact.name);
         writer_real(out, "explained_variance", d.explained_variance);
         writer_real(out, "residual_norm", d.residual_norm);
-        writer_line(out, "%s/%zu in %s: explained variance %.3f, residual %.3f of the norm", at.sae.name, at.latent,
-                    meta.facts.artifact.name, d.explained_variance, d.residual_norm);
+        writer_line(out, "%s/%zu in %s: explained variance %.3f, residual %.3f of the norm", at.sae.name,
+                    at.latent, meta.facts.artifact.name, d.explained_variance, d.residual_norm);
         write_components(out, t, meta_id, &d);
         writer_end_object(out);
         decomposition_free(&d);
@@ -92,16 +95,21 @@ static int run_decompose(struct context *ctx, const struct invocation *inv, stru
     return status;
 }
 
-static const struct argument_spec address_argument[] = {{.name = "SAE/ID", .type = WORD_ADDRESS}, {.name = NULL}};
+static const struct argument_spec address_argument[] = {{.name = "SAE/ID", .type = WORD_ADDRESS},
+                                                        {.name = NULL}};
 static const struct option_spec decompose_options[] = {
-    {.name = "meta", .type = WORD_META, .value = "META", .help = "meta-SAE (default: the newest on this SAE)"},
+    {.name = "meta",
+     .type = WORD_META,
+     .value = "META",
+     .help = "meta-SAE (default: the newest on this SAE)"},
     {.name = NULL},
 };
 const struct command decompose_command = {
     .name = "decompose",
     .group = GROUP_EXPLORE,
     .summary = "break a latent into meta-latents",
-    .description = "The latent's decoder row, scaled to unit norm, runs through a meta-SAE; explained variance is relative "
+    .description = "The latent's decoder row, scaled to unit norm, runs through a meta-SAE; explained "
+                   "variance is relative "
                    "to the mean decoder row.",
     .arguments = address_argument,
     .options = decompose_options,
@@ -112,19 +120,20 @@ const struct command decompose_command = {
 
 /* ---- members ---- */
 
-static int open_meta(struct store_txn *t, const struct address *at, struct opened_sae *meta, struct opened_sae *base,
-                     struct error *err)
+static int open_meta(struct store_txn *t, const struct address *at, struct opened_sae *meta,
+                     struct opened_sae *base, struct error *err)
 {
     int status = opened_sae_open(t, at->sae.id, meta, err);
     if (status == STATUS_OK && (!meta->facts.is_meta || !meta->facts.base))
-        status = error_set(err, STATUS_REFUSED, "%s is no meta-SAE: its latents have no members", at->sae.name);
+        status =
+            error_set(err, STATUS_REFUSED, "%s is no meta-SAE: its latents have no members", at->sae.name);
     if (status == STATUS_OK)
         status = opened_sae_open(t, meta->facts.base, base, err);
     return status;
 }
 
-static void write_members(struct writer *out, struct store_txn *t, artifact_id base, const struct member *members,
-                          size_t n, uint64_t limit)
+static void write_members(struct writer *out, struct store_txn *t, artifact_id base,
+                          const struct member *members, size_t n, uint64_t limit)
 {
     static const struct writer_column columns[] = {
         {"latent", NULL, "%d", 0}, {"activation", NULL, "%.3f", 0}, {"label", NULL, NULL, 1}};
@@ -139,7 +148,8 @@ static void write_members(struct writer *out, struct store_txn *t, artifact_id b
     writer_end_table(out);
 }
 
-static int run_members(struct context *ctx, const struct invocation *inv, struct writer *out, struct error *err)
+static int run_members(struct context *ctx, const struct invocation *inv, struct writer *out,
+                       struct error *err)
 {
     struct store_txn *t;
     struct address at;
@@ -162,8 +172,8 @@ static int run_members(struct context *ctx, const struct invocation *inv, struct
         writer_string(out, "meta", at.sae.name);
         writer_integer(out, "latent", (long long)at.latent);
         writer_real(out, "density", density);
-        writer_line(out, "%s/%zu fires on %zu of %zu latents of %s", at.sae.name, at.latent, n, base.facts.d_sae,
-                    base.facts.artifact.name);
+        writer_line(out, "%s/%zu fires on %zu of %zu latents of %s", at.sae.name, at.latent, n,
+                    base.facts.d_sae, base.facts.artifact.name);
         write_members(out, t, meta.facts.base, members, n, limit);
         writer_end_object(out);
     }
@@ -174,7 +184,8 @@ static int run_members(struct context *ctx, const struct invocation *inv, struct
     return status;
 }
 
-static const struct argument_spec meta_address_argument[] = {{.name = "META/ID", .type = WORD_ADDRESS}, {.name = NULL}};
+static const struct argument_spec meta_address_argument[] = {{.name = "META/ID", .type = WORD_ADDRESS},
+                                                             {.name = NULL}};
 static const struct option_spec members_options[] = {
     {.name = "limit", .type = WORD_COUNT, .value = "N", .help = "at most N members (default: all)"},
     {.name = NULL},
@@ -192,7 +203,8 @@ const struct command members_command = {
 
 /* ---- neighbors ---- */
 
-static void write_near(struct writer *out, struct store_txn *t, artifact_id sae, const struct neighbor *near, size_t n)
+static void write_near(struct writer *out, struct store_txn *t, artifact_id sae, const struct neighbor *near,
+                       size_t n)
 {
     static const struct writer_column columns[] = {
         {"latent", NULL, "%d", 0}, {"cosine", NULL, "%.3f", 0}, {"label", NULL, NULL, 1}};
@@ -218,17 +230,21 @@ static int open_pair(struct store_txn *t, const struct address *at, const char *
     if (status == STATUS_OK)
         status = opened_sae_open(t, a.id, other, err);
     if (status == STATUS_OK && own->facts.d_in != other->facts.d_in)
-        status = error_set(err, STATUS_REFUSED, "%s has d_in %zu and %s has %zu: their directions cannot be compared",
-                           own->facts.artifact.name, own->facts.d_in, other->facts.artifact.name, other->facts.d_in);
+        status = error_set(
+            err, STATUS_REFUSED, "%s has d_in %zu and %s has %zu: their directions cannot be compared",
+            own->facts.artifact.name, own->facts.d_in, other->facts.artifact.name, other->facts.d_in);
     return status;
 }
 
-static int run_neighbors(struct context *ctx, const struct invocation *inv, struct writer *out, struct error *err)
+static int run_neighbors(struct context *ctx, const struct invocation *inv, struct writer *out,
+                         struct error *err)
 {
     struct store_txn *t;
     struct address at;
     struct opened_sae own = {0}, other = {0};
-    size_t count = (size_t)invocation_count(inv, "limit", (uint64_t)settings_count(ctx->settings, "neighbors")), n = 0;
+    size_t count =
+               (size_t)invocation_count(inv, "limit", (uint64_t)settings_count(ctx->settings, "neighbors")),
+           n = 0;
     struct neighbor *near = NULL;
     int status = store_begin(ctx->store, &t, err);
     if (status != STATUS_OK)
@@ -243,15 +259,16 @@ static int run_neighbors(struct context *ctx, const struct invocation *inv, stru
     }
     if (status == STATUS_OK && count > 0)
         status = latent_neighbors(other.sae, sae_decoder_row(own.sae, at.latent),
-                                  other.facts.artifact.id == at.sae.id ? at.latent : SIZE_MAX, count, near, &n, err);
+                                  other.facts.artifact.id == at.sae.id ? at.latent : SIZE_MAX, count, near,
+                                  &n, err);
     if (status == STATUS_OK) {
         writer_own_text(out);
         writer_begin_object(out, NULL);
         writer_string(out, "sae", at.sae.name);
         writer_integer(out, "latent", (long long)at.latent);
         writer_string(out, "in", other.facts.artifact.name);
-        writer_line(out, "latents of %s nearest to %s/%zu by decoder cosine", other.facts.artifact.name, at.sae.name,
-                    at.latent);
+        writer_line(out, "latents of %s nearest to %s/%zu by decoder cosine", other.facts.artifact.name,
+                    at.sae.name, at.latent);
         write_near(out, t, other.facts.artifact.id, near, n);
         writer_end_object(out);
     }
@@ -263,7 +280,10 @@ static int run_neighbors(struct context *ctx, const struct invocation *inv, stru
 }
 
 static const struct option_spec neighbors_options[] = {
-    {.name = "in", .type = WORD_SAE, .value = "SAE2", .help = "look among this SAE's latents (default: the same SAE)"},
+    {.name = "in",
+     .type = WORD_SAE,
+     .value = "SAE2",
+     .help = "look among this SAE's latents (default: the same SAE)"},
     {.name = "limit", .type = WORD_COUNT, .value = "N", .help = "how many (default: the setting neighbors)"},
     {.name = NULL},
 };
@@ -280,15 +300,18 @@ const struct command neighbors_command = {
 
 /* ---- compare ---- */
 
-static int write_comparison(struct writer *out, const struct opened_sae *a, const struct opened_sae *b,
-                            struct error *err)
+static int write_comparison(struct context *ctx, struct writer *out, const struct opened_sae *a,
+                            const struct opened_sae *b, struct error *err)
 {
     static const struct writer_column columns[] = {
         {"latent", NULL, "%d", 0}, {"nearest", NULL, "%d", 0}, {"cosine", NULL, "%.3f", 0}};
     size_t n = a->facts.d_sae;
     uint32_t *nearest = array_alloc(n, sizeof *nearest, "nearest latents", err);
     float *cosine = nearest ? array_alloc(n, sizeof *cosine, "cosines", err) : NULL;
-    int status = cosine ? nearest_latents(a->sae, b->sae, nearest, cosine, err) : err->code;
+    struct query_monitor monitor;
+    query_monitor_start(&monitor, ctx, "compare");
+    int status = cosine ? nearest_latents(a->sae, b->sae, &monitor.monitor, nearest, cosine, err) : err->code;
+    query_monitor_end(&monitor);
     if (status == STATUS_OK) {
         writer_own_text(out);
         writer_begin_object(out, NULL);
@@ -310,7 +333,8 @@ static int write_comparison(struct writer *out, const struct opened_sae *a, cons
     return status;
 }
 
-static int run_compare(struct context *ctx, const struct invocation *inv, struct writer *out, struct error *err)
+static int run_compare(struct context *ctx, const struct invocation *inv, struct writer *out,
+                       struct error *err)
 {
     struct store_txn *t;
     struct address at = {.latent = 0};
@@ -322,7 +346,7 @@ static int run_compare(struct context *ctx, const struct invocation *inv, struct
     if (status == STATUS_OK)
         status = open_pair(t, &at, invocation_argument(inv, 1), &a, &b, err);
     if (status == STATUS_OK)
-        status = write_comparison(out, &a, &b, err);
+        status = write_comparison(ctx, out, &a, &b, err);
     opened_sae_close(&a);
     opened_sae_close(&b);
     store_end(t);

@@ -360,10 +360,13 @@ static int run_verify(struct context *ctx, const struct invocation *inv, struct 
                                                    {"block", NULL, NULL, 0},
                                                    {"message", NULL, NULL, 1}};
     struct problems all = {out, 0};
+    struct query_monitor monitor;
     (void)inv;
+    query_monitor_start(&monitor, ctx, "verify");
     writer_begin_object(out, NULL);
     writer_begin_table(out, "problems", columns, ARRAY_LENGTH(columns));
-    int status = store_verify(ctx->store, NULL, write_problem, &all, err);
+    int status = store_verify(ctx->store, &monitor.monitor, write_problem, &all, err);
+    query_monitor_end(&monitor);
     writer_end_table(out);
     writer_boolean(out, "ok", status == STATUS_OK && all.n == 0);
     writer_end_object(out);

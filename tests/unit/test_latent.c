@@ -310,8 +310,8 @@ static void test_nearest(void **state)
     check_nearest(a, a, 0);
     uint32_t nearest[700];
     float values[700];
-    assert_int_equal(nearest_latents(a, other, nearest, values, &err), STATUS_REFUSED);
-    assert_int_equal(nearest_latents(a, b, nearest, values, &err), STATUS_OK);
+    assert_int_equal(nearest_latents(a, other, NULL, nearest, values, &err), STATUS_REFUSED);
+    assert_int_equal(nearest_latents(a, b, NULL, nearest, values, &err), STATUS_OK);
     assert_int_equal(nearest[0], 0); /* a row of zeros: all cosines are 0 */
     sae_free(a);
     sae_free(b);

@@ -8,6 +8,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include "saescope/base/monitor.h"
 #include "saescope/model/model.h"
 #include "saescope/sae/sae.h"
 #include "saescope/store/store.h"
@@ -61,7 +62,8 @@ struct neighbor {
 int latent_neighbors(const struct sae *in, const float *direction, size_t exclude, size_t count, struct neighbor *out,
                      size_t *n, struct error *err);
 /* For every latent of a (b) the nearest of b and its cosine: blocks of products, never the whole matrix. */
-int nearest_latents(const struct sae *a, const struct sae *b, uint32_t *nearest, float *cosine, struct error *err);
+int nearest_latents(const struct sae *a, const struct sae *b, struct monitor *m, uint32_t *nearest, float *cosine,
+                    struct error *err);
 
 /* ---- Meta-SAE decomposition of one decoder row (scaled to unit norm). ---- */
 struct component {

@@ -4,6 +4,7 @@
 #define SAESCOPE_COMMAND_HANDLERS_H
 
 #include "saescope/analysis/latent.h"
+#include "saescope/base/monitor.h"
 #include "saescope/command/command.h"
 
 /* cmd_store.c */
@@ -43,6 +44,16 @@ void opened_sae_close(struct opened_sae *o);
 
 /* The shown label of a latent under "label" (null when it has none). */
 void write_label(struct writer *out, struct store_txn *t, artifact_id sae, size_t latent);
+
+/* For queries that may take long: shows their progress where there is a place for it, and hears Ctrl-C. */
+struct query_monitor {
+    struct monitor monitor;
+    struct context *ctx;
+    struct job_status status; /* made up: no job */
+    double start;
+};
+void query_monitor_start(struct query_monitor *q, struct context *ctx, const char *title);
+void query_monitor_end(struct query_monitor *q);
 
 /* Whether --if-absent was given and `name` is there already. */
 int already_there(struct context *ctx, const struct invocation *inv, const char *name);
