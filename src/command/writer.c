@@ -16,6 +16,7 @@
 #define DEPTH_MAX      16
 #define COLUMNS_MAX    32
 #define TABLE_MEASURED 100
+#define PLAIN_WIDTH    24 /* least width of names outside tables */
 
 struct cell {
     char *text; /* displayable, or TSV-escaped */
@@ -32,6 +33,11 @@ struct table {
     int n_rows;
 };
 
+/* A value outside tables: "name  value" in text, a column of the one row in TSV. */
+struct plain {
+    char *name, *text;
+};
+
 struct writer {
     enum writer_format format;
     int (*sink)(void *arg, const char *bytes, size_t n);
@@ -45,6 +51,9 @@ struct writer {
     size_t skip_depth;      /* text, TSV: object or array below which nothing is printed; 0: none */
     struct table table;
     struct cell row[COLUMNS_MAX];
+    struct plain *plain; /* held back until it is known how wide their names are */
+    size_t n_plain;
+    int had_table;
 };
 
 struct writer *writer_new(enum writer_format format, int (*sink)(void *arg, const char *bytes, size_t n), void *arg)
@@ -82,10 +91,22 @@ static void row_clear(struct writer *w)
     }
 }
 
+static void plain_clear(struct writer *w)
+{
+    for (size_t i = 0; i < w->n_plain; i++) {
+        free(w->plain[i].name);
+        free(w->plain[i].text);
+    }
+    free(w->plain);
+    w->plain = NULL;
+    w->n_plain = 0;
+}
+
 void writer_free(struct writer *w)
 {
     if (!w)
         return;
+    plain_clear(w);
     table_free(&w->table);
     row_clear(w);
     strbuf_free(&w->out);
@@ -106,8 +127,35 @@ static void flush(struct writer *w)
     strbuf_reset(&w->out);
 }
 
+static void plain_as_text(struct writer *w)
+{
+    size_t widest = PLAIN_WIDTH;
+    for (size_t i = 0; i < w->n_plain; i++) {
+        size_t width = display_width(w->plain[i].name, strlen(w->plain[i].name));
+        widest = width > widest ? width : widest;
+    }
+    for (size_t i = 0; i < w->n_plain; i++) {
+        size_t width = display_width(w->plain[i].name, strlen(w->plain[i].name));
+        strbuf_addf(&w->out, "%s%*s %s\n", w->plain[i].name, (int)(widest - width), "", w->plain[i].text);
+    }
+    plain_clear(w);
+}
+
+static void plain_as_tsv(struct writer *w)
+{
+    for (size_t i = 0; i < w->n_plain; i++)
+        strbuf_addf(&w->out, "%s%s", i ? "\t" : "", w->plain[i].name);
+    strbuf_addc(&w->out, '\n');
+    for (size_t i = 0; i < w->n_plain; i++)
+        strbuf_addf(&w->out, "%s%s", i ? "\t" : "", w->plain[i].text);
+    strbuf_addc(&w->out, '\n');
+    plain_clear(w);
+}
+
 static void reset(struct writer *w)
 {
+    plain_clear(w);
+    w->had_table = 0;
     table_free(&w->table);
     row_clear(w);
     strbuf_reset(&w->out);
@@ -120,6 +168,10 @@ int writer_commit(struct writer *w, struct error *err)
 {
     if (w->format == WRITE_JSON && w->out.length > 0)
         strbuf_addc(&w->out, '\n');
+    if (w->format == WRITE_TEXT)
+        plain_as_text(w);
+    else if (w->format == WRITE_TSV && w->n_plain > 0 && !w->had_table)
+        plain_as_tsv(w);
     flush(w);
     reset(w);
     if (w->sink_failed)
@@ -201,7 +253,7 @@ static int in_row(const struct writer *w)
     return w->table_depth > 0 && w->depth == w->table_depth;
 }
 
-/* A value for text or TSV; takes text over. Outside tables only text prints it, as "name  value". */
+/* A value for text or TSV; takes text over. */
 static void put_value(struct writer *w, const char *name, char *text, int number)
 {
     size_t i;
@@ -215,15 +267,14 @@ static void put_value(struct writer *w, const char *name, char *text, int number
             free(text);
         }
     } else {
-        if (w->format == WRITE_TEXT && !w->own_text && name) {
-            size_t columns = display_width(name, strlen(name));
-            strbuf_adds(&w->out, name);
-            for (; columns < 24; columns++)
-                strbuf_addc(&w->out, ' ');
-            strbuf_addf(&w->out, " %s\n", text);
-        } else if (!name && w->format == WRITE_TEXT && !w->own_text) {
-            strbuf_addf(&w->out, "%s\n", text);
+        /* What is deeper has no place in TSV's row. */
+        if (name && (w->format == WRITE_TEXT ? !w->own_text : w->depth <= 1)) {
+            w->plain = xreallocarray(w->plain, w->n_plain + 1, sizeof *w->plain);
+            w->plain[w->n_plain++] = (struct plain){xstrdup(name), text};
+            return;
         }
+        if (w->format == WRITE_TEXT && !w->own_text)
+            strbuf_addf(&w->out, "%s\n", text);
         free(text);
     }
 }
@@ -394,6 +445,7 @@ void writer_line(struct writer *w, const char *format, ...)
 {
     if (w->format != WRITE_TEXT)
         return;
+    plain_as_text(w);
     va_list args;
     va_start(args, format);
     strbuf_vaddf(&w->out, format, args);
@@ -475,6 +527,11 @@ void writer_begin_table(struct writer *w, const char *name, const struct writer_
     descend(w);
     if (w->json_only || w->table_depth)
         return;
+    if (w->format == WRITE_TEXT)
+        plain_as_text(w);
+    else if (w->had_table)
+        strbuf_addc(&w->out, '\n'); /* an empty line between tables */
+    w->had_table = 1;
     table_free(&w->table);
     w->table.columns = columns;
     w->table.n = n < COLUMNS_MAX ? n : COLUMNS_MAX;

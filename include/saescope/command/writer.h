@@ -5,7 +5,8 @@
  * text and TSV print what the handler marked for them:
  *   - a table (array of objects whose columns are declared) is printed with aligned columns, or as TSV with a header;
  *   - a value outside tables is printed in text as "name  value" unless the handler writes its own lines with
- *     writer_line, which only the text back end prints.
+ *     writer_line, which only the text back end prints; in TSV, when there is no table, the outermost such values
+ *     are one row.
  * Rows are written as they come; nothing is held back but the widths of a text table's first screenful.
  * A failing command writes nothing: JSON is buffered until writer_commit.
  */
