@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * A model's activations over a text: contexts in order (index, evaluate) or shuffled rows (training). The stream takes
- * its own short read transactions, one for each batch of contexts.
+ * A model's activations over a text: contexts in order (index, evaluate) or shuffled rows (training). The
+ * stream takes its own short read transactions, one for each batch of contexts.
  */
 #ifndef SAESCOPE_ANALYSIS_ACTIVATIONS_H
 #define SAESCOPE_ANALYSIS_ACTIVATIONS_H
@@ -17,24 +17,24 @@ struct stream_options {
     const char *hook;
     size_t context_size; /* 0: the model's context length */
     int prepend_bos;
-    int center;          /* subtract the mean over d_model from each activation (LayerNorm models only) */
+    int center; /* subtract the mean over d_model from each activation (LayerNorm models only) */
     size_t first_context, n_contexts; /* n_contexts 0: all from first_context on */
 };
 
 struct stream_batch {
     size_t first_context, n_contexts, length;
-    size_t n_tokens;         /* n_contexts · length */
+    size_t n_tokens; /* n_contexts · length */
     size_t n_counted;
-    const uint32_t *ids;     /* [n_contexts, length] */
-    const uint8_t *counted;  /* [n_tokens] */
-    float *activations;      /* [n_tokens, d_in], hook units (centred if asked); may be changed */
+    const uint32_t *ids;    /* [n_contexts, length] */
+    const uint8_t *counted; /* [n_tokens] */
+    float *activations;     /* [n_tokens, d_in], hook units (centred if asked); may be changed */
 };
 
 struct stream;
 int stream_open(struct store *s, const struct stream_options *o, struct stream **out, struct error *err);
 void stream_close(struct stream *st);
 size_t stream_width(const struct stream *st);
-size_t stream_length(const struct stream *st);         /* tokens of a context */
+size_t stream_length(const struct stream *st); /* tokens of a context */
 size_t stream_contexts(const struct stream *st);
 size_t stream_batch_contexts(const struct stream *st); /* contexts of a whole batch */
 const struct model *stream_model(const struct stream *st);
@@ -42,31 +42,36 @@ const struct contexts *stream_text(const struct stream *st);
 /* The next contexts; b->n_contexts == 0 at the end. What b points to lives until the next call. */
 int stream_next(struct stream *st, struct stream_batch *b, struct error *err);
 int stream_rewind(struct stream *st, size_t context, struct error *err);
-/* From now on the fewest whole contexts from the text's start with at least `tokens` counted tokens (0: all). */
+/* From now on the fewest whole contexts from the text's start with at least `tokens` counted tokens (0: all).
+ */
 int stream_limit(struct stream *st, uint64_t tokens, uint64_t *n_counted, struct error *err);
-/* Up to stream_batch_contexts() contexts of the text, by number and in any order; first_context is the first one's. */
-int stream_at(struct stream *st, const uint32_t *contexts, size_t n, struct stream_batch *b, struct error *err);
+/* Up to stream_batch_contexts() contexts of the text, by number and in any order; first_context is the first
+ * one's. */
+int stream_at(struct stream *st, const uint32_t *contexts, size_t n, struct stream_batch *b,
+              struct error *err);
 
-/* A text for an SAE: its model, hook, context size, BOS and centring from its manifest. STATUS_REFUSED when the text is
- * another model's. */
+/* A text for an SAE: its model, hook, context size, BOS and centring from its manifest. STATUS_REFUSED when
+ * the text is another model's. */
 int stream_options_for_sae(struct store_txn *t, artifact_id sae, artifact_id text, struct stream_options *o,
                            char hook[64], struct error *err);
 
 /*
- * Shuffled rows for training from the counted tokens of all contexts (of those that the options name) but the held-out
- * last 2% of the text: contexts in an order drawn from the seed, anew each epoch; a buffer of buffer_rows rows (0:
- * 262,144; never more than an epoch has), refilled when half empty and served in random order. The mixing depends on
- * integers only: seek() replays it without the model and then computes again the batches that the buffer holds rows of.
- * A request to cancel ends next(); one for a checkpoint is left to the caller.
+ * Shuffled rows for training from the counted tokens of all contexts (of those that the options name) but the
+ * held-out last 2% of the text: contexts in an order drawn from the seed, anew each epoch; a buffer of
+ * buffer_rows rows (0: 262,144; never more than an epoch has), refilled when half empty and served in random
+ * order. The mixing depends on integers only: seek() replays it without the model and then computes again the
+ * batches that the buffer holds rows of. A request to cancel ends next(); one for a checkpoint is left to the
+ * caller.
  */
 int activation_source_open(struct store *s, const struct stream_options *o, size_t buffer_rows, uint64_t seed,
                            struct monitor *m, struct batch_source **out, struct error *err);
 
-/* Rows of the decoders of SAEs, scaled to unit norm (raw: as they are; zero rows left out), for meta-SAEs. No row is
- * held out: held_out() serves all rows. */
+/* Rows of the decoders of SAEs, scaled to unit norm (raw: as they are; zero rows left out), for meta-SAEs. No
+ * row is held out: held_out() serves all rows. */
 int decoder_source_open(struct store *s, const artifact_id *saes, size_t n, int raw, uint64_t seed,
                         struct batch_source **out, struct error *err);
-/* Permutes each column of an opened decoder source on its own: a baseline with the same values and no structure. */
+/* Permutes each column of an opened decoder source on its own: a baseline with the same values and no
+ * structure. */
 void decoder_source_permute(struct batch_source *source, uint64_t seed);
 
 #endif

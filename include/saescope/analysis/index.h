@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * The index of an SAE over a text: per latent counts, maximum, mean, histogram, top and sampled
- * contexts, and a first automatic label. Active (latent, context, position, activation) quadruples are spooled to files
- * partitioned by latent, so that memory stays bounded (index_run's comment states it) and the second half needs no
- * model.
+ * contexts, and a first automatic label. Active (latent, context, position, activation) quadruples are
+ * spooled to files partitioned by latent, so that memory stays bounded (index_run's comment states it) and
+ * the second half needs no model.
  *
- * The index artifact holds the columns fired (u32), max, min, mean (f32), histogram (u32 [d_sae, 50]) and a RECORD_CONTEXTS
- * record for each latent that fired; its manifest: {"text_tokens", "contexts", "context_size", "prepend_bos",
- * "seed", "references": {"sae", "text"}}. The index of a meta-SAE is over its base's decoder rows: the same columns and no
- * contexts, and of the base latents the columns base_metas (u8: number of meta-latents) and base_ev (f32).
+ * The index artifact holds the columns fired (u32), max, min, mean (f32), histogram (u32 [d_sae, 50]) and a
+ * RECORD_CONTEXTS record for each latent that fired; its manifest: {"text_tokens", "contexts",
+ * "context_size", "prepend_bos", "seed", "references": {"sae", "text"}}. The index of a meta-SAE is over its
+ * base's decoder rows: the same columns and no contexts, and of the base latents the columns base_metas (u8:
+ * number of meta-latents) and base_ev (f32).
  */
 #ifndef SAESCOPE_ANALYSIS_INDEX_H
 #define SAESCOPE_ANALYSIS_INDEX_H
@@ -18,9 +19,9 @@
 #include "saescope/base/monitor.h"
 #include "saescope/store/store.h"
 
-#define INDEX_BINS       50
-#define INDEX_TOP        20
-#define INDEX_INTERVALS  5
+#define INDEX_BINS         50
+#define INDEX_TOP          20
+#define INDEX_INTERVALS    5
 #define INDEX_PER_INTERVAL 5
 
 struct index_options {
@@ -31,19 +32,19 @@ struct index_options {
     uint64_t seed;
 };
 /*
- * One pass of the model for all SAEs; publishes one index for each, with labels (LABEL_AUTO), and takes the place of an
- * earlier one. Cancelled or failed, it leaves no index of the SAE it was at.
+ * One pass of the model for all SAEs; publishes one index for each, with labels (LABEL_AUTO), and takes the
+ * place of an earlier one. Cancelled or failed, it leaves no index of the SAE it was at.
  *
- *   histogram  51 equal edges from the smallest to the largest activation; bins half open, the last one closed
- *   top        contexts by their strongest token, strongest first
- *   interval j tokens with j·max/5 < activation ≤ (j+1)·max/5, those with the smallest hash of (seed, latent, context, position)
+ *   histogram  51 equal edges from the smallest to the largest activation; bins half open, the last one
+ * closed top        contexts by their strongest token, strongest first interval j tokens with j·max/5 <
+ * activation ≤ (j+1)·max/5, those with the smallest hash of (seed, latent, context, position)
  *
- * Within top and within each interval, tokens whose windows (16 tokens to each side) are identical are shown once: the best
- * of them. Ties go to the lower context, then position.
+ * Within top and within each interval, tokens whose windows (16 tokens to each side) are identical are shown
+ * once: the best of them. Ties go to the lower context, then position.
  *
- * Memory: 200 MiB and, for each SAE, 8 MiB and 230 bytes a latent; more only where one latent's firings take more than 192
- * MiB (8 bytes each); beside the stream's and the encoder's scratch. On disk, in monitor->work_dir or else the store's
- * work directory: 12 bytes a firing and 8 a token.
+ * Memory: 200 MiB and, for each SAE, 8 MiB and 230 bytes a latent; more only where one latent's firings take
+ * more than 192 MiB (8 bytes each); beside the stream's and the encoder's scratch. On disk, in
+ * monitor->work_dir or else the store's work directory: 12 bytes a firing and 8 a token.
  */
 int index_run(struct store *s, const struct index_options *o, struct monitor *m, struct error *err);
 int index_meta_run(struct store *s, artifact_id meta, struct monitor *m, struct error *err);
@@ -72,13 +73,13 @@ struct latent_context {
     size_t position; /* of the peak (top) or of the sampled token */
     int interval;    /* -1: top; else 0 (lowest) … 4 */
     float activation;
-    size_t length;   /* tokens in the context */
-    uint32_t *ids;   /* [length] */
+    size_t length;      /* tokens in the context */
+    uint32_t *ids;      /* [length] */
     float *activations; /* [length] */
 };
 /* Top contexts, strongest first, then intervals 4 … 0. The array is the caller's. */
-int index_contexts_read(struct store_txn *t, artifact_id sae, size_t latent, struct latent_context **out, size_t *n,
-                        struct error *err);
+int index_contexts_read(struct store_txn *t, artifact_id sae, size_t latent, struct latent_context **out,
+                        size_t *n, struct error *err);
 void latent_contexts_free(struct latent_context *contexts, size_t n);
 
 #endif

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The part of the index that concerns one latent: statistics, histogram, and which contexts stand for it. Also the form
- * of a RECORD_CONTEXTS record, little-endian and packed:
+ * The part of the index that concerns one latent: statistics, histogram, and which contexts stand for it.
+ * Also the form of a RECORD_CONTEXTS record, little-endian and packed:
  *
- *   u32 n                                                   contexts that follow: top ones, then intervals 4 … 0
- *   u32 context, f32 activation, u16 position, u16 n_pairs, u8 interval (255: top)
- *   n_pairs × (u16 position, f32 activation)                all of the context in which the latent fires
+ *   u32 n                                                   contexts that follow: top ones, then intervals 4
+ * … 0 u32 context, f32 activation, u16 position, u16 n_pairs, u8 interval (255: top) n_pairs × (u16 position,
+ * f32 activation)                all of the context in which the latent fires
  */
 #ifndef SAESCOPE_ANALYSIS_INDEX_SELECT_H
 #define SAESCOPE_ANALYSIS_INDEX_SELECT_H
