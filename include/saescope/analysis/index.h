@@ -7,7 +7,7 @@
  *
  * The index artifact holds the columns fired (u32), max, min, mean (f32), histogram (u32 [d_sae, 50]) and a
  * RECORD_CONTEXTS record for each latent that fired; its manifest: {"text_tokens", "contexts",
- * "context_size", "prepend_bos", "seed", "references": {"sae", "text"}}. The index of a meta-SAE is over its
+ * "context_size", "prepend_bos", "bos", "seed", "references": {"sae", "text"}}. The index of a meta-SAE is over its
  * base's decoder rows: the same columns and no contexts, and of the base latents the columns base_metas (u8:
  * number of meta-latents) and base_ev (f32).
  */
@@ -35,9 +35,10 @@ struct index_options {
  * One pass of the model for all SAEs; publishes one index for each, with labels (LABEL_AUTO), and takes the
  * place of an earlier one. Cancelled or failed, it leaves no index of the SAE it was at.
  *
- *   histogram  51 equal edges from the smallest to the largest activation; bins half open, the last one
- * closed top        contexts by their strongest token, strongest first interval j tokens with j·max/5 <
- * activation ≤ (j+1)·max/5, those with the smallest hash of (seed, latent, context, position)
+ * - histogram: 51 equal edges from the smallest to the largest activation; bins half open, the last closed
+ * - top: contexts by their strongest token, strongest first
+ * - interval j: tokens with j·max/5 < activation ≤ (j+1)·max/5, those with the smallest hash of (seed,
+ *   latent, context, position)
  *
  * Within top and within each interval, tokens whose windows (16 tokens to each side) are identical are shown
  * once: the best of them. Ties go to the lower context, then position.
