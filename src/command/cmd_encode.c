@@ -70,8 +70,8 @@ static struct pair *sorted_pairs(const struct sparse_rows *rows, size_t row, siz
     return pairs;
 }
 
-static void encode_line(struct writer *out, struct store_txn *t, artifact_id sae, size_t position, const void *bytes,
-                        size_t n, const struct pair *pairs, size_t n_pairs)
+static void encode_line(struct writer *out, struct store_txn *t, artifact_id sae, size_t position,
+                        const void *bytes, size_t n, const struct pair *pairs, size_t n_pairs)
 {
     struct strbuf token = STRBUF_INIT, rest = STRBUF_INIT;
     displayable(&token, bytes, n);
@@ -87,8 +87,8 @@ static void encode_line(struct writer *out, struct store_txn *t, artifact_id sae
     if (n_pairs > LATENTS_IN_A_LINE)
         strbuf_addf(&rest, "  and %zu more", n_pairs - LATENTS_IN_A_LINE);
     size_t width = display_width(strbuf_string(&token), token.length);
-    writer_line(out, "%4zu  %s%*s%s", position, strbuf_string(&token), (int)(width < 14 ? 14 - width : 0), "",
-                strbuf_string(&rest));
+    int missing = rest.length > 0 && width < 14 ? (int)(14 - width) : 0;
+    writer_line(out, "%4zu  %s%*s%s", position, strbuf_string(&token), missing, "", strbuf_string(&rest));
     strbuf_free(&token);
     strbuf_free(&rest);
 }
@@ -121,7 +121,35 @@ static void write_encoded(struct writer *out, struct store_txn *t, artifact_id s
     writer_end_array(out);
 }
 
-static int run_encode(struct context *ctx, const struct invocation *inv, struct writer *out, struct error *err)
+/* TSV: a row for each latent that fires on a token. */
+static void encoded_table(struct writer *out, const struct model *m, const struct encoded_text *e)
+{
+    static const struct writer_column columns[] = {{"position", NULL, NULL, 0},
+                                                   {"id", NULL, NULL, 0},
+                                                   {"text", NULL, NULL, 1},
+                                                   {"latent", NULL, NULL, 0},
+                                                   {"activation", NULL, NULL, 0}};
+    writer_begin_table(out, "tokens", columns, ARRAY_LENGTH(columns));
+    for (size_t i = 0; i < e->n_tokens; i++) {
+        size_t n, n_pairs;
+        const void *bytes = tokenizer_token(model_tokenizer(m), e->ids[i], &n);
+        struct pair *pairs = sorted_pairs(&e->rows, i, &n_pairs);
+        for (size_t k = 0; k < n_pairs; k++) {
+            writer_begin_row(out);
+            writer_integer(out, "position", (long long)i);
+            writer_integer(out, "id", e->ids[i]);
+            writer_bytes(out, "text", bytes, n);
+            writer_integer(out, "latent", pairs[k].latent);
+            writer_real(out, "activation", pairs[k].activation);
+            writer_end_row(out);
+        }
+        free(pairs);
+    }
+    writer_end_table(out);
+}
+
+static int run_encode(struct context *ctx, const struct invocation *inv, struct writer *out,
+                      struct error *err)
 {
     struct store_txn *t = NULL;
     struct artifact a;
@@ -135,7 +163,8 @@ static int run_encode(struct context *ctx, const struct invocation *inv, struct 
     if (status == STATUS_OK)
         status = store_find(t, ARTIFACT_SAE, invocation_argument(inv, 0), &a, err);
     if (status == STATUS_OK)
-        status = encode_text(ctx->store, a.id, strbuf_string(&text), text.length, invocation_flag(inv, "bos"), &e, err);
+        status = encode_text(ctx->store, a.id, strbuf_string(&text), text.length, invocation_flag(inv, "bos"),
+                             &e, err);
     if (status == STATUS_OK)
         status = sae_facts_read(t, a.id, &facts, err);
     if (status == STATUS_OK)
@@ -145,7 +174,10 @@ static int run_encode(struct context *ctx, const struct invocation *inv, struct 
         writer_begin_object(out, NULL);
         writer_string(out, "sae", a.name);
         writer_boolean(out, "truncated", e.truncated);
-        write_encoded(out, t, a.id, m, &e);
+        if (writer_format(out) == WRITE_TSV)
+            encoded_table(out, m, &e);
+        else
+            write_encoded(out, t, a.id, m, &e);
         writer_end_object(out);
         if (e.truncated)
             writer_line(out, "%s", "the text was cut at the model's context length");
@@ -158,7 +190,11 @@ static int run_encode(struct context *ctx, const struct invocation *inv, struct 
     return status;
 }
 
-#define FILE_OPTION {.name = "file", .type = WORD_FILE, .value = "F", .help = "read the text from a file (- is standard input)"}
+#define FILE_OPTION                                                                                          \
+    {                                                                                                        \
+        .name = "file", .type = WORD_FILE, .value = "F",                                                     \
+        .help = "read the text from a file (- is standard input)"                                            \
+    }
 
 static const struct argument_spec encode_arguments[] = {
     {.name = "SAE", .type = WORD_SAE}, {.name = "TEXT", .type = WORD_WORD, .optional = 1}, {.name = NULL}};
@@ -195,7 +231,8 @@ static void write_tokens(struct writer *out, const struct tokenizer *tok, const 
     writer_end_table(out);
 }
 
-static int run_tokenize(struct context *ctx, const struct invocation *inv, struct writer *out, struct error *err)
+static int run_tokenize(struct context *ctx, const struct invocation *inv, struct writer *out,
+                        struct error *err)
 {
     struct store_txn *t = NULL;
     struct artifact a;
@@ -229,8 +266,9 @@ static int run_tokenize(struct context *ctx, const struct invocation *inv, struc
     return status;
 }
 
-static const struct argument_spec tokenize_arguments[] = {
-    {.name = "MODEL", .type = WORD_MODEL}, {.name = "TEXT", .type = WORD_WORD, .optional = 1}, {.name = NULL}};
+static const struct argument_spec tokenize_arguments[] = {{.name = "MODEL", .type = WORD_MODEL},
+                                                          {.name = "TEXT", .type = WORD_WORD, .optional = 1},
+                                                          {.name = NULL}};
 static const struct option_spec tokenize_options[] = {FILE_OPTION, {.name = NULL}};
 const struct command tokenize_command = {
     .name = "tokenize",

@@ -13,21 +13,23 @@
 /* ---- latents ---- */
 
 static const struct writer_column latent_columns[] = {
-    {"latent", NULL, "%d", 0},      {"fired", NULL, NULL, 0},      {"density", NULL, "%.5f", 0},
-    {"max", NULL, "%.2f", 0},       {"mean", NULL, "%.2f", 0},     {"meta_latents", "metas", NULL, 0},
-    {"ev", NULL, "%.2f", 0},        {"label", NULL, NULL, 1},
+    {"latent", NULL, "%d", 0}, {"fired", NULL, NULL, 0},  {"density", NULL, "%.5f", 0},
+    {"max", NULL, "%.2f", 0},  {"mean", NULL, "%.2f", 0}, {"meta_latents", "metas", NULL, 0},
+    {"ev", NULL, "%.2f", 0},   {"label", NULL, NULL, 1},
 };
 
 static int parse_key(const char *word, enum latent_key *key, struct error *err)
 {
     for (int k = 0; k < LATENT_KEYS; k++)
-        if (strcmp(word, latent_key_names[k]) == 0) {
+        if (strcmp(word, latent_key_names[k]) == 0 ||
+            (latent_columns[k].heading && strcmp(word, latent_columns[k].heading) == 0)) {
             *key = (enum latent_key)k;
             return STATUS_OK;
         }
     const char *near = nearest_word(word, latent_key_names);
-    return error_set(err, STATUS_USAGE, "no column '%s'%s%s; there are latent, fired, density, max, mean, meta_latents, "
-                                        "ev and label",
+    return error_set(err, STATUS_USAGE,
+                     "no column '%s'%s%s; there are latent, fired, density, max, mean, meta_latents, "
+                     "ev and label",
                      word, near ? ": did you mean " : "", near ? near : "");
 }
 
@@ -37,11 +39,12 @@ static int choose_columns(const char *list, struct writer_column *columns, size_
     char *copy = xstrdup(list), *save = NULL;
     int status = STATUS_OK;
     *n = 0;
-    for (char *item = strtok_r(copy, ",", &save); item && status == STATUS_OK; item = strtok_r(NULL, ",", &save)) {
+    for (char *item = strtok_r(copy, ",", &save); item && status == STATUS_OK;
+         item = strtok_r(NULL, ",", &save)) {
         enum latent_key key;
         status = parse_key(item, &key, err);
         for (size_t i = 0; status == STATUS_OK && i < *n; i++)
-            if (strcmp(columns[i].name, item) == 0)
+            if (strcmp(columns[i].name, latent_key_names[key]) == 0)
                 status = error_set(err, STATUS_USAGE, "the column %s is named twice", item);
         if (status == STATUS_OK)
             columns[(*n)++] = latent_columns[key];
@@ -50,7 +53,8 @@ static int choose_columns(const char *list, struct writer_column *columns, size_
     return status;
 }
 
-static void write_latent(struct writer *out, struct store_txn *t, const struct latent_table *table, size_t latent)
+static void write_latent(struct writer *out, struct store_txn *t, const struct latent_table *table,
+                         size_t latent)
 {
     uint32_t fired = table->fired ? table->fired[latent] : 0;
     writer_begin_row(out);
@@ -93,7 +97,8 @@ static int sort_and_filter(struct latent_table *table, struct store_txn *t, cons
     return status;
 }
 
-static int run_latents(struct context *ctx, const struct invocation *inv, struct writer *out, struct error *err)
+static int run_latents(struct context *ctx, const struct invocation *inv, struct writer *out,
+                       struct error *err)
 {
     struct writer_column columns[LATENT_KEYS];
     size_t n_columns = LATENT_KEYS;
@@ -126,7 +131,8 @@ static int run_latents(struct context *ctx, const struct invocation *inv, struct
         writer_end_table(out);
         writer_end_object(out);
         if (limit && table->matched > limit)
-            writer_line(out, "%llu of %zu latents; --limit 0 prints all", (unsigned long long)limit, table->matched);
+            writer_line(out, "%llu of %zu latents; --limit 0 prints all", (unsigned long long)limit,
+                        table->matched);
     }
     latent_table_free(table);
     store_end(t);
@@ -135,9 +141,14 @@ static int run_latents(struct context *ctx, const struct invocation *inv, struct
 
 static const struct argument_spec sae_argument[] = {{.name = "SAE", .type = WORD_SAE}, {.name = NULL}};
 static const struct option_spec latents_options[] = {
-    {.name = "sort", .type = WORD_KEY, .value = "KEY", .help = "sort by a column: numbers descend, dead latents last"},
+    {.name = "sort",
+     .type = WORD_KEY,
+     .value = "KEY",
+     .help = "sort by a column: numbers descend, dead latents last"},
     {.name = "reverse", .type = WORD_FLAG, .help = "turn the order round"},
-    {.name = "filter", .type = WORD_WORD, .value = "EXPR",
+    {.name = "filter",
+     .type = WORD_WORD,
+     .value = "EXPR",
      .help = "only latents for which EXPR holds, for example 'density < 0.01 and max > 5'"},
     {.name = "columns", .type = WORD_KEY, .value = "A,B", .help = "columns of text and TSV", .list = 1},
     {.name = "limit", .type = WORD_COUNT, .value = "N", .help = "at most N rows (0: all)"},
@@ -147,8 +158,10 @@ const struct command latents_command = {
     .name = "latents",
     .group = GROUP_EXPLORE,
     .summary = "list an SAE's latents",
-    .description = "EXPR compares latent, fired, density, max, mean, meta_latents and ev with numbers (< <= > >= = !=) and "
-                   "label with a regular expression (label ~ \"physic\"), joined by and, or, not and parentheses.",
+    .description =
+        "EXPR compares latent, fired, density, max, mean, meta_latents and ev with numbers (< <= > >= = !=) "
+        "and "
+        "label with a regular expression (label ~ \"physic\"), joined by and, or, not and parentheses.",
     .arguments = sae_argument,
     .options = latents_options,
     .cost = COST_QUERY,
@@ -158,10 +171,13 @@ const struct command latents_command = {
 
 /* ---- search ---- */
 
-static int run_search(struct context *ctx, const struct invocation *inv, struct writer *out, struct error *err)
+static int run_search(struct context *ctx, const struct invocation *inv, struct writer *out,
+                      struct error *err)
 {
-    static const struct writer_column columns[] = {
-        {"sae", NULL, NULL, 1}, {"latent", NULL, "%d", 0}, {"score", NULL, "%.2f", 0}, {"label", NULL, NULL, 1}};
+    static const struct writer_column columns[] = {{"sae", NULL, NULL, 1},
+                                                   {"latent", NULL, "%d", 0},
+                                                   {"score", NULL, "%.2f", 0},
+                                                   {"label", NULL, NULL, 1}};
     const char *query = invocation_argument(inv, 0), *in = invocation_option(inv, "in");
     uint64_t limit = invocation_count(inv, "limit", (uint64_t)settings_count(ctx->settings, "limit"));
     struct store_txn *t;
@@ -211,7 +227,8 @@ const struct command search_command = {
     .name = "search",
     .group = GROUP_EXPLORE,
     .summary = "find latents by their labels",
-    .description = "QUERY is words, all of which a label must have, or /a regular expression/; case matters only when it "
+    .description = "QUERY is words, all of which a label must have, or /a regular expression/; case matters "
+                   "only when it "
                    "has capitals.",
     .arguments = query_argument,
     .options = search_options,
@@ -224,7 +241,8 @@ const struct command search_command = {
 
 static int change_label(struct context *ctx, const struct address *at, const char *text, struct error *err)
 {
-    struct label label = {.latent = at->latent, .source = LABEL_USER, .text = text, .n = text ? strlen(text) : 0};
+    struct label label = {
+        .latent = at->latent, .source = LABEL_USER, .text = text, .n = text ? strlen(text) : 0};
     struct store *s;
     int status = context_store(ctx, 2, &s, err);
     return status == STATUS_OK ? store_put_labels(s, at->sae.id, &label, 1, err) : status;
@@ -272,10 +290,13 @@ static int run_label(struct context *ctx, const struct invocation *inv, struct w
     return STATUS_OK;
 }
 
-static const struct argument_spec label_arguments[] = {
-    {.name = "SAE/ID", .type = WORD_ADDRESS}, {.name = "TEXT", .type = WORD_WORD, .optional = 1}, {.name = NULL}};
+static const struct argument_spec label_arguments[] = {{.name = "SAE/ID", .type = WORD_ADDRESS},
+                                                       {.name = "TEXT", .type = WORD_WORD, .optional = 1},
+                                                       {.name = NULL}};
 static const struct option_spec label_options[] = {
-    {.name = "remove", .type = WORD_FLAG, .help = "take your label away; the imported or automatic one shows again"},
+    {.name = "remove",
+     .type = WORD_FLAG,
+     .help = "take your label away; the imported or automatic one shows again"},
     {.name = NULL},
 };
 const struct command label_command = {

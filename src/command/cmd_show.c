@@ -11,9 +11,9 @@
 #include "saescope/base/memory.h"
 #include "saescope/command/handlers.h"
 
-#define LOGITS_SHOWN     10
-#define NEIGHBORS_SHOWN  10
-#define TEXT_CONTEXTS    8 /* text output: top contexts that are printed */
+#define LOGITS_SHOWN    10
+#define NEIGHBORS_SHOWN 10
+#define TEXT_CONTEXTS   8 /* text output: top contexts that are printed */
 
 /* One latent with everything opened that its page needs. */
 struct page {
@@ -73,12 +73,19 @@ static void write_token(struct writer *out, const char *name, const struct model
 
 /* ---- Contexts ---- */
 
+/* The shown positions of a context: [*first, *end). */
+static void window_of(const struct page *p, const struct latent_context *c, size_t *first, size_t *end)
+{
+    *first = p->window < c->position ? c->position - p->window : 0;
+    *end = p->window < c->length - c->position ? c->position + p->window + 1 : c->length;
+    if (*end > c->length)
+        *end = c->length;
+}
+
 static void write_context(struct writer *out, const struct page *p, const struct latent_context *c)
 {
-    size_t first = p->window < c->position ? c->position - p->window : 0;
-    size_t end = p->window < c->length - c->position ? c->position + p->window + 1 : c->length;
-    if (end > c->length)
-        end = c->length;
+    size_t first, end;
+    window_of(p, c, &first, &end);
     writer_begin_object(out, NULL);
     writer_integer(out, "context", (long long)c->context);
     writer_integer(out, "position", (long long)c->position);
@@ -107,9 +114,8 @@ static void write_context(struct writer *out, const struct page *p, const struct
 static void context_line(struct writer *out, const struct page *p, const struct latent_context *c)
 {
     struct strbuf b = STRBUF_INIT;
-    size_t window = p->window == SIZE_MAX ? c->length : p->window;
-    size_t first = window < c->position ? c->position - window : 0;
-    size_t end = c->length - c->position > window ? c->position + window + 1 : c->length;
+    size_t first, end;
+    window_of(p, c, &first, &end);
     for (size_t i = first; i < end; i++) {
         size_t n = 0, blanks = 0;
         const char *bytes = p->model ? tokenizer_token(model_tokenizer(p->model), c->ids[i], &n) : "";
@@ -128,6 +134,42 @@ static void context_line(struct writer *out, const struct page *p, const struct 
     strbuf_free(&b);
 }
 
+/* TSV: a row a context, its window's tokens joined. */
+static void context_table(struct writer *out, const struct page *p, const struct latent_context *contexts,
+                          size_t n)
+{
+    static const struct writer_column columns[] = {
+        {"context", NULL, NULL, 0},    {"position", NULL, NULL, 0}, {"offset", NULL, NULL, 0},
+        {"activation", NULL, NULL, 0}, {"interval", NULL, NULL, 0}, {"text", NULL, NULL, 1},
+    };
+    writer_begin_table(out, "contexts", columns, ARRAY_LENGTH(columns));
+    for (size_t i = 0; i < n; i++) {
+        const struct latent_context *c = &contexts[i];
+        struct strbuf text = STRBUF_INIT;
+        size_t first, end;
+        window_of(p, c, &first, &end);
+        for (size_t k = first; p->model && k < end; k++) {
+            size_t length;
+            const void *bytes = tokenizer_token(model_tokenizer(p->model), c->ids[k], &length);
+            strbuf_add(&text, bytes, length);
+        }
+        writer_begin_row(out);
+        writer_integer(out, "context", (long long)c->context);
+        writer_integer(out, "position", (long long)c->position);
+        writer_integer(out, "offset", (long long)first);
+        writer_real(out, "activation", c->activation);
+        if (c->interval < 0)
+            writer_null(out, "interval");
+        else
+            writer_integer(out, "interval", c->interval);
+        writer_bytes(out, "text", strbuf_string(&text), text.length);
+        writer_end_row(out);
+        strbuf_free(&text);
+    }
+    writer_end_table(out);
+}
+
+/* text_lines SIZE_MAX: they are all that is asked for, and a table in TSV. */
 static int write_contexts(struct writer *out, const struct page *p, size_t text_lines, struct error *err)
 {
     struct latent_context *contexts = NULL;
@@ -137,6 +179,11 @@ static int write_contexts(struct writer *out, const struct page *p, size_t text_
         status = index_contexts_read(p->t, p->at.sae.id, p->at.latent, &contexts, &n, err);
     if (status != STATUS_OK)
         return status;
+    if (text_lines == SIZE_MAX && writer_format(out) == WRITE_TSV) {
+        context_table(out, p, contexts, n);
+        latent_contexts_free(contexts, n);
+        return STATUS_OK;
+    }
     writer_begin_array(out, "contexts");
     for (size_t i = 0; i < n; i++)
         write_context(out, p, &contexts[i]);
@@ -161,27 +208,71 @@ static int write_contexts(struct writer *out, const struct page *p, size_t text_
 static void write_token_logits(struct writer *out, const struct page *p, const char *name,
                                const struct token_logit *logits, size_t n)
 {
-    struct strbuf b = STRBUF_INIT;
     writer_begin_array(out, name);
     for (size_t i = 0; i < n; i++) {
-        size_t length = 0;
-        const void *bytes = tokenizer_token(model_tokenizer(p->model), logits[i].id, &length);
         writer_begin_object(out, NULL);
         writer_integer(out, "id", logits[i].id);
-        writer_bytes(out, "token", bytes, length);
+        write_token(out, "token", p->model, logits[i].id);
         writer_real(out, "value", logits[i].value);
         writer_end_object(out);
-        strbuf_adds(&b, "  ");
-        displayable(&b, bytes, length);
-        strbuf_addf(&b, " %.2f", (double)logits[i].value);
     }
     writer_end_array(out);
-    if (n > 0)
-        writer_line(out, "logits %s%s", strcmp(name, "positive") == 0 ? "+" : "-", strbuf_string(&b));
-    strbuf_free(&b);
 }
 
-static int write_logits(struct writer *out, const struct page *p, int fold_ln, struct error *err)
+/* "  ' as'            0.25": quotes, because most tokens begin with a blank. */
+static void add_logit(struct strbuf *b, const struct page *p, const struct token_logit *logit)
+{
+    size_t n = 0, start = b->length;
+    const void *bytes = tokenizer_token(model_tokenizer(p->model), logit->id, &n);
+    strbuf_adds(b, "  '");
+    displayable(b, bytes, n);
+    strbuf_adds(b, "'");
+    for (size_t width = display_width(b->data + start, b->length - start); width < 20; width++)
+        strbuf_addc(b, ' ');
+    strbuf_addf(b, " %6.2f", (double)logit->value);
+}
+
+static void logit_lines(struct writer *out, const struct page *p, const struct latent_logits *logits)
+{
+    size_t n = logits->n_positive < logits->n_negative ? logits->n_positive : logits->n_negative;
+    if (n > 0)
+        writer_line(out, "%s", "tokens raised and lowered most, by logit");
+    for (size_t i = 0; i < n; i++) {
+        struct strbuf b = STRBUF_INIT;
+        add_logit(&b, p, &logits->positive[i]);
+        strbuf_adds(&b, "    ");
+        add_logit(&b, p, &logits->negative[i]);
+        writer_line(out, "%s", strbuf_string(&b));
+        strbuf_free(&b);
+    }
+}
+
+static void logit_rows(struct writer *out, const struct page *p, const char *end,
+                       const struct token_logit *logits, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        writer_begin_row(out);
+        writer_string(out, "end", end);
+        writer_integer(out, "id", logits[i].id);
+        write_token(out, "token", p->model, logits[i].id);
+        writer_real(out, "value", logits[i].value);
+        writer_end_row(out);
+    }
+}
+
+static void logit_table(struct writer *out, const struct page *p, const struct latent_logits *logits)
+{
+    static const struct writer_column columns[] = {
+        {"end", NULL, NULL, 1}, {"id", NULL, NULL, 0}, {"token", NULL, NULL, 1}, {"value", NULL, NULL, 0}};
+    writer_begin_table(out, "logits", columns, ARRAY_LENGTH(columns));
+    logit_rows(out, p, "positive", logits->positive, logits->n_positive);
+    logit_rows(out, p, "negative", logits->negative, logits->n_negative);
+    writer_end_table(out);
+}
+
+/* as_table: in TSV they are rows of a table (a page has only one). */
+static int write_logits(struct writer *out, const struct page *p, int fold_ln, int as_table,
+                        struct error *err)
 {
     struct latent_logits logits = {0};
     struct hook hook;
@@ -190,14 +281,20 @@ static int write_logits(struct writer *out, const struct page *p, int fold_ln, s
     if (p->model && name) {
         status = hook_parse(model_get_config(p->model), name, &hook, err);
         if (status == STATUS_OK)
-            status = latent_logits(p->model, p->sae.sae, &hook, p->at.latent, LOGITS_SHOWN, fold_ln, &logits, err);
+            status =
+                latent_logits(p->model, p->sae.sae, &hook, p->at.latent, LOGITS_SHOWN, fold_ln, &logits, err);
     }
     if (status != STATUS_OK)
         return status;
+    if (as_table && writer_format(out) == WRITE_TSV) {
+        logit_table(out, p, &logits);
+        return STATUS_OK;
+    }
     writer_begin_object(out, "logits");
     write_token_logits(out, p, "positive", logits.positive, logits.n_positive);
     write_token_logits(out, p, "negative", logits.negative, logits.n_negative);
     writer_end_object(out);
+    logit_lines(out, p, &logits);
     return STATUS_OK;
 }
 
@@ -239,14 +336,17 @@ static int write_statistics(struct writer *out, const struct page *p, struct err
     return status;
 }
 
-static void label_line(struct writer *out, struct store_txn *t, artifact_id sae, const char *name, size_t latent,
-                       double value)
+static void label_line(struct writer *out, struct store_txn *t, artifact_id sae, const char *name,
+                       size_t latent, double value)
 {
     struct label label;
     struct strbuf b = STRBUF_INIT;
-    if (store_label(t, sae, latent, &label, NULL) == STATUS_OK && label.text)
+    strbuf_addf(&b, "  %6.2f  %s/%zu", value, name, latent);
+    if (store_label(t, sae, latent, &label, NULL) == STATUS_OK && label.text) {
+        strbuf_adds(&b, "  ");
         displayable(&b, label.text, label.n);
-    writer_line(out, "  %6.2f  %s/%zu  %s", value, name, latent, strbuf_string(&b));
+    }
+    writer_line(out, "%s", strbuf_string(&b));
     strbuf_free(&b);
 }
 
@@ -264,7 +364,8 @@ static int write_meta(struct writer *out, const struct page *p, struct error *er
         return status;
     status = decompose_latent(p->t, p->sae.sae, meta.sae, p->at.latent, &d, err);
     if (status == STATUS_OK) {
-        writer_line(out, "meta-latents of %s, explained variance %.2f", meta.facts.artifact.name, d.explained_variance);
+        writer_line(out, "meta-latents of %s, explained variance %.2f", meta.facts.artifact.name,
+                    d.explained_variance);
         writer_begin_object(out, "meta");
         writer_string(out, "sae", meta.facts.artifact.name);
         writer_real(out, "explained_variance", d.explained_variance);
@@ -275,7 +376,8 @@ static int write_meta(struct writer *out, const struct page *p, struct error *er
             writer_real(out, "activation", d.components[i].activation);
             write_label(out, p->t, id, d.components[i].latent);
             writer_end_object(out);
-            label_line(out, p->t, id, meta.facts.artifact.name, d.components[i].latent, d.components[i].activation);
+            label_line(out, p->t, id, meta.facts.artifact.name, d.components[i].latent,
+                       d.components[i].activation);
         }
         writer_end_array(out);
         writer_end_object(out);
@@ -315,9 +417,12 @@ static void title_line(struct writer *out, const struct page *p)
 {
     struct label label;
     struct strbuf b = STRBUF_INIT;
-    if (store_label(p->t, p->at.sae.id, p->at.latent, &label, NULL) == STATUS_OK && label.text)
+    strbuf_addf(&b, "%s/%zu", p->at.sae.name, p->at.latent);
+    if (store_label(p->t, p->at.sae.id, p->at.latent, &label, NULL) == STATUS_OK && label.text) {
+        strbuf_adds(&b, "  ");
         displayable(&b, label.text, label.n);
-    writer_line(out, "%s/%zu  %s", p->at.sae.name, p->at.latent, strbuf_string(&b));
+    }
+    writer_line(out, "%s", strbuf_string(&b));
     strbuf_free(&b);
 }
 
@@ -342,7 +447,7 @@ static int run_show(struct context *ctx, const struct invocation *inv, struct wr
     if (status == STATUS_OK)
         status = write_contexts(out, &p, TEXT_CONTEXTS, err);
     if (status == STATUS_OK)
-        status = write_logits(out, &p, invocation_flag(inv, "fold-ln"), err);
+        status = write_logits(out, &p, invocation_flag(inv, "fold-ln"), 0, err);
     if (status == STATUS_OK)
         status = write_meta(out, &p, err);
     if (status == STATUS_OK)
@@ -352,7 +457,8 @@ static int run_show(struct context *ctx, const struct invocation *inv, struct wr
     return status;
 }
 
-static int run_contexts(struct context *ctx, const struct invocation *inv, struct writer *out, struct error *err)
+static int run_contexts(struct context *ctx, const struct invocation *inv, struct writer *out,
+                        struct error *err)
 {
     struct page p;
     int status = page_open(ctx, inv, &p, err);
@@ -365,26 +471,33 @@ static int run_contexts(struct context *ctx, const struct invocation *inv, struc
     return status;
 }
 
-static int run_logits(struct context *ctx, const struct invocation *inv, struct writer *out, struct error *err)
+static int run_logits(struct context *ctx, const struct invocation *inv, struct writer *out,
+                      struct error *err)
 {
     struct page p;
     int status = page_open(ctx, inv, &p, err);
     if (status != STATUS_OK)
         return status;
     begin_page(out, &p);
-    status = write_logits(out, &p, invocation_flag(inv, "fold-ln"), err);
+    status = write_logits(out, &p, invocation_flag(inv, "fold-ln"), 1, err);
     writer_end_object(out);
     page_close(&p);
     return status;
 }
 
-#define WINDOW_OPTION                                                                                                  \
-    {.name = "window", .type = WORD_WORD, .value = "N|full", .help = "tokens on either side of the peak, or full"}
-#define FOLD_OPTION                                                                                                    \
-    {.name = "fold-ln", .type = WORD_FLAG,                                                                             \
-     .help = "logits with the final norm's weight folded in, centred over d_model and the vocabulary"}
+#define WINDOW_OPTION                                                                                        \
+    {                                                                                                        \
+        .name = "window", .type = WORD_WORD, .value = "N|full",                                              \
+        .help = "tokens on either side of the peak, or full"                                                 \
+    }
+#define FOLD_OPTION                                                                                          \
+    {                                                                                                        \
+        .name = "fold-ln", .type = WORD_FLAG,                                                                \
+        .help = "logits with the final norm's weight folded in, centred over d_model and the vocabulary"     \
+    }
 
-static const struct argument_spec address_argument[] = {{.name = "SAE/ID", .type = WORD_ADDRESS}, {.name = NULL}};
+static const struct argument_spec address_argument[] = {{.name = "SAE/ID", .type = WORD_ADDRESS},
+                                                        {.name = NULL}};
 static const struct option_spec show_options[] = {WINDOW_OPTION, FOLD_OPTION, {.name = NULL}};
 static const struct option_spec contexts_options[] = {WINDOW_OPTION, {.name = NULL}};
 static const struct option_spec logits_options[] = {FOLD_OPTION, {.name = NULL}};
@@ -393,7 +506,8 @@ const struct command show_command = {
     .name = "show",
     .group = GROUP_EXPLORE,
     .summary = "show all about a latent: statistics, contexts, logits, meta-latents, nearest latents",
-    .description = "Of a meta-latent the statistics are over its base's latents and the nearest latents are the base's.",
+    .description =
+        "Of a meta-latent the statistics are over its base's latents and the nearest latents are the base's.",
     .arguments = address_argument,
     .options = show_options,
     .cost = COST_QUERY,
