@@ -187,8 +187,17 @@ def evaluate(x, w_enc, w_dec, b_dec, theta, silent):
         return (1 - errors / variance).item(), (f > 0).double().sum(1).mean().item(), int(dead.sum())
 
 
+def write(lines, runs, n_rows, n_held_out):
+    runs = torch.tensor(runs, dtype=torch.float64)
+    with open(HERE / "train_demo.txt", "w") as out:
+        out.write("# Made by tests/reference/train_demo.py: wn-512 of data/demo.saescope trained in PyTorch.\n"
+                  f"# {STEPS} steps on {n_rows} rows, {n_held_out} held-out rows.\n")
+        out.write("\n".join(lines) + "\n# mean, and largest less smallest\n")
+        for name, column in zip(["explained_variance", "l0", "dead"], runs.T):
+            out.write(f"{name} {column.mean():.5f} {column.max() - column.min():.5f}\n")
+
+
 def main(seeds):
-    torch.set_num_threads(2)
     rows, counts, held_out = load()
     lines, runs = [], []
     for seed in seeds:
@@ -197,13 +206,7 @@ def main(seeds):
         runs.append((explained, l0, dead))
         lines.append(f"# seed {seed}: explained_variance {explained:.5f} l0 {l0:.4f} dead {dead} loss {loss:.5f}")
         print(lines[-1], flush=True)
-    runs = torch.tensor(runs, dtype=torch.float64)
-    with open(HERE / "train_demo.txt", "w") as out:
-        out.write("# Made by tests/reference/train_demo.py: wn-512 of data/demo.saescope trained in PyTorch.\n"
-                  f"# {STEPS} steps on {len(rows)} rows, {len(held_out)} held-out rows.\n")
-        out.write("\n".join(lines) + "\n# mean, and largest less smallest\n")
-        for name, column in zip(["explained_variance", "l0", "dead"], runs.T):
-            out.write(f"{name} {column.mean():.5f} {column.max() - column.min():.5f}\n")
+        write(lines, runs, len(rows), len(held_out))
 
 
 if __name__ == "__main__":
