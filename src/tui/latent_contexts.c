@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Contexts: tokens shaded by activation in five steps of the latent's largest one. Without colour strong tokens stand in
- * brackets; where a whole context is shown all active ones do, each followed by its activation.
+ * Contexts: tokens shaded by activation in five steps of the latent's largest one. Without colour strong
+ * tokens stand in brackets; where a whole context is shown all active ones do, each followed by its
+ * activation.
  */
 #include "config.h"
 
@@ -46,8 +47,8 @@ static void show_token(const struct page_context *context, size_t i, double max,
         return;
     }
     out->style = heat_style(token->activation, max);
-    /* In a line only what is strong for this context is marked: brackets around all of a dense latent's tokens would
-     * hide the text. */
+    /* In a line only what is strong for this context is marked: brackets around all of a dense latent's
+     * tokens would hide the text. */
     if (!canvas_monochrome() || (mark == HEAT_PLAIN && token->activation <= 0.5f * context->activation))
         return;
     out->before = glyph(GLYPH_TOKEN_OPEN);
@@ -70,8 +71,8 @@ static int draw_token(const struct canvas *c, int y, int x, const struct page_co
     return canvas_text(c, y, x, STYLE_DIM, s->value);
 }
 
-void context_line_draw(const struct canvas *c, int y, int x, const struct page_context *context, size_t window,
-                       double max)
+void context_line_draw(const struct canvas *c, int y, int x, const struct page_context *context,
+                       size_t window, double max)
 {
     size_t peak = context->position;
     if (peak >= context->n)

@@ -39,7 +39,8 @@ static struct canvas box(const struct canvas *c, int focused, const struct strbu
 /* What stands in a pane whose data is not there: why, or that it is coming. */
 static void draw_absent(const struct canvas *c, const char *failed)
 {
-    canvas_ellipsis(c, 0, 1, c->width - 2, failed ? STYLE_ERROR : STYLE_DIM, failed ? failed : glyph(GLYPH_ELLIPSIS));
+    canvas_ellipsis(c, 0, 1, c->width - 2, failed ? STYLE_ERROR : STYLE_DIM,
+                    failed ? failed : glyph(GLYPH_ELLIPSIS));
 }
 
 /* ---- The header. ---- */
@@ -84,7 +85,8 @@ static void draw_header(const struct canvas *c, const struct page_head *head)
         canvas_text(&left, 0, 1, STYLE_DIM, "no label (L sets one)");
     } else {
         const char *source = head->source <= LABEL_AUTO ? sources[head->source] : "";
-        int label_width = (int)display_width(head->label, strlen(head->label)), most = room - (int)strlen(source) - 3;
+        int label_width = (int)display_width(head->label, strlen(head->label)),
+            most = room - (int)strlen(source) - 3;
         canvas_ellipsis(&left, 0, 1, label_width < most ? label_width : most, STYLE_STRONG, head->label);
         canvas_text(&left, 0, (label_width < most ? label_width : most) + 2, STYLE_DIM, source);
     }
@@ -127,12 +129,14 @@ static void draw_components(const struct view *v, struct latent_state *s, const 
         return;
     }
     if (s->components->links.n == 0)
-        canvas_text(&in, 0, 1, STYLE_DIM, s->head->is_meta ? "no latent uses it" : "no meta-latent fires on it");
+        canvas_text(&in, 0, 1, STYLE_DIM,
+                    s->head->is_meta ? "no latent uses it" : "no meta-latent fires on it");
     struct canvas rows = in;
     if (!s->head->is_meta && (size_t)in.height > s->components->links.n) {
         rows = canvas_part(&in, 0, 0, in.height - 1, in.width);
         if (!isnan(s->components->explained_variance))
-            canvas_printf(&in, in.height - 1, 2, STYLE_DIM, "residual %.2f of norm 1", s->components->residual_norm);
+            canvas_printf(&in, in.height - 1, 2, STYLE_DIM, "residual %.2f of norm 1",
+                          s->components->residual_norm);
     }
     links_draw(&rows, &s->components->links, &s->lists[PANE_COMPONENTS], focused, s->components->sae, 1);
 }
@@ -190,14 +194,16 @@ static void contexts_title(const struct view *v, const struct latent_state *s, s
     char window[24];
     window_text(settings_count(app_settings(v->app), "window"), window);
     strbuf_adds(title, "contexts");
+    if (n == 0)
+        return;
     add_dot(title);
     strbuf_addf(title, s->intervals ? "%zu sampled by interval" : "top %zu", n);
     add_dot(title);
     strbuf_addf(title, "window %s", window);
 }
 
-static void draw_context_row(const struct canvas *c, int y, const struct latent_state *s, size_t i, size_t first,
-                             size_t window)
+static void draw_context_row(const struct canvas *c, int y, const struct latent_state *s, size_t i,
+                             size_t first, size_t window)
 {
     const struct page_context *context = &s->head->contexts[i];
     char value[32];
@@ -236,7 +242,7 @@ static void draw_contexts(const struct view *v, struct latent_state *s, const st
         draw_context_row(&in, y, s, first + i, first, (size_t)window);
     }
     if (n == 0)
-        canvas_text(&in, 0, 1, STYLE_DIM, s->head->index ? "none" : "not indexed");
+        canvas_text(&in, 0, 1, STYLE_DIM, s->head->index ? "it fired on no token" : "not indexed");
     else if (n > (size_t)(in.height > 0 ? in.height : 0))
         list_scroll_mark(list, &in);
 }
@@ -256,7 +262,8 @@ static void draw_whole_context(struct latent_state *s, const struct canvas *c)
                 context->n);
     struct canvas in = box(c, 1, &title);
     strbuf_free(&title);
-    int lines = context_wrapped_draw(&in, context, s->whole_top, s->head->max, HEAT_VALUES, context->position);
+    int lines =
+        context_wrapped_draw(&in, context, s->whole_top, s->head->max, HEAT_VALUES, context->position);
     if (s->whole_top > lines - 1)
         s->whole_top = lines - 1;
 }

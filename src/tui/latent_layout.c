@@ -50,17 +50,19 @@ static void wide_meta(const struct canvas *c, struct latent_layout *l)
     l->boxed_logits = l->boxed_relatives = 1;
 }
 
-/* Two lines of header, components beside the histogram, two lines of logits, one of relatives (a box when there is
- * height for it), contexts. */
+#define LOW 16 /* rows below which there is no room for logits */
+
+/* Two lines of header, components beside the histogram, two lines of logits, one of relatives (a box when
+ * there is height for it), contexts. */
 static void narrow_latent(const struct canvas *c, struct latent_layout *l)
 {
-    int roomy = c->height >= 32, y = 2;
-    int top = clamp((c->height + 4) / 4, 5, 12), left = c->width - clamp(c->width * 3 / 8, 20, 40);
+    int roomy = c->height >= 32, low = c->height < LOW, y = 2;
+    int top = low ? 4 : clamp((c->height + 4) / 4, 5, 12), left = c->width - clamp(c->width * 3 / 8, 20, 40);
     l->components = place(c, y, 0, top, left);
     l->histogram = place(c, y, left, top, c->width - left);
     y += top;
-    l->logits = place(c, y, 0, 2, c->width);
-    y += 2;
+    l->logits = place(c, y, 0, low ? 0 : 2, c->width);
+    y += l->logits.height;
     l->boxed_relatives = roomy;
     l->relatives = place(c, y, 0, roomy ? clamp(c->height / 6, 5, 8) : 1, c->width);
     y += l->relatives.height;
@@ -69,13 +71,13 @@ static void narrow_latent(const struct canvas *c, struct latent_layout *l)
 
 static void narrow_meta(const struct canvas *c, struct latent_layout *l)
 {
-    int top = clamp(c->height / 3, 5, 12), left = c->width / 2, y = 2;
+    int low = c->height < LOW, top = low ? 4 : clamp(c->height / 3, 5, 12), left = c->width / 2, y = 2;
     l->histogram = place(c, y, 0, top, left);
     l->relatives = place(c, y, left, top, c->width - left);
     l->boxed_relatives = 1;
     y += top;
-    l->logits = place(c, y, 0, 2, c->width);
-    y += 2;
+    l->logits = place(c, y, 0, low ? 0 : 2, c->width);
+    y += l->logits.height;
     l->components = place(c, y, 0, c->height - y, c->width);
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* What a latent's page shows, gathered on the query thread in parts, so that statistics and contexts are there first. */
+/* What a latent's page shows, gathered on the query thread in parts, so that statistics and contexts are
+ * there first. */
 #include "config.h"
 
 #include <stdlib.h>
@@ -49,7 +50,8 @@ static void add_link(struct page_links *links, struct store_txn *t, const struct
         links->items = xreallocarray(links->items, links->capacity, sizeof *links->items);
     }
     struct page_link *link = &links->items[links->n++];
-    *link = (struct page_link){.latent = latent, .value = value, .label = page_label(t, sae->id, latent, NULL)};
+    *link =
+        (struct page_link){.latent = latent, .value = value, .label = page_label(t, sae->id, latent, NULL)};
     memcpy(link->name, sae->name, sizeof link->name);
 }
 
@@ -95,7 +97,8 @@ void page_token_make(struct strbuf *text, const void *bytes, size_t n, struct pa
         out->blanks = 0;
 }
 
-static void make_context(const struct latent_context *from, const struct tokenizer *tok, struct page_context *out)
+static void make_context(const struct latent_context *from, const struct tokenizer *tok,
+                         struct page_context *out)
 {
     *out = (struct page_context){.context = from->context,
                                  .position = from->position,
@@ -142,7 +145,8 @@ static uint64_t hash_relatives(struct store_txn *t)
     if (store_list(t, ARTIFACT_SAE, &all, &n, NULL) != STATUS_OK)
         return 0;
     for (size_t i = 0; i < n; i++)
-        hash = hash_mix(hash, all[i].id, store_index_of(t, all[i].id), hash64(all[i].name, strlen(all[i].name), 0));
+        hash = hash_mix(hash, all[i].id, store_index_of(t, all[i].id),
+                        hash64(all[i].name, strlen(all[i].name), 0));
     free(all);
     return hash;
 }
@@ -197,7 +201,8 @@ struct opened_latent {
     struct opened_sae own;
 };
 
-static int open_latent(struct store_txn *t, const struct page_request *r, struct opened_latent *out, struct error *err)
+static int open_latent(struct store_txn *t, const struct page_request *r, struct opened_latent *out,
+                       struct error *err)
 {
     memset(out, 0, sizeof *out);
     int status = address_parse(t, r->address, NULL, &out->at, err);
@@ -206,7 +211,8 @@ static int open_latent(struct store_txn *t, const struct page_request *r, struct
 
 /* ---- Logits. ---- */
 
-static size_t make_logits(const struct tokenizer *tok, const struct token_logit *from, size_t n, struct page_logit *to)
+static size_t make_logits(const struct tokenizer *tok, const struct token_logit *from, size_t n,
+                          struct page_logit *to)
 {
     for (size_t i = 0; i < n; i++) {
         struct strbuf b = STRBUF_INIT;
@@ -298,7 +304,8 @@ static int read_decomposition(struct store_txn *t, const struct opened_latent *l
         out->explained_variance = d.explained_variance;
         out->residual_norm = d.residual_norm;
         for (size_t i = 0; i < d.n; i++)
-            add_link(&out->links, t, &meta.facts.artifact, d.components[i].latent, d.components[i].activation);
+            add_link(&out->links, t, &meta.facts.artifact, d.components[i].latent,
+                     d.components[i].activation);
         decomposition_free(&d);
     }
     opened_sae_close(&meta);
@@ -331,17 +338,18 @@ void page_components_free(void *result)
     free(components);
 }
 
-/* ---- Relatives: the nearest latents of this SAE (of its base, for a meta-latent) and the nearest one of every other
- * SAE of the same hook. ---- */
+/* ---- Relatives: the nearest latents of this SAE (of its base, for a meta-latent) and the nearest one of
+ * every other SAE of the same hook. ---- */
 
-static int add_nearest(struct store_txn *t, const struct opened_latent *l, struct opened_sae *in, size_t count,
-                       struct page_relatives *out, struct error *err)
+static int add_nearest(struct store_txn *t, const struct opened_latent *l, struct opened_sae *in,
+                       size_t count, struct page_relatives *out, struct error *err)
 {
     size_t exclude = in->facts.artifact.id == l->at.sae.id ? l->at.latent : SIZE_MAX, n = 0;
     struct neighbor *near = array_alloc(count ? count : 1, sizeof *near, "neighbors", err);
     if (!near)
         return STATUS_FAILED;
-    int status = latent_neighbors(in->sae, sae_decoder_row(l->own.sae, l->at.latent), exclude, count, near, &n, err);
+    int status =
+        latent_neighbors(in->sae, sae_decoder_row(l->own.sae, l->at.latent), exclude, count, near, &n, err);
     for (size_t i = 0; status == STATUS_OK && i < n; i++)
         add_link(&out->links, t, &in->facts.artifact, near[i].latent, near[i].cosine);
     free(near);
@@ -354,8 +362,8 @@ static int same_text(const char *a, const char *b)
 }
 
 /* One of the store's SAEs: `home` gives several, others of the same hook and width of rows one each. */
-static int add_relative(struct store_txn *t, const struct opened_latent *l, const struct sae_facts *home, artifact_id id,
-                        size_t neighbors, struct page_relatives *out, struct error *err)
+static int add_relative(struct store_txn *t, const struct opened_latent *l, const struct sae_facts *home,
+                        artifact_id id, size_t neighbors, struct page_relatives *out, struct error *err)
 {
     struct opened_sae in;
     struct sae_facts facts;

@@ -62,8 +62,8 @@ static void draw_link(const struct canvas *c, int y, const struct page_link *lin
         canvas_ellipsis(c, y, x, c->width - x - 1, STYLE_NORMAL, link->label ? link->label : "");
 }
 
-void links_draw(const struct canvas *c, const struct page_links *links, struct list *list, int focused, const char *own,
-                int bars)
+void links_draw(const struct canvas *c, const struct page_links *links, struct list *list, int focused,
+                const char *own, int bars)
 {
     list_set_count(list, links->n);
     list_layout(list, c->height);
@@ -97,7 +97,8 @@ static void link_text(const struct page_link *link, struct strbuf *out)
     strbuf_add(out, label, display_prefix(label, strlen(label), LABEL_COLUMNS));
 }
 
-void links_line_draw(const struct canvas *c, const struct page_links *links, const struct list *list, int focused)
+void links_line_draw(const struct canvas *c, const struct page_links *links, const struct list *list,
+                     int focused)
 {
     struct strbuf text = STRBUF_INIT;
     int x = canvas_text(c, 0, 0, focused ? STYLE_BORDER_FOCUS : STYLE_DIM, "relatives ");
@@ -120,10 +121,14 @@ void links_line_draw(const struct canvas *c, const struct page_links *links, con
     for (size_t i = first; i < links->n && x < c->width; i++) {
         strbuf_reset(&text);
         link_text(&links->items[i], &text);
-        int selected = focused && i == list->cursor;
+        int selected = focused && i == list->cursor, start = x;
         if (selected)
             canvas_cursor(c, 0, x);
-        x = canvas_ellipsis(c, 0, x, c->width - x, selected ? STYLE_SELECTED : STYLE_NORMAL, strbuf_string(&text)) + 2;
+        x = canvas_ellipsis(c, 0, x, c->width - x, selected ? STYLE_SELECTED : STYLE_NORMAL,
+                            strbuf_string(&text)) +
+            2;
+        if (!selected)
+            canvas_style(c, 0, start, (int)strcspn(strbuf_string(&text), " "), STYLE_LINK);
     }
     strbuf_free(&text);
 }

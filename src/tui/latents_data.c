@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * What the list of latents shows, asked of the query thread. The columns are loaded once with the order that sort and filter
- * give, and again when one of them or the store changes; labels are fetched for the rows on the screen and a screen around them.
+ * What the list of latents shows, asked of the query thread. The columns are loaded once with the order that
+ * sort and filter give, and again when one of them or the store changes; labels are fetched for the rows on
+ * the screen and a screen around them.
  */
 #include "config.h"
 
@@ -166,7 +167,8 @@ void latents_load(struct view *v)
 {
     const struct latents *d = v->data;
     struct table_request *r = xcalloc(1, sizeof *r);
-    *r = (struct table_request){xstrdup(v->target), d->filter ? xstrdup(d->filter) : NULL, d->sort, d->reverse};
+    *r = (struct table_request){xstrdup(v->target), d->filter ? xstrdup(d->filter) : NULL, d->sort,
+                                d->reverse};
     query_start(v, SLOT_TABLE, &table_query, r);
 }
 
@@ -218,13 +220,15 @@ void latents_want_labels(struct view *v)
     size_t end = top + rows < d->table->matched ? top + rows : d->table->matched;
     if (end == top || (d->labels && top >= d->labels->first && end <= d->labels->first + d->labels->n))
         return;
-    size_t first = top > rows ? top - rows : 0, last = end + rows < d->table->matched ? end + rows : d->table->matched;
+    size_t first = top > rows ? top - rows : 0,
+           last = end + rows < d->table->matched ? end + rows : d->table->matched;
     if (d->labels_asked == first)
         return;
     struct labels_request *r = xcalloc(1, sizeof *r);
     struct labels *l = xcalloc(1, sizeof *l);
     *l = (struct labels){first, last - first, xcalloc(last - first, sizeof(uint32_t)),
-                         xcalloc(last - first, sizeof(char *)), xcalloc(last - first, sizeof(enum label_source))};
+                         xcalloc(last - first, sizeof(char *)),
+                         xcalloc(last - first, sizeof(enum label_source))};
     memcpy(l->latents, d->table->order + first, l->n * sizeof(uint32_t));
     *r = (struct labels_request){d->table->facts.artifact.id, l};
     d->labels_asked = first;
@@ -241,7 +245,8 @@ const char *latents_label(const struct latents *d, size_t row, enum label_source
     return l->texts[row - l->first] ? l->texts[row - l->first] : "";
 }
 
-/* ---- Search: the latents whose labels match are asked for once; then `n` and `N` step through the rows. ---- */
+/* ---- Search: the latents whose labels match are asked for once; then `n` and `N` step through the rows.
+ * ---- */
 
 struct search_request {
     artifact_id sae;

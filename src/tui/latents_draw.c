@@ -14,10 +14,14 @@
 #define LABEL_COLUMNS 40 /* of labels that do not stand last */
 
 static const struct column columns_known[] = {
-    {"latent", "latent", KEY_LATENT, 8, -1},       {"fired", "fired", KEY_FIRED, 10, -1},
-    {"density", "density", KEY_DENSITY, 9, 5},     {"max", "max", KEY_MAX, 8, 2},
-    {"mean", "mean", KEY_MEAN, 8, 2},              {"metas", "metas", KEY_META_LATENTS, 6, -1},
-    {"meta_latents", "metas", KEY_META_LATENTS, 6, -1}, {"ev", "EV", KEY_EV, 6, 2},
+    {"latent", "latent", KEY_LATENT, 8, -1},
+    {"fired", "fired", KEY_FIRED, 10, -1},
+    {"density", "density", KEY_DENSITY, 9, 5},
+    {"max", "max", KEY_MAX, 8, 2},
+    {"mean", "mean", KEY_MEAN, 8, 2},
+    {"metas", "metas", KEY_META_LATENTS, 6, -1},
+    {"meta_latents", "metas", KEY_META_LATENTS, 6, -1},
+    {"ev", "EV", KEY_EV, 6, 2},
     {"label", "label", KEY_LABEL, 0, -1},
 };
 
@@ -38,7 +42,8 @@ size_t latents_columns(struct view *v, const struct latent_table *t, const struc
         size_t length = strcspn(at, ", ");
         for (size_t i = 0; i < ARRAY_LENGTH(columns_known); i++) {
             const struct column *c = &columns_known[i];
-            if (strlen(c->name) == length && strncmp(c->name, at, length) == 0 && latents_column_there(t, c->key))
+            if (strlen(c->name) == length && strncmp(c->name, at, length) == 0 &&
+                latents_column_there(t, c->key))
                 out[n++] = c;
         }
         at += length + strspn(at + length, ", ");
@@ -50,7 +55,8 @@ size_t latents_columns(struct view *v, const struct latent_table *t, const struc
 
 /* ---- Drawing. ---- */
 
-static void draw_titles(const struct canvas *c, const struct latents *d, const struct column *const *columns, size_t n)
+static void draw_titles(const struct canvas *c, const struct latents *d, const struct column *const *columns,
+                        size_t n)
 {
     canvas_fill(c, 0, 0, c->width, STYLE_STRONG);
     int x = 2;
@@ -111,11 +117,13 @@ static int is_match(const struct latents *d, uint32_t latent)
 static void draw_label(const struct canvas *c, int y, int x, int width, const struct latents *d, size_t row,
                        uint32_t latent)
 {
-    const char *label = latents_label(d, row, NULL);
+    enum label_source source;
+    const char *label = latents_label(d, row, &source);
+    enum style style = label && source == LABEL_USER ? STYLE_STRONG : STYLE_NORMAL;
     if (!label)
         canvas_text(c, y, x, STYLE_DIM, glyph(GLYPH_ELLIPSIS));
     else
-        canvas_ellipsis(c, y, x, width, is_match(d, latent) ? STYLE_MATCH : STYLE_NORMAL, label);
+        canvas_ellipsis(c, y, x, width, is_match(d, latent) ? STYLE_MATCH : style, label);
 }
 
 static void draw_row(const struct canvas *c, int y, const struct latents *d, size_t row,
@@ -162,7 +170,8 @@ static void draw_foot(const struct canvas *c, int y, const struct latents *d)
     if (!t->fired && t->facts.is_meta)
         canvas_printf(c, y, x, STYLE_WARNING, "not indexed: no statistics");
     else if (!t->fired)
-        canvas_printf(c, y, x, STYLE_WARNING, "not indexed: no statistics and contexts; :index %s --text TEXT makes them",
+        canvas_printf(c, y, x, STYLE_WARNING,
+                      "not indexed: no statistics and contexts; :index %s --text TEXT makes them",
                       t->facts.artifact.name);
     strbuf_free(&b);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * A text tested on an SAE: its tokens, the latents that fire on the selected one, and where in the text the selected latent
- * fires. The target is "SAE TEXT".
+ * A text tested on an SAE: its tokens, the latents that fire on the selected one, and where in the text the
+ * selected latent fires. The target is "SAE TEXT".
  */
 #include "config.h"
 
@@ -14,8 +14,8 @@
 #include "saescope/base/memory.h"
 #include "saescope/tui/latent_page.h"
 
-#define TOKEN_COLUMNS 31 /* of the list of tokens without the strongest latents */
-#define LABELS_MAX 65536 /* latents whose labels are looked up */
+#define TOKEN_COLUMNS 31    /* of the list of tokens without the strongest latents */
+#define LABELS_MAX    65536 /* latents whose labels are looked up */
 
 static const struct action actions[] = {
     {"encode", "t", "test another text"},
@@ -227,12 +227,13 @@ static void draw_text(struct view *v, const struct canvas *c)
     if (d->encoded->truncated)
         strbuf_adds(&title, ", cut at the model's context length");
     if (d->latents.cursor < links.n)
-        strbuf_addf(&title, " %s shaded by latent %zu", glyph(GLYPH_MIDDLE_DOT), links.items[d->latents.cursor].latent);
+        strbuf_addf(&title, " %s shaded by latent %zu", glyph(GLYPH_MIDDLE_DOT),
+                    links.items[d->latents.cursor].latent);
     struct canvas in = canvas_box(c, STYLE_BORDER, strbuf_string(&title));
     strbuf_free(&title);
     int line = context_wrapped_line(&d->encoded->context, in.width, HEAT_PLAIN, d->tokens.cursor);
-    context_wrapped_draw(&in, &d->encoded->context, line >= in.height ? line - in.height + 1 : 0, max, HEAT_PLAIN,
-                         d->tokens.cursor);
+    context_wrapped_draw(&in, &d->encoded->context, line >= in.height ? line - in.height + 1 : 0, max,
+                         HEAT_PLAIN, d->tokens.cursor);
 }
 
 static void draw_token_row(const struct canvas *c, int y, const struct encode *d, size_t i)
@@ -243,7 +244,8 @@ static void draw_token_row(const struct canvas *c, int y, const struct encode *d
     char number[32];
     snprintf(number, sizeof number, "%zu", i);
     canvas_right(c, y, 6, STYLE_DIM, number);
-    canvas_textn(c, y, 8, token->plain ? STYLE_NORMAL : STYLE_DIM, text, display_prefix(text, token->length, 14));
+    canvas_textn(c, y, 8, token->plain ? STYLE_NORMAL : STYLE_DIM, text,
+                 display_prefix(text, token->length, 14));
     snprintf(number, sizeof number, "%zu", links.n);
     canvas_right(c, y, 27, STYLE_NORMAL, number);
     if (links.n == 0 || c->width <= TOKEN_COLUMNS)
@@ -302,7 +304,8 @@ static void encode_draw(struct view *v, const struct canvas *c)
                         d->error ? d->error : glyph(GLYPH_ELLIPSIS));
         return;
     }
-    int lines = context_wrapped_line(&d->encoded->context, c->width - 2, HEAT_PLAIN, d->encoded->context.n) + 1;
+    int lines =
+        context_wrapped_line(&d->encoded->context, c->width - 2, HEAT_PLAIN, d->encoded->context.n) + 1;
     int top = lines + 2 < c->height / 3 ? lines + 2 : c->height / 3;
     int left = c->width >= LATENT_WIDE ? c->width / 2 : TOKEN_COLUMNS;
     struct canvas text = canvas_part(c, 0, 0, top, c->width);
@@ -330,7 +333,8 @@ static int open_latent(struct view *v)
     struct page_links links = links_of(d, d->tokens.cursor);
     if (d->latents.cursor >= links.n)
         return INVALID_NONE;
-    char *target = xasprintf("%s/%zu", links.items[d->latents.cursor].name, links.items[d->latents.cursor].latent);
+    char *target =
+        xasprintf("%s/%zu", links.items[d->latents.cursor].name, links.items[d->latents.cursor].latent);
     app_open(v->app, "latent", target);
     free(target);
     return INVALID_DRAW;
@@ -390,7 +394,8 @@ static void encode_selected(struct view *v, struct strbuf *out)
     const struct encode *d = v->data;
     struct page_links links = links_of(d, d->tokens.cursor);
     if (d->latents.cursor < links.n)
-        strbuf_addf(out, "%s/%zu", links.items[d->latents.cursor].name, links.items[d->latents.cursor].latent);
+        strbuf_addf(out, "%s/%zu", links.items[d->latents.cursor].name,
+                    links.items[d->latents.cursor].latent);
     else
         strbuf_add(out, v->target, strcspn(v->target, " "));
 }

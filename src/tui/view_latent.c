@@ -87,9 +87,10 @@ static int relatives_done(struct view *v, void *result, int status, const struct
     return INVALID_DRAW;
 }
 
-static const struct query_spec logits_query = {page_logits_read, logits_done, page_logits_free, page_request_free};
-static const struct query_spec components_query = {page_components_read, components_done, page_components_free,
-                                                   page_request_free};
+static const struct query_spec logits_query = {page_logits_read, logits_done, page_logits_free,
+                                               page_request_free};
+static const struct query_spec components_query = {page_components_read, components_done,
+                                                   page_components_free, page_request_free};
 static const struct query_spec relatives_query = {page_relatives_read, relatives_done, page_relatives_free,
                                                   page_request_free};
 
@@ -97,8 +98,9 @@ static void ask(struct view *v, enum slot slot, const struct query_spec *query)
 {
     long long neighbors = settings_count(app_settings(v->app), "neighbors");
     if (app_store(v->app))
-        query_start(v, slot, query,
-                    page_request_new(app_store(v->app), v->target, (size_t)(neighbors < 1000 ? neighbors : 1000)));
+        query_start(
+            v, slot, query,
+            page_request_new(app_store(v->app), v->target, (size_t)(neighbors < 1000 ? neighbors : 1000)));
 }
 
 static void ask_rest(struct view *v)
@@ -120,6 +122,7 @@ static int head_done(struct view *v, void *result, int status, const struct erro
     page_head_free(old);
     if (!head)
         return INVALID_DRAW;
+    s->d_sae = head->at.d_sae;
     if (!s->focus_given)
         s->focus = head->is_meta ? PANE_COMPONENTS : PANE_CONTEXTS;
     if (s->focus == PANE_CONTEXTS && head->is_meta)
@@ -186,27 +189,27 @@ static int latent_refresh(struct view *v)
 /* Another latent of the SAE takes this one's place. */
 static int go_to(struct view *v, size_t latent)
 {
-    struct latent_state *s = v->data;
-    char *target = xasprintf("%s/%zu", s->head->at.sae.name, latent);
+    char *target = xasprintf("%.*s/%zu", (int)strcspn(v->target, "/"), v->target, latent);
     free(v->target);
     v->target = target;
     for (int slot = 0; slot < QUERY_SLOTS; slot++)
         query_cancel(v, slot);
-    forget(s);
+    forget(v->data);
     load(v);
     return INVALID_DRAW;
 }
 
+/* The page need not be there yet: keys that come fast all count. */
 static int step(struct view *v, long by)
 {
     const struct latent_state *s = v->data;
-    if (!s->head)
+    unsigned long long at;
+    if (s->d_sae == 0 || parse_u64(v->target + strcspn(v->target, "/") + 1, 0, s->d_sae - 1, &at) != 0)
         return INVALID_NONE;
-    size_t at = s->head->at.latent, last = s->head->at.d_sae - 1;
-    size_t far = (size_t)(by < 0 ? -by : by);
-    size_t to = by < 0 ? (far < at ? at - far : 0) : (far < last - at ? at + far : last);
+    unsigned long long last = s->d_sae - 1, far = (unsigned long long)(by < 0 ? -by : by);
+    unsigned long long to = by < 0 ? (far < at ? at - far : 0) : (far < last - at ? at + far : last);
     if (to != at)
-        return go_to(v, to);
+        return go_to(v, (size_t)to);
     app_message(v->app, 0, by < 0 ? "this is the first latent" : "this is the last latent");
     return INVALID_NONE;
 }
@@ -214,10 +217,10 @@ static int step(struct view *v, long by)
 static int random_latent(struct view *v)
 {
     const struct latent_state *s = v->data;
-    if (!s->head)
+    if (s->d_sae == 0)
         return INVALID_NONE;
-    uint64_t hash = hash_mix((uint64_t)(app_time(v->app) * 1e6), s->head->at.latent, 0, 0);
-    return go_to(v, (size_t)(hash % s->head->at.d_sae));
+    uint64_t hash = hash_mix((uint64_t)(app_time(v->app) * 1e6), strlen(v->target), 0, 0);
+    return go_to(v, (size_t)(hash % s->d_sae));
 }
 
 static int jump(struct view *v, long count)
@@ -437,13 +440,16 @@ static void latent_restore(struct view *v, const char *place)
     const char *blank = strchr(place, ' ');
     int focus, intervals, whole;
     size_t cursors[PANES];
-    if (!blank || sscanf(blank, "%d %d %d %zu %zu %zu", &focus, &intervals, &whole, &cursors[0], &cursors[1],
-                         &cursors[2]) != 6 || focus < 0 || focus >= PANES)
+    if (!blank ||
+        sscanf(blank, "%d %d %d %zu %zu %zu", &focus, &intervals, &whole, &cursors[0], &cursors[1],
+               &cursors[2]) != 6 ||
+        focus < 0 || focus >= PANES)
         return;
     if (strncmp(place, v->target, (size_t)(blank - place)) != 0 || v->target[blank - place] != '\0') {
         free(v->target);
         v->target = xstrndup(place, (size_t)(blank - place));
         forget(s);
+        s->d_sae = 0;
         load(v);
     }
     s->focus = (enum page_pane)focus;
@@ -455,7 +461,8 @@ static void latent_restore(struct view *v, const char *place)
         s->wanted[i] = cursors[i];
         size_t first;
         if (there[i])
-            rows_came(s, (enum page_pane)i, i == PANE_CONTEXTS ? latent_contexts_shown(s, &first) : s->lists[i].n);
+            rows_came(s, (enum page_pane)i,
+                      i == PANE_CONTEXTS ? latent_contexts_shown(s, &first) : s->lists[i].n);
     }
 }
 

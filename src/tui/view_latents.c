@@ -99,7 +99,8 @@ static int meta_sae(struct view *v)
     if (d->meta.id)
         app_open(v->app, "latents", d->meta.name);
     else
-        app_message(v->app, 1, "no meta-SAE of %s: train meta NAME --sae %s --width N makes one", v->target, v->target);
+        app_message(v->app, 1, "no meta-SAE of %s: train meta NAME --sae %s --width N makes one", v->target,
+                    v->target);
     return INVALID_DRAW;
 }
 

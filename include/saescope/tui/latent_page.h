@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * A latent's or meta-latent's page: what it shows (gathered on the query thread, latent_page.c), where its panes are
- * (latent_layout.c) and how they are drawn (latent_panes.c, latent_contexts.c). Every string here is displayable.
+ * A latent's or meta-latent's page: what it shows (gathered on the query thread, latent_page.c), where its
+ * panes are (latent_layout.c) and how they are drawn (latent_panes.c, latent_contexts.c). Every string here
+ * is displayable.
  */
 #ifndef SAESCOPE_TUI_LATENT_PAGE_H
 #define SAESCOPE_TUI_LATENT_PAGE_H
@@ -98,7 +99,8 @@ void page_logits_free(void *logits);
 void page_components_free(void *components);
 void page_relatives_free(void *relatives);
 
-/* A token's displayable form appended to `text`, described in *out (page_token's activation is the caller's). */
+/* A token's displayable form appended to `text`, described in *out (page_token's activation is the caller's).
+ */
 void page_token_make(struct strbuf *text, const void *bytes, size_t n, struct page_token *out);
 /* The shown label of a latent, displayable and malloc'd; NULL when it has none. */
 char *page_label(struct store_txn *t, artifact_id sae, size_t latent, enum label_source *source);
@@ -112,23 +114,26 @@ struct latent_layout {
 void latent_layout(const struct canvas *c, int is_meta, struct latent_layout *out);
 
 /* ---- Drawing. ---- */
-/* Without colour: brackets around strong tokens (PLAIN), or around all active ones and their activation behind (VALUES). */
+/* Without colour: brackets around strong tokens (PLAIN), or around all active ones and their activation
+ * behind (VALUES). */
 enum heat_mark { HEAT_PLAIN, HEAT_VALUES };
 
 /* One line: the tokens around `position`, at most `window` on either side, as many as fit. */
-void context_line_draw(const struct canvas *c, int y, int x, const struct page_context *context, size_t window,
-                       double max);
-/* All tokens, wrapped, from line `top` on; the number of lines that there are. `selected`: a token that is marked as the
- * cursor, or SIZE_MAX. */
+void context_line_draw(const struct canvas *c, int y, int x, const struct page_context *context,
+                       size_t window, double max);
+/* All tokens, wrapped, from line `top` on; the number of lines that there are. `selected`: a token that is
+ * marked as the cursor, or SIZE_MAX. */
 int context_wrapped_draw(const struct canvas *c, const struct page_context *context, int top, double max,
                          enum heat_mark mark, size_t selected);
 /* The line that a token starts on when wrapped at a width. */
 int context_wrapped_line(const struct page_context *context, int width, enum heat_mark mark, size_t token);
 
-/* Rows of links with bars of value / max(1, the largest), or without bars. A name is written when it is not `own`. */
-void links_draw(const struct canvas *c, const struct page_links *links, struct list *list, int focused, const char *own,
-                int bars);
-void links_line_draw(const struct canvas *c, const struct page_links *links, const struct list *list, int focused);
+/* Rows of links with bars of value / max(1, the largest), or without bars. A name is written when it is not
+ * `own`. */
+void links_draw(const struct canvas *c, const struct page_links *links, struct list *list, int focused,
+                const char *own, int bars);
+void links_line_draw(const struct canvas *c, const struct page_links *links, const struct list *list,
+                     int focused);
 void histogram_draw(const struct canvas *c, const struct page_head *head);
 void logits_draw(const struct canvas *c, const struct page_logits *logits);
 

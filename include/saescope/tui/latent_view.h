@@ -12,15 +12,16 @@ struct latent_state {
     struct page_logits *logits;
     struct page_components *components;
     struct page_relatives *relatives;
-    char *error;           /* why there is no page; NULL: none */
-    char *failed[PANES];   /* why a pane is empty */
+    size_t d_sae;        /* latents of its SAE; 0 until it is known */
+    char *error;         /* why there is no page; NULL: none */
+    char *failed[PANES]; /* why a pane is empty */
     struct list lists[PANES];
-    size_t wanted[PANES];  /* where a cursor goes when its rows are there */
+    size_t wanted[PANES]; /* where a cursor goes when its rows are there */
     enum page_pane focus;
-    int focus_given;       /* by the user or a place; else chosen when the head is there */
-    int intervals;         /* contexts: sampled ones by interval, not the top ones */
-    int whole;             /* one context fills the screen */
-    int whole_top;         /* its first line shown */
+    int focus_given; /* by the user or a place; else chosen when the head is there */
+    int intervals;   /* contexts: sampled ones by interval, not the top ones */
+    int whole;       /* one context fills the screen */
+    int whole_top;   /* its first line shown */
 };
 
 /* The contexts that are listed: *first and their number. */

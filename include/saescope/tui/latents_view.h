@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The list of an SAE's latents: latents_data.c asks for what it shows, latents_draw.c draws it, view_latents.c acts. */
+/* The list of an SAE's latents: latents_data.c asks for what it shows, latents_draw.c draws it,
+ * view_latents.c acts. */
 #ifndef SAESCOPE_TUI_LATENTS_VIEW_H
 #define SAESCOPE_TUI_LATENTS_VIEW_H
 
@@ -37,7 +38,7 @@ struct latents {
     size_t wanted; /* latent that the cursor goes to when the table is there; SIZE_MAX: stays */
     int to_top;    /* another order: it goes to the first row instead */
     struct labels *labels;
-    size_t labels_asked; /* first row of the labels that are on their way; SIZE_MAX: none */
+    size_t labels_asked;    /* first row of the labels that are on their way; SIZE_MAX: none */
     unsigned char *matches; /* bit a latent: found by the search */
     char *pattern;
     int direction;

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Screens of latents, meta-latents and tested texts, against tests/golden/screens/NAME.screen (test_screens.c
+ * says how they are written anew).
+ */
+#include "config.h"
+
+#include "latent_store.h"
+
+#include <locale.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "saescope/base/blas.h"
+#include "saescope/base/display.h"
+#include "saescope/base/parallel.h"
+#include "saescope/command/command.h"
+#include "saescope/command/keymap.h"
+#include "saescope/tui/tui.h"
+
+struct screen {
+    const char *name, *target;
+    int width, height;
+    const char *setting, *value; /* one that differs, or NULL */
+    const char *script;
+};
+
+static const struct screen screens[] = {
+    {"latents-80", "big", 80, 24, NULL, NULL, ""},
+    {"latents-sorted", "big", 100, 16, NULL, NULL, "keys ]]r\n"},
+    {"latents-dead-last", "big", 80, 16, NULL, NULL, "keys ]\nwait\nkeys G\n"},
+    {"latents-filtered", "big", 80, 16, NULL, NULL, "keys fmax>5 and density<0.015<Enter>\n"},
+    {"latents-filter-wrong", "big", 80, 12, NULL, NULL, "keys fmaxi>5<Enter>\n"},
+    {"latents-searched", "big", 80, 24, NULL, NULL, "keys /physic<Enter>\nwait\nkeys nn\n"},
+    {"latents-not-found", "big", 80, 12, NULL, NULL, "keys /nothing<Enter>\n"},
+    {"latents-jump", "big", 80, 12, NULL, NULL, "keys 40<Enter>\n"},
+    {"latents-columns", "big", 80, 12, "columns", "latent,label,fired,nonsense", "keys G\n"},
+    {"latents-not-indexed", "small", 80, 12, NULL, NULL, ""},
+    {"latents-meta", "big", 80, 16, NULL, NULL, "keys m\n"},
+    {"latents-ascii", "big", 80, 12, "ascii", "on", "keys ]\n"},
+    {"latent-80", "big/3", 80, 24, NULL, NULL, ""},
+    {"latent-120", "big/40", 120, 40, NULL, NULL, "keys <Tab>j\n"},
+    {"latent-mono", "big/3", 80, 24, "color", "never", ""},
+    {"latent-ascii", "big/3", 80, 24, "ascii", "on", ""},
+    {"latent-hostile", "big/10", 120, 30, "window", "100", ""},
+    {"latent-dead", "big/7", 80, 24, NULL, NULL, ""},
+    {"latent-not-indexed", "small/2", 80, 24, NULL, NULL, ""},
+    {"latent-intervals", "big/12", 120, 36, NULL, NULL, "keys ijj\n"},
+    {"latent-window", "big/3", 120, 36, NULL, NULL, "keys www\n"},
+    {"latent-context", "big/10", 80, 24, NULL, NULL, "keys jj<Enter>\n"},
+    {"latent-context-mono", "big/10", 80, 24, "color", "never", "keys jj<Enter>\n"},
+    {"latent-next", "big/3", 80, 24, NULL, NULL, "keys 2JK\n"},
+    {"latent-unknown", "big/3", 80, 12, NULL, NULL, "keys 99<Enter>\n"},
+    {"latent-small", "big/3", 40, 10, NULL, NULL, ""},
+    {"meta-80", "big-meta/1", 80, 24, NULL, NULL, ""},
+    {"meta-120", "big-meta/1", 120, 30, NULL, NULL, ""},
+    {"meta-followed", "big/41", 80, 24, NULL, NULL, "keys <Tab>j<Enter>\nwait\nkeys <Down>\n"},
+    {"meta-back", "big/41", 80, 24, NULL, NULL,
+     "keys <Tab>j<Enter>\nwait\nkeys <Down><Enter>\nwait\nkeys <lt><lt>\n"},
+    {"meta-forth", "big/41", 80, 24, NULL, NULL,
+     "keys <Tab>j<Enter>\nwait\nkeys <Down><Enter>\nwait\nkeys <lt><lt>>\n"},
+    {"label-asked", "big/3", 80, 12, NULL, NULL, "keys L\n"},
+    {"encode-80", "big", 80, 24, NULL, NULL,
+     "keys tA physicist was born.<Enter>\nwait\nkeys <Right><Right><Tab>j\n"},
+    {"encode-120", "big", 120, 24, NULL, NULL, "keys tA physicist was born.<Enter>\nwait\nkeys jj\n"},
+    {"encode-latent", "big", 80, 24, NULL, NULL, "keys tA physicist.<Enter>\nwait\nkeys 2<Enter><Enter>\n"},
+    {"encode-meta", "big-meta", 80, 12, NULL, NULL, "keys tA physicist.<Enter>\n"},
+    /* Last, since it changes the store. */
+    {"label-set", "big/5", 80, 12, NULL, NULL,
+     "keys La label with 'quotes'<Enter>\nwait\nkeys J\nwait\nkeys K\n"},
+};
+
+static char *golden_path(const char *name)
+{
+    const char *data = getenv("SAESCOPE_TESTDATA");
+    return xasprintf("%s/../golden/screens/%s.screen", data ? data : "tests/data", name);
+}
+
+/* Runs the script and ends it with a dump into the file "out". */
+static void run(const struct screen *s)
+{
+    static const struct frontend frontend;
+    struct context ctx = {.store_options = {.path = "store"}, .frontend = &frontend};
+    struct error err = {0};
+    struct strbuf script = STRBUF_INIT;
+    ctx.settings = settings_new();
+    ctx.keymap = keymap_new();
+    if (s->setting)
+        assert_int_equal(settings_set(ctx.settings, s->setting, s->value, &err), 0);
+    /* "<" is written <lt> here, since it begins a key's name. */
+    strbuf_adds(&script, "wait\n");
+    for (const char *p = s->script; *p; p += strncmp(p, "<lt>", 4) == 0 ? 4 : 1)
+        strbuf_addc(&script, *p);
+    strbuf_adds(&script, "wait\ndump out\n");
+    int status = tui_run_script(&ctx, s->target, s->width, s->height, strbuf_string(&script), &err);
+    if (status != 0)
+        fail_msg("%s: %s", s->name, err.message);
+    strbuf_free(&script);
+    context_close(&ctx, 0);
+    settings_free(ctx.settings);
+    keymap_free(ctx.keymap);
+}
+
+/* The first line that differs, for the report. */
+static void report(const char *name, const char *is, const char *should)
+{
+    int line = 1;
+    while (*is && *should) {
+        size_t n = strcspn(is, "\n"), m = strcspn(should, "\n");
+        if (n != m || memcmp(is, should, n) != 0)
+            break;
+        is += n + (is[n] == '\n');
+        should += m + (should[m] == '\n');
+        line++;
+    }
+    fail_msg("%s.screen, line %d\n   is: %.*s\n should: %.*s", name, line, (int)strcspn(is, "\n"), is,
+             (int)strcspn(should, "\n"), should);
+}
+
+static void test_screen(void **state)
+{
+    const struct screen *s = *state;
+    struct error err = {0};
+    struct strbuf is = STRBUF_INIT, should = STRBUF_INIT;
+    char *path = golden_path(s->name);
+    run(s);
+    assert_int_equal(file_read("out", 1 << 20, &is, &err), 0);
+    if (getenv("SAESCOPE_UPDATE_SCREENS"))
+        assert_int_equal(file_write_atomic(path, is.data, is.length, &err), 0);
+    if (file_read(path, 1 << 20, &should, &err) != 0)
+        fail_msg("%s", err.message);
+    if (strcmp(strbuf_string(&is), strbuf_string(&should)) != 0)
+        report(s->name, strbuf_string(&is), strbuf_string(&should));
+    strbuf_free(&is);
+    strbuf_free(&should);
+    free(path);
+}
+
+static char directory[] = "/tmp/saescope-screens-XXXXXX";
+
+static int setup(void **state)
+{
+    (void)state;
+    blas_start();
+    parallel_start(1);
+    if (!mkdtemp(directory) || chdir(directory) != 0)
+        return -1;
+    latent_store_make("store");
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    parallel_stop();
+    return chdir("/") == 0 ? remove_tree(directory, NULL) : -1;
+}
+
+int main(void)
+{
+    struct CMUnitTest tests[ARRAY_LENGTH(screens)];
+    locale_start();
+    setenv("TERM", "xterm-256color", 1);
+    unsetenv("NO_COLOR");
+    setenv("XDG_STATE_HOME", "/nonexistent", 1);
+    for (size_t i = 0; i < ARRAY_LENGTH(screens); i++)
+        tests[i] =
+            (struct CMUnitTest){screens[i].name, test_screen, NULL, NULL, (void *)(uintptr_t)&screens[i]};
+    return _cmocka_run_group_tests("latent screens", tests, ARRAY_LENGTH(tests), setup, teardown);
+}
