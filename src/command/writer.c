@@ -46,9 +46,9 @@ struct writer {
     struct strbuf out; /* not yet given to the sink; all of it in JSON */
     int json_only, own_text;
     size_t depth;
-    int any[DEPTH_MAX];     /* JSON: this level has a member */
-    size_t table_depth;     /* depth of the table's rows; 0: in no table */
-    size_t skip_depth;      /* text, TSV: object or array below which nothing is printed; 0: none */
+    int any[DEPTH_MAX]; /* JSON: this level has a member */
+    size_t table_depth; /* depth of the table's rows; 0: in no table */
+    size_t skip_depth;  /* text, TSV: object or array below which nothing is printed; 0: none */
     struct table table;
     struct cell row[COLUMNS_MAX];
     struct plain *plain; /* held back until it is known how wide their names are */
@@ -56,7 +56,8 @@ struct writer {
     int had_table;
 };
 
-struct writer *writer_new(enum writer_format format, int (*sink)(void *arg, const char *bytes, size_t n), void *arg)
+struct writer *writer_new(enum writer_format format, int (*sink)(void *arg, const char *bytes, size_t n),
+                          void *arg)
 {
     struct writer *w = xcalloc(1, sizeof *w);
     w->format = format;
@@ -211,22 +212,32 @@ static void descend(struct writer *w)
 
 /* ---- Cells of tables, and plain values, for text and TSV ---- */
 
+/* Bytes of the character at s that TSV prints as they are; 0: a control character's or invalid ones. */
+static size_t printed_bytes(const char *s, size_t n)
+{
+    unsigned char c = (unsigned char)*s;
+    size_t length = c < 0x80 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
+    if (c < 0x20 || c == 0x7f || length > n || !utf8_valid(s, length))
+        return 0;
+    return c == 0xc2 && (unsigned char)s[1] < 0xa0 ? 0 : length; /* C1 */
+}
+
 static void tsv_escape(struct strbuf *b, const char *s, size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)s[i];
-        if (c == '\t')
-            strbuf_adds(b, "\\t");
-        else if (c == '\n')
-            strbuf_adds(b, "\\n");
-        else if (c == '\r')
-            strbuf_adds(b, "\\r");
-        else if (c == '\\')
-            strbuf_adds(b, "\\\\");
-        else if (c < 0x20 || c == 0x7f)
-            strbuf_addf(b, "\\x%02x", c);
+    for (size_t i = 0; i < n;) {
+        const char *escape = s[i] == '\t'   ? "\\t"
+                             : s[i] == '\n' ? "\\n"
+                             : s[i] == '\r' ? "\\r"
+                             : s[i] == '\\' ? "\\\\"
+                                            : NULL;
+        size_t length = printed_bytes(s + i, n - i);
+        if (escape)
+            strbuf_adds(b, escape);
+        else if (length)
+            strbuf_add(b, s + i, length);
         else
-            strbuf_addc(b, (char)c);
+            strbuf_addf(b, "\\x%02x", (unsigned char)s[i]);
+        i += length ? length : 1;
     }
 }
 

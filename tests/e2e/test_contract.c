@@ -553,6 +553,46 @@ static void test_tsv(void **state)
     PROGRAM_DONE("label", "s/2", "--remove");
 }
 
+static char *first_line(struct result r)
+{
+    assert_int_equal(r.status, 0);
+    char *line = xstrndup(r.out, strcspn(r.out, "\n"));
+    result_free(&r);
+    return line;
+}
+
+static void test_tsv_of_everything(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *words[6], *header;
+    } cases[] = {
+        {{"latents", "s"}, "latent\tfired\tdensity\tmax\tmean\tmeta_latents\tev\tlabel"},
+        {{"contexts", "s/1"}, "context\tposition\toffset\tactivation\tinterval\ttext"},
+        {{"logits", "s/1"}, "end\tid\ttoken\tvalue"},
+        {{"show", "s/1"}, "sae\tlatent\tlabel\ttokens\tfired\tdensity\tmax\tmean"},
+        {{"encode", "s", "a kind"}, "position\tid\ttext\tlatent\tactivation"},
+        {{"tokenize", "lm", "a kind"}, "id\ttext"},
+        {{"decompose", "s/1"}, "latent\tactivation\tcosine\tlabel"},
+        {{"members", "m/1"}, "latent\tactivation\tlabel"},
+        {{"neighbors", "s/1"}, "latent\tcosine\tlabel"},
+        {{"compare", "s", "s"}, "latent\tnearest\tcosine"},
+        {{"search", "kind"}, "sae\tlatent\tscore\tlabel"},
+        {{"verify"}, "name\ttensor\tblock\tmessage"},
+        {{"label", "s/1"}, "sae\tlatent\tlabel"},
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
+        const char *words[8] = {"--tsv"};
+        memcpy(words + 1, cases[i].words, sizeof cases[i].words);
+        char *line = first_line(program_run(NULL, words));
+        assert_string_equal(line, cases[i].header);
+        free(line);
+    }
+    /* Bytes that are no character come back from their escapes. */
+    assert_output(PROGRAM("tokenize", "lm", "d\xc3\xa9", "--tsv"), 0,
+                  "id\ttext\n67\td\n127\t\\xc3\n102\t\\xa9\n");
+}
+
 static void test_text_is_displayable(void **state)
 {
     (void)state;
@@ -674,6 +714,7 @@ int main(void)
         cmocka_unit_test(test_exchange),
         cmocka_unit_test(test_existing_names),
         cmocka_unit_test(test_tsv),
+        cmocka_unit_test(test_tsv_of_everything),
         cmocka_unit_test(test_text_is_displayable),
         cmocka_unit_test(test_statuses),
         cmocka_unit_test(test_scripts),

@@ -457,7 +457,7 @@ static void results_are_written_in_three_forms(void **state)
     assert_string_equal(object, "{\"sae\":\"a\\\"b\",\"latents\":[{\"latent\":3,\"label\":\"x\\ty\xef\xbf\xbd\\n\\\\\","
                               "\"mean\":0.333333333,\"hidden\":1},{\"latent\":12345,\"label\":null,\"mean\":null}],"
                               "\"more\":[true,null]}\n");
-    assert_string_equal(tsv, "latent\tlabel\tmean\n3\tx\\ty\xff\\n\\\\\t0.333333333\n12345\t\t\n");
+    assert_string_equal(tsv, "latent\tlabel\tmean\n3\tx\\ty\\xff\\n\\\\\t0.333333333\n12345\t\t\n");
     assert_non_null(strstr(text, "latent  label"));
     assert_non_null(strstr(text, "mean act"));
     assert_non_null(strstr(text, "12,345"));
