@@ -151,7 +151,7 @@ int main(void)
         cmocka_unit_test(the_demo_has_these_hyperparameters),
         cmocka_unit_test(training_is_as_good_as_in_pytorch),
     };
-    alarm(1200); /* ends a test that waits in vain */
+    alarm(1800); /* ends a test that waits in vain */
     blas_start();
     parallel_start(2);
     if (!mkdtemp(directory))
