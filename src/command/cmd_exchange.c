@@ -2,6 +2,7 @@
 /* Bring in, send out: import model, text, sae, labels; export sae, labels. */
 #include "config.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,25 +35,33 @@ static int run_import(struct context *ctx, const struct invocation *inv, struct 
     return command_run_job(ctx, inv, kind, parameters, out, err);
 }
 
-static int run_import_model(struct context *ctx, const struct invocation *inv, struct writer *out, struct error *err)
+static int run_import_model(struct context *ctx, const struct invocation *inv, struct writer *out,
+                            struct error *err)
 {
     return run_import(ctx, inv, out, "import model", err);
 }
 
-static int run_import_text(struct context *ctx, const struct invocation *inv, struct writer *out, struct error *err)
+static int run_import_text(struct context *ctx, const struct invocation *inv, struct writer *out,
+                           struct error *err)
 {
     return run_import(ctx, inv, out, "import text", err);
 }
 
-static int run_import_sae(struct context *ctx, const struct invocation *inv, struct writer *out, struct error *err)
+static int run_import_sae(struct context *ctx, const struct invocation *inv, struct writer *out,
+                          struct error *err)
 {
     return run_import(ctx, inv, out, "import sae", err);
 }
 
-#define NAME_OPTION {.name = "name", .type = WORD_NAME_NEW, .value = "N", .help = "its name in the store", .required = 1}
+#define NAME_OPTION                                                                                          \
+    {                                                                                                        \
+        .name = "name", .type = WORD_NAME_NEW, .value = "N", .help = "its name in the store", .required = 1  \
+    }
 
-static const struct argument_spec directory_argument[] = {{.name = "DIR", .type = WORD_DIRECTORY}, {.name = NULL}};
-static const struct argument_spec file_argument[] = {{.name = "FILE|DIR|-", .type = WORD_FILE}, {.name = NULL}};
+static const struct argument_spec directory_argument[] = {{.name = "DIR", .type = WORD_DIRECTORY},
+                                                          {.name = NULL}};
+static const struct argument_spec file_argument[] = {{.name = "FILE|DIR|-", .type = WORD_FILE},
+                                                     {.name = NULL}};
 static const struct argument_spec path_argument[] = {{.name = "PATH", .type = WORD_FILE}, {.name = NULL}};
 
 static const struct option_spec import_model_options[] = {NAME_OPTION, EXISTING_NAME_OPTIONS, {.name = NULL}};
@@ -60,8 +69,9 @@ const struct command import_model_command = {
     .name = "import model",
     .group = GROUP_EXCHANGE,
     .summary = "import a language model from a Hugging Face folder",
-    .description = "DIR holds config.json, model.safetensors (F32, F16 or BF16) and tokenizer.json, or vocab.json and "
-                   "merges.txt. GPT-2's architecture is known.",
+    .description =
+        "DIR holds config.json, model.safetensors (F32, F16 or BF16) and tokenizer.json, or vocab.json and "
+        "merges.txt. GPT-2's architecture is known.",
     .arguments = directory_argument,
     .options = import_model_options,
     .cost = COST_JOB,
@@ -71,10 +81,20 @@ const struct command import_model_command = {
 
 static const struct option_spec import_text_options[] = {
     NAME_OPTION,
-    {.name = "model", .type = WORD_MODEL, .value = "M", .help = "model whose tokenizer is used", .required = 1},
-    {.name = "documents", .type = WORD_WORD, .value = "HOW", .choices = "line|file",
+    {.name = "model",
+     .type = WORD_MODEL,
+     .value = "M",
+     .help = "model whose tokenizer is used",
+     .required = 1},
+    {.name = "documents",
+     .type = WORD_WORD,
+     .value = "HOW",
+     .choices = "line|file",
      .help = "a document is a line of plain text (default) or a file"},
-    {.name = "field", .type = WORD_WORD, .value = "NAME", .help = "member of a JSONL line that holds the text (default text)"},
+    {.name = "field",
+     .type = WORD_WORD,
+     .value = "NAME",
+     .help = "member of a JSONL line that holds the text (default text)"},
     EXISTING_NAME_OPTIONS,
     {.name = NULL},
 };
@@ -92,7 +112,10 @@ const struct command import_text_command = {
 
 static const struct option_spec import_sae_options[] = {
     NAME_OPTION,
-    {.name = "format", .type = WORD_FORMAT, .value = "F", .help = "producer's format (default: as the files look)"},
+    {.name = "format",
+     .type = WORD_FORMAT,
+     .value = "F",
+     .help = "producer's format (default: as the files look)"},
     {.name = "model", .type = WORD_MODEL, .value = "M", .help = "model in the store that it belongs to"},
     {.name = "hook", .type = WORD_HOOK, .value = "H", .help = "hook (default: as the files say)"},
     {.name = "base", .type = WORD_SAE, .value = "SAE", .help = "it is a meta-SAE on this SAE's decoder rows"},
@@ -113,7 +136,8 @@ const struct command import_sae_command = {
 
 /* ---- export sae ---- */
 
-static int find_sae(struct context *ctx, const char *name, struct artifact *a, size_t *d_sae, struct error *err)
+static int find_sae(struct context *ctx, const char *name, struct artifact *a, size_t *d_sae,
+                    struct error *err)
 {
     struct store_txn *t;
     struct sae_facts facts;
@@ -131,7 +155,8 @@ static int find_sae(struct context *ctx, const char *name, struct artifact *a, s
     return status;
 }
 
-static int run_export_sae(struct context *ctx, const struct invocation *inv, struct writer *out, struct error *err)
+static int run_export_sae(struct context *ctx, const struct invocation *inv, struct writer *out,
+                          struct error *err)
 {
     const char *format = invocation_option(inv, "format"), *type = invocation_option(inv, "dtype");
     enum dtype dtype = DTYPE_F32;
@@ -163,7 +188,10 @@ static const struct argument_spec export_sae_arguments[] = {
     {.name = "NAME", .type = WORD_SAE}, {.name = "DIR", .type = WORD_DIRECTORY}, {.name = NULL}};
 static const struct option_spec export_sae_options[] = {
     {.name = "format", .type = WORD_FORMAT, .value = "F", .help = "saelens (default)"},
-    {.name = "dtype", .type = WORD_WORD, .value = "T", .choices = "float32|float16|bfloat16",
+    {.name = "dtype",
+     .type = WORD_WORD,
+     .value = "T",
+     .choices = "float32|float16|bfloat16",
      .help = "type of the weights in the file (default float32)"},
     {.name = NULL},
 };
@@ -212,7 +240,8 @@ static int parse_label_line(char *line, size_t d_sae, struct label *label, struc
     return STATUS_OK;
 }
 
-static int parse_labels(char *text, const char *path, size_t d_sae, struct label_lines *out, struct error *err)
+static int parse_labels(char *text, const char *path, size_t d_sae, struct label_lines *out,
+                        struct error *err)
 {
     size_t line = 0;
     int status = STATUS_OK;
@@ -235,7 +264,8 @@ static int parse_labels(char *text, const char *path, size_t d_sae, struct label
     return status;
 }
 
-static int run_import_labels(struct context *ctx, const struct invocation *inv, struct writer *out, struct error *err)
+static int run_import_labels(struct context *ctx, const struct invocation *inv, struct writer *out,
+                             struct error *err)
 {
     struct artifact a;
     size_t d_sae;
@@ -270,13 +300,15 @@ static const struct option_spec import_labels_options[] = {
     {.name = "sae", .type = WORD_SAE, .value = "S", .help = "SAE whose latents they name", .required = 1},
     {.name = NULL},
 };
-static const struct argument_spec labels_file_argument[] = {{.name = "FILE", .type = WORD_FILE}, {.name = NULL}};
+static const struct argument_spec labels_file_argument[] = {{.name = "FILE", .type = WORD_FILE},
+                                                            {.name = NULL}};
 const struct command import_labels_command = {
     .name = "import labels",
     .group = GROUP_EXCHANGE,
     .summary = "import labels of latents from a TSV file",
-    .description = "Lines LATENT<tab>LABEL; a first line that starts with latent<tab> is a heading. Your own labels go "
-                   "before imported ones, and those before automatic ones.",
+    .description =
+        "Lines LATENT<tab>LABEL; a first line that starts with latent<tab> is a heading. Your own labels go "
+        "before imported ones, and those before automatic ones.",
     .arguments = labels_file_argument,
     .options = import_labels_options,
     .cost = COST_QUERY,
@@ -312,7 +344,18 @@ static int add_label_line(const struct label *label, void *arg)
     return 0;
 }
 
-static int run_export_labels(struct context *ctx, const struct invocation *inv, struct writer *out, struct error *err)
+/* The file "-": what is exported is the command's output. */
+static int print_lines(struct context *ctx, const struct strbuf *text, struct error *err)
+{
+    if (!ctx->output)
+        return error_set(err, STATUS_REFUSED, "there is no standard output here: name a file");
+    if (fwrite(text->data, 1, text->length, ctx->output) != text->length)
+        return error_system(err, STATUS_FAILED, errno, "the output cannot be written");
+    return STATUS_OK;
+}
+
+static int run_export_labels(struct context *ctx, const struct invocation *inv, struct writer *out,
+                             struct error *err)
 {
     struct artifact a;
     size_t d_sae;
@@ -327,9 +370,12 @@ static int run_export_labels(struct context *ctx, const struct invocation *inv, 
     status = store_labels_each(t, a.id, add_label_line, &lines, err);
     store_end(t);
     char *path = context_path(ctx, invocation_argument(inv, 1));
-    if (status == STATUS_OK)
+    int to_output = strcmp(path, "-") == 0;
+    if (status == STATUS_OK && to_output)
+        status = print_lines(ctx, &lines.text, err);
+    else if (status == STATUS_OK)
         status = file_write_atomic(path, lines.text.data, lines.text.length, err);
-    if (status == STATUS_OK) {
+    if (status == STATUS_OK && !to_output) {
         writer_begin_object(out, NULL);
         writer_string(out, "name", a.name);
         writer_string(out, "kind", "labels");
@@ -347,7 +393,7 @@ static const struct argument_spec export_labels_arguments[] = {
 const struct command export_labels_command = {
     .name = "export labels",
     .group = GROUP_EXCHANGE,
-    .summary = "write the shown labels of an SAE's latents as TSV",
+    .summary = "write the shown labels of an SAE's latents as TSV (- is standard output)",
     .arguments = export_labels_arguments,
     .cost = COST_QUERY,
     .needs_store = 1,

@@ -169,6 +169,18 @@ static void context_table(struct writer *out, const struct page *p, const struct
     writer_end_table(out);
 }
 
+static void no_contexts_line(struct writer *out, const struct page *p)
+{
+    const char *name = p->at.sae.name;
+    if (p->sae.facts.is_meta)
+        writer_line(out, "a meta-latent has no contexts: `members %s/%zu` lists its latents", name,
+                    p->at.latent);
+    else if (!p->sae.facts.index)
+        writer_line(out, "%s is not indexed: `index %s --text T` finds contexts", name, name);
+    else
+        writer_line(out, "%s/%zu fired on no token of the index", name, p->at.latent);
+}
+
 /* text_lines SIZE_MAX: they are all that is asked for, and a table in TSV. */
 static int write_contexts(struct writer *out, const struct page *p, size_t text_lines, struct error *err)
 {
@@ -188,6 +200,8 @@ static int write_contexts(struct writer *out, const struct page *p, size_t text_
     for (size_t i = 0; i < n; i++)
         write_context(out, p, &contexts[i]);
     writer_end_array(out);
+    if (n == 0 && text_lines == SIZE_MAX)
+        no_contexts_line(out, p);
     int interval = -2;
     for (size_t i = 0, lines = 0; i < n && lines < text_lines; i++, lines++) {
         if (contexts[i].interval != interval && writer_format(out) == WRITE_TEXT) {

@@ -71,6 +71,25 @@ static char *second_words(const char *first)
     return strbuf_detach(&b);
 }
 
+/* The command whose name is nearest to the first word, or to the first two. */
+static const char *nearest_command(char **words, size_t n)
+{
+    size_t count = 0;
+    while (commands[count])
+        count++;
+    const char **names = xcalloc(count + 1, sizeof *names);
+    for (size_t i = 0; i < count; i++)
+        names[i] = commands[i]->name;
+    const char *near = nearest_word(words[0], names);
+    if (!near && n > 1) {
+        char *both = xasprintf("%s %s", words[0], words[1]);
+        near = nearest_word(both, names);
+        free(both);
+    }
+    free(names);
+    return near;
+}
+
 int command_unknown(char **words, size_t n, struct error *err)
 {
     char *seconds = second_words(words[0]);
@@ -78,23 +97,17 @@ int command_unknown(char **words, size_t n, struct error *err)
     if (*seconds) {
         char *second = n > 1 ? displayable_string(words[1]) : NULL;
         if (second)
-            error_set(err, STATUS_USAGE, "no command `%s %s`: after %s comes one of %s", word, second, word, seconds);
+            error_set(err, STATUS_USAGE, "no command `%s %s`: after %s comes one of %s", word, second, word,
+                      seconds);
         else
             error_set(err, STATUS_USAGE, "`%s` needs a second word: %s", word, seconds);
         free(second);
     } else {
-        size_t count = 0, k = 0;
-        while (commands[count])
-            count++;
-        const char **names = xcalloc(count + 1, sizeof *names);
-        for (size_t i = 0; i < count; i++)
-            names[k++] = commands[i]->name;
-        const char *near = nearest_word(words[0], names);
+        const char *near = nearest_command(words, n);
         if (near)
             error_set(err, STATUS_USAGE, "no command `%s`: did you mean `%s`?", word, near);
         else
             error_set(err, STATUS_USAGE, "no command `%s`: `help` lists them", word);
-        free(names);
     }
     free(seconds);
     free(word);

@@ -111,6 +111,15 @@ int job_need(const json *parameters, const char *key, const char *option, const 
     return error_set(err, STATUS_USAGE, "%s is missing", option);
 }
 
+static const char *described(enum artifact_kind kind)
+{
+    static const char *const words[ARTIFACT_KINDS] = {
+        [ARTIFACT_MODEL] = "a model",  [ARTIFACT_TEXT] = "a text",     [ARTIFACT_SAE] = "an SAE",
+        [ARTIFACT_INDEX] = "an index", [ARTIFACT_STITCH] = "a stitch",
+    };
+    return words[kind];
+}
+
 int job_plan_name(struct store *s, enum artifact_kind kind, const char *name, int replace, json *makes,
                   struct error *err)
 {
@@ -127,11 +136,11 @@ int job_plan_name(struct store *s, enum artifact_kind kind, const char *name, in
     if (store_find(t, 0, name, &a, NULL) == STATUS_OK) {
         if (!replace)
             status = error_set(err, STATUS_REFUSED,
-                               "there is a %s named %s already: choose another name, or --replace",
-                               artifact_kind_name(a.kind), name);
+                               "there is %s named %s already: choose another name, or --replace",
+                               described(a.kind), name);
         else if (a.kind != kind)
-            status = error_set(err, STATUS_REFUSED, "%s is a %s and cannot be replaced by a %s", name,
-                               artifact_kind_name(a.kind), artifact_kind_name(kind));
+            status = error_set(err, STATUS_REFUSED, "%s is %s and cannot be replaced by %s", name,
+                               described(a.kind), described(kind));
     }
     store_end(t);
     if (status == STATUS_OK)

@@ -26,7 +26,7 @@ static int plan(struct store *s, const json *parameters, json *needs, json *make
     json *manifest = job_peek(s, ARTIFACT_SAE, sae);
     int is_sae = manifest && strcmp(json_get_string(manifest, "kind", ""), "meta");
     json_free(manifest);
-    return is_sae ? error_set(err, STATUS_USAGE, "--text is missing") : STATUS_OK;
+    return is_sae ? error_set(err, STATUS_USAGE, "evaluate needs --text T: the text that runs through the model") : STATUS_OK;
 }
 
 /* The base's rows are what a text's tokens are to other SAEs. */

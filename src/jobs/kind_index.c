@@ -31,7 +31,7 @@ static int plan(struct store *s, const json *parameters, json *needs, json *make
     }
     if (text)
         json_append(needs, json_new_string(text));
-    return text || meta_only ? STATUS_OK : error_set(err, STATUS_USAGE, "--text is missing");
+    return text || meta_only ? STATUS_OK : error_set(err, STATUS_USAGE, "index needs --text T: the text that runs through the model");
 }
 
 /* SAEs and meta-SAEs apart, each in the order given. */
@@ -100,7 +100,7 @@ static int run(struct store *s, uint64_t id, const json *parameters, struct moni
     int status = sort_out(s, names, saes, &o.n_saes, metas, &n_metas, err);
     if (status == STATUS_OK && o.n_saes)
         status = text ? job_find(s, ARTIFACT_TEXT, text, &o.text, err)
-                      : error_set(err, STATUS_USAGE, "--text is missing");
+                      : error_set(err, STATUS_USAGE, "index needs --text T: the text that runs through the model");
     if (status == STATUS_OK && o.n_saes)
         status = index_run(s, &o, m, err);
     for (size_t i = 0; status == STATUS_OK && i < n_metas; i++)
