@@ -15,10 +15,10 @@
 #include "saescope/command/lineedit.h"
 #include "saescope/tui/app.h"
 
-#define FRAME_SECONDS 0.1 /* what happens in the background is drawn at most ten times a second */
-#define KEY_SECONDS 0.03  /* what was typed, sooner */
-#define LOOK_SECONDS 0.5  /* between looks for changes of the store */
-#define JOBS_SECONDS 0.25 /* between looks at jobs that report */
+#define FRAME_SECONDS  0.1  /* what happens in the background is drawn at most ten times a second */
+#define KEY_SECONDS    0.03 /* what was typed, sooner */
+#define LOOK_SECONDS   0.5  /* between looks for changes of the store */
+#define JOBS_SECONDS   0.25 /* between looks at jobs that report */
 #define ESCAPE_SECONDS 0.025
 
 /* ---- Events. ---- */
@@ -135,7 +135,7 @@ static int open_store(struct context *ctx, void *arg, struct error *err)
 static void look_at_store(struct app *a)
 {
     /* Somebody else made it meanwhile. */
-    if (!a->ctx->store && !a->open_tried && runner_idle(a) && store_exists(a)) {
+    if (!a->ctx->store && !a->open_tried && !a->quit && runner_idle(a) && store_exists(a)) {
         a->open_tried = 1;
         runner_call(a, "open the store", open_store, NULL);
     }
@@ -183,6 +183,7 @@ void app_tick(struct app *a)
         a->next_look = now + LOOK_SECONDS;
         look_at_store(a);
         look_at_stray_text(a);
+        lines_jobs_changed(a); /* a job may have ended before anybody waited for it */
     }
     int dirty = atomic_load(&bell.jobs_changed);
     if (now >= a->next_jobs && (dirty || app_jobs_active(a) > 0)) {
@@ -245,10 +246,13 @@ void app_end(struct app *a)
     screen_stop();
     question_cancel(a);
     prompt_close(a);
+    palette_close(a);
     history_free(a);
     runner_stop(a->runner);
     query_thread_stop(a->queries);
     run_events(a);
+    runner_free(a->runner);
+    query_thread_free(a->queries);
     lines_free(a);
     outputs_free(a);
     signals_stop();
@@ -336,7 +340,8 @@ void app_loop(struct app *a)
             app_draw(a);
             a->next_draw = now + FRAME_SECONDS;
         }
-        struct pollfd sources[] = {{screen_input(), POLLIN, 0}, {bell.fd, POLLIN, 0}, {a->signals, POLLIN, 0}};
+        struct pollfd sources[] = {
+            {screen_input(), POLLIN, 0}, {bell.fd, POLLIN, 0}, {a->signals, POLLIN, 0}};
         int ready = poll(sources, ARRAY_LENGTH(sources), timeout_ms(a, now));
         if (ready < 0 && errno != EINTR)
             break;

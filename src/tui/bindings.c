@@ -54,8 +54,8 @@ static enum binding match_action(const struct action *action, char keys[][KEY_TE
     return best;
 }
 
-enum binding binding_find(const struct app *a, const struct view_ops *ops, char keys[][KEY_TEXT_MAX], size_t n,
-                          const char **target)
+enum binding binding_find(const struct app *a, const struct view_ops *ops, char keys[][KEY_TEXT_MAX],
+                          size_t n, const char **target)
 {
     const struct action *tables[] = {ops->actions, generic_actions};
     int prefix = 0;

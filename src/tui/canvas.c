@@ -9,10 +9,10 @@
 #include "saescope/tui/screen.h"
 
 static const char *const glyphs[GLYPHS][2] = {
-    [GLYPH_CURSOR] = {"▶", ">"},     [GLYPH_ELLIPSIS] = {"…", "~"},   [GLYPH_CHEVRON] = {"›", ">"},
-    [GLYPH_SORT_UP] = {"▲", "^"},    [GLYPH_SORT_DOWN] = {"▼", "v"},  [GLYPH_MIDDLE_DOT] = {"·", "-"},
-    [GLYPH_RUNNING] = {"▶", "*"},    [GLYPH_PAUSED] = {"‖", "="},     [GLYPH_DONE] = {"✓", "+"},
-    [GLYPH_FAILED] = {"✗", "!"},     [GLYPH_ARROW] = {"→", "->"},     [GLYPH_TOKEN_OPEN] = {"‹", "<"},
+    [GLYPH_CURSOR] = {"▶", ">"},      [GLYPH_ELLIPSIS] = {"…", "~"},  [GLYPH_CHEVRON] = {"›", ">"},
+    [GLYPH_SORT_UP] = {"▲", "^"},     [GLYPH_SORT_DOWN] = {"▼", "v"}, [GLYPH_MIDDLE_DOT] = {"·", "-"},
+    [GLYPH_RUNNING] = {"▶", "*"},     [GLYPH_PAUSED] = {"‖", "="},    [GLYPH_DONE] = {"✓", "+"},
+    [GLYPH_FAILED] = {"✗", "!"},      [GLYPH_ARROW] = {"→", "->"},    [GLYPH_TOKEN_OPEN] = {"‹", "<"},
     [GLYPH_TOKEN_CLOSE] = {"›", ">"},
 };
 
@@ -107,7 +107,8 @@ int canvas_right(const struct canvas *c, int y, int right, enum style style, con
     return canvas_text(c, y, right - width, style, displayable);
 }
 
-int canvas_ellipsis(const struct canvas *c, int y, int x, int width, enum style style, const char *displayable)
+int canvas_ellipsis(const struct canvas *c, int y, int x, int width, enum style style,
+                    const char *displayable)
 {
     size_t n = strlen(displayable);
     if (width <= 0)

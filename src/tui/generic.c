@@ -15,6 +15,8 @@ void app_open(struct app *a, const char *view, const char *target)
 {
     struct error err = {0};
     const struct view_ops *ops = view_find(view);
+    if (a->quit)
+        return;
     if (!ops)
         app_message(a, 1, "there is no view named %s", view);
     else if (history_open(a, ops, target ? target : "", &err) != STATUS_OK)
@@ -35,7 +37,10 @@ static int view_of(struct app *a, const char *name, int has_number, const char *
     json *m = status == STATUS_OK ? store_manifest(t, found.id, err) : NULL;
     if (m) {
         const char *kind = json_get_string(m, "kind", "sae");
-        *view = found.kind != ARTIFACT_SAE ? NULL : !has_number ? "latents" : strcmp(kind, "meta") == 0 ? "meta" : "latent";
+        *view = found.kind != ARTIFACT_SAE  ? NULL
+                : !has_number               ? "latents"
+                : strcmp(kind, "meta") == 0 ? "meta"
+                                            : "latent";
         json_free(m);
     } else if (status == STATUS_OK) {
         status = err->code;
@@ -48,7 +53,7 @@ int app_open_named(struct app *a, const char *target, struct error *err)
 {
     const char *view = "store", *slash = target ? strchr(target, '/') : NULL;
     char *full = slash == target && target ? xasprintf("%s%s", settings_text(a->ctx->settings, "sae"), target)
-                                            : xstrdup(target ? target : "");
+                                           : xstrdup(target ? target : "");
     int status = STATUS_OK;
     if (target && *target) {
         char *name = xstrndup(full, strcspn(full, "/"));
@@ -61,7 +66,8 @@ int app_open_named(struct app *a, const char *target, struct error *err)
         free(line);
     } else if (status == STATUS_OK) {
         const struct view_ops *ops = view_find(view);
-        status = ops ? history_open(a, ops, full, err) : error_set(err, STATUS_USAGE, "there is no view %s", view);
+        status =
+            ops ? history_open(a, ops, full, err) : error_set(err, STATUS_USAGE, "there is no view %s", view);
     }
     free(full);
     return status;
@@ -215,11 +221,23 @@ static const struct {
     const char *name;
     void (*run)(struct app *a);
 } doers[] = {
-    {"close", do_close},       {"quit", app_quit},         {"back", do_back},         {"forward", do_forward},
-    {"prompt", do_prompt},     {"palette", palette_open},  {"help", do_help},         {"view-store", do_store},
-    {"view-jobs", do_jobs},    {"messages", do_messages},  {"copy-address", do_copy}, {"stop", do_stop},
-    {"suspend", do_suspend},   {"redraw", do_redraw},      {"search", prompt_open_search},
-    {"next-match", do_next},   {"previous-match", do_previous},
+    {"close", do_close},
+    {"quit", app_quit},
+    {"back", do_back},
+    {"forward", do_forward},
+    {"prompt", do_prompt},
+    {"palette", palette_open},
+    {"help", do_help},
+    {"view-store", do_store},
+    {"view-jobs", do_jobs},
+    {"messages", do_messages},
+    {"copy-address", do_copy},
+    {"stop", do_stop},
+    {"suspend", do_suspend},
+    {"redraw", do_redraw},
+    {"search", prompt_open_search},
+    {"next-match", do_next},
+    {"previous-match", do_previous},
 };
 
 void app_act(struct app *a, const char *target, long count)

@@ -34,7 +34,8 @@ static void close_view(struct view *v)
     free(v);
 }
 
-static struct view *open_view(struct app *a, const struct view_ops *ops, const char *target, struct error *err)
+static struct view *open_view(struct app *a, const struct view_ops *ops, const char *target,
+                              struct error *err)
 {
     struct view *v = xcalloc(1, sizeof *v);
     v->ops = ops;

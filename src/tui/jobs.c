@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Jobs as last seen, whoever runs them: states, news when they end, the strip and the lines that show them. */
+/* Jobs as last seen, whoever runs them: states, news when they end, the strip and the lines that show them.
+ */
 #include "config.h"
 
 #include <math.h>
@@ -57,7 +58,8 @@ static void tell_change(struct app *a, const struct job_status *before, const st
 static int same(const struct job_status *x, const struct job_status *y)
 {
     return x->id == y->id && x->state == y->state && x->progress.step == y->progress.step &&
-           x->n_curve == y->n_curve && lround(x->elapsed) == lround(y->elapsed) && strcmp(x->message, y->message) == 0;
+           x->n_curve == y->n_curve && lround(x->elapsed) == lround(y->elapsed) &&
+           strcmp(x->message, y->message) == 0;
 }
 
 void jobs_update(struct app *a, int all)
@@ -251,7 +253,10 @@ static enum style state_style(const struct job_status *j)
 void job_line(const struct canvas *c, int y, const struct job_status *j, enum style style)
 {
     struct strbuf b = STRBUF_INIT;
-    int title = c->width >= 100 ? 34 : c->width >= 70 ? 24 : 16, bar = c->width >= 100 ? 20 : 10, x = 6 + title;
+    int title = c->width >= 100  ? 34
+                : c->width >= 70 ? 24
+                                 : 16,
+        bar = c->width >= 100 ? 20 : 10, x = 6 + title;
     int computing = j->state == JOB_RUNNING || j->state == JOB_PAUSED || j->state == JOB_CANCELLING;
     strbuf_addf(&b, "%llu", (unsigned long long)j->id);
     canvas_right(c, y, 4, style == STYLE_NORMAL ? STYLE_DIM : style, strbuf_string(&b));
@@ -259,7 +264,8 @@ void job_line(const struct canvas *c, int y, const struct job_status *j, enum st
     strbuf_reset(&b);
     if (!computing) {
         add_outcome(&b, j);
-        canvas_ellipsis(c, y, x, c->width - x - 1, style == STYLE_NORMAL ? state_style(j) : style, strbuf_string(&b));
+        canvas_ellipsis(c, y, x, c->width - x - 1, style == STYLE_NORMAL ? state_style(j) : style,
+                        strbuf_string(&b));
         strbuf_free(&b);
         return;
     }

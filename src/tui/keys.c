@@ -13,12 +13,23 @@ static const struct named_key {
     int code;
     const char *key, *bytes;
 } named_keys[] = {
-    {KEY_UP, "<Up>", "\033[A"},          {KEY_DOWN, "<Down>", "\033[B"},     {KEY_RIGHT, "<Right>", "\033[C"},
-    {KEY_LEFT, "<Left>", "\033[D"},      {KEY_HOME, "<Home>", "\033[H"},     {KEY_END, "<End>", "\033[F"},
-    {KEY_NPAGE, "<PageDown>", "\033[6~"}, {KEY_PPAGE, "<PageUp>", "\033[5~"}, {KEY_IC, "<Insert>", "\033[2~"},
-    {KEY_DC, "<Delete>", "\033[3~"},     {KEY_BTAB, "<S-Tab>", "\033[Z"},    {KEY_BACKSPACE, "<Backspace>", "\177"},
-    {KEY_ENTER, "<Enter>", "\r"},        {KEY_SLEFT, "<S-Left>", "\033[1;2D"}, {KEY_SRIGHT, "<S-Right>", "\033[1;2C"},
-    {KEY_SR, "<S-Up>", "\033[1;2A"},     {KEY_SF, "<S-Down>", "\033[1;2B"},
+    {KEY_UP, "<Up>", "\033[A"},
+    {KEY_DOWN, "<Down>", "\033[B"},
+    {KEY_RIGHT, "<Right>", "\033[C"},
+    {KEY_LEFT, "<Left>", "\033[D"},
+    {KEY_HOME, "<Home>", "\033[H"},
+    {KEY_END, "<End>", "\033[F"},
+    {KEY_NPAGE, "<PageDown>", "\033[6~"},
+    {KEY_PPAGE, "<PageUp>", "\033[5~"},
+    {KEY_IC, "<Insert>", "\033[2~"},
+    {KEY_DC, "<Delete>", "\033[3~"},
+    {KEY_BTAB, "<S-Tab>", "\033[Z"},
+    {KEY_BACKSPACE, "<Backspace>", "\177"},
+    {KEY_ENTER, "<Enter>", "\r"},
+    {KEY_SLEFT, "<S-Left>", "\033[1;2D"},
+    {KEY_SRIGHT, "<S-Right>", "\033[1;2C"},
+    {KEY_SR, "<S-Up>", "\033[1;2A"},
+    {KEY_SF, "<S-Down>", "\033[1;2B"},
 };
 
 int key_from_code(int code, char key[KEY_TEXT_MAX])

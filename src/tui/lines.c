@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Command lines: what is typed and what files hold. Each line is run to its end before the next: instant commands at
- * once, others on the command thread, jobs of a file until they are over. Nothing of it keeps the UI thread waiting.
+ * Command lines: what is typed and what files hold. Each line is run to its end before the next: instant
+ * commands at once, others on the command thread, jobs of a file until they are over. Nothing of it keeps the
+ * UI thread waiting.
  */
 #include "config.h"
 
@@ -16,7 +17,7 @@
 #include "saescope/tui/app.h"
 
 #define FILE_BYTES_MAX ((size_t)16 << 20)
-#define DEPTH_MAX 16
+#define DEPTH_MAX      16
 
 struct lines {
     struct lines *next;  /* of the app's list */
@@ -26,10 +27,10 @@ struct lines {
     char *text;
     size_t n, offset;
     int line, at, depth, startup;
-    int busy;           /* a command of it runs, or a file that it sources */
-    uint64_t *waiting;  /* jobs that must end first */
+    int busy;          /* a command of it runs, or a file that it sources */
+    uint64_t *waiting; /* jobs that must end first */
     size_t n_waiting;
-    struct strbuf out;  /* what a file's commands printed */
+    struct strbuf out; /* what a file's commands printed */
 };
 
 static void step(struct app *a, struct lines *l);
@@ -175,7 +176,8 @@ static int source_file(struct app *a, const char *path, struct lines *outer, int
     struct strbuf text = STRBUF_INIT;
     int status = file_read(path, FILE_BYTES_MAX, &text, err);
     if (status == STATUS_OK && outer && outer->depth >= DEPTH_MAX)
-        status = error_set(err, STATUS_REFUSED, "%s: files source one another more than %d deep", path, DEPTH_MAX);
+        status =
+            error_set(err, STATUS_REFUSED, "%s: files source one another more than %d deep", path, DEPTH_MAX);
     if (status != STATUS_OK) {
         strbuf_free(&text);
         return status;
@@ -265,14 +267,15 @@ static int start(struct app *a, struct lines *l, struct word_list *words)
 /* Runs lines until one takes time. */
 static void step(struct app *a, struct lines *l)
 {
-    while (!l->busy && l->n_waiting == 0) {
+    while (!l->busy && l->n_waiting == 0 && !a->quit) {
         struct word_list words = {0};
         struct error err = {0};
         if (l->offset >= l->n) {
             finish(a, l, 0);
             return;
         }
-        int status = lexer_next(l->text, l->n, &l->offset, &l->line, a->ctx->settings, !l->startup, &words, &err);
+        int status =
+            lexer_next(l->text, l->n, &l->offset, &l->line, a->ctx->settings, !l->startup, &words, &err);
         l->at = words.line;
         if (status != STATUS_OK)
             status = fail(a, l, err.message);
@@ -298,8 +301,8 @@ static int check_jobs(struct app *a, struct lines *l)
         l->waiting[i] = l->waiting[--l->n_waiting];
         if (j && j->state != JOB_DONE) {
             struct strbuf b = STRBUF_INIT;
-            strbuf_addf(&b, "job %llu (%s) is %s%s%s", (unsigned long long)j->id, j->title, job_state_name(j->state),
-                        *j->message ? ": " : "", j->message);
+            strbuf_addf(&b, "job %llu (%s) is %s%s%s", (unsigned long long)j->id, j->title,
+                        job_state_name(j->state), *j->message ? ": " : "", j->message);
             int status = fail(a, l, strbuf_string(&b));
             strbuf_free(&b);
             if (status != 0)

@@ -64,8 +64,8 @@ static int act_on_screen(struct list *l, const char *action)
 
 int list_act(struct list *l, const char *action, long count)
 {
-    static const char *const motions[] = {"down", "up", "page-down", "page-up", "half-page-down", "half-page-up",
-                                          "home", "end", "jump"};
+    static const char *const motions[] = {"down",         "up",   "page-down", "page-up", "half-page-down",
+                                          "half-page-up", "home", "end",       "jump"};
     long n = count > 0 ? count : 1;
     int half = l->height > 1 ? l->height / 2 : 1;
     size_t i = 0;

@@ -98,9 +98,11 @@ void palette_open(struct app *a)
     a->invalid |= INVALID_DRAW;
 }
 
-static void close_palette(struct app *a)
+void palette_close(struct app *a)
 {
     struct palette *p = a->palette;
+    if (!p)
+        return;
     a->palette = NULL;
     a->mode = INPUT_KEYS;
     a->invalid |= INVALID_DRAW;
@@ -120,7 +122,7 @@ static void take(struct app *a)
     if (p->list.n == 0)
         return;
     struct item item = p->items[p->list.cursor];
-    close_palette(a);
+    palette_close(a);
     if (item.kind == ITEM_ACTION) {
         app_act(a, item.name, -1);
     } else if (takes_words(command_find(item.name))) {
@@ -144,21 +146,20 @@ static void erase_character(struct strbuf *b)
 
 int palette_key(struct app *a, const char *key)
 {
-    static const char *const motions[][2] = {{"<Down>", "down"},          {"<Up>", "up"},
-                                             {"<C-n>", "down"},           {"<C-p>", "up"},
-                                             {"<Tab>", "down"},           {"<S-Tab>", "up"},
-                                             {"<PageDown>", "page-down"}, {"<PageUp>", "page-up"}};
+    static const char *const motions[][2] = {
+        {"<Down>", "down"}, {"<Up>", "up"},    {"<C-n>", "down"},           {"<C-p>", "up"},
+        {"<Tab>", "down"},  {"<S-Tab>", "up"}, {"<PageDown>", "page-down"}, {"<PageUp>", "page-up"}};
     struct palette *p = a->palette;
     for (size_t i = 0; i < ARRAY_LENGTH(motions); i++)
         if (strcmp(key, motions[i][0]) == 0)
             return list_act(&p->list, motions[i][1], -1);
     if (strcmp(key, "<Esc>") == 0 || strcmp(key, "<C-c>") == 0 || strcmp(key, "<C-g>") == 0) {
-        close_palette(a);
+        palette_close(a);
     } else if (strcmp(key, "<Enter>") == 0) {
         take(a);
     } else if (strcmp(key, "<Backspace>") == 0) {
         if (p->typed.length == 0) {
-            close_palette(a);
+            palette_close(a);
             return INVALID_DRAW;
         }
         erase_character(&p->typed);

@@ -132,7 +132,8 @@ static void ascii_dots(char text[4], const struct dots *d, int y, int x)
     strcpy(text, s);
 }
 
-void canvas_curve(const struct canvas *c, const float *values, size_t n, double low, double high, enum style style)
+void canvas_curve(const struct canvas *c, const float *values, size_t n, double low, double high,
+                  enum style style)
 {
     int ascii = screen_ascii();
     struct dots d = {NULL, c->height * (ascii ? 3 : 4), c->width * (ascii ? 1 : 2)};

@@ -74,7 +74,8 @@ void app_prompt_command(struct app *a, const char *initial)
     prompt_open_command(a, initial);
 }
 
-void app_ask(struct app *a, const char *prompt, const char *initial, void (*done)(struct view *v, const char *answer))
+void app_ask(struct app *a, const char *prompt, const char *initial,
+             void (*done)(struct view *v, const char *answer))
 {
     open_prompt(a, PROMPT_VIEW, prompt, initial, done);
 }
@@ -140,6 +141,20 @@ static int open_as_view(struct app *a, const char *line)
     return 1;
 }
 
+/* Does what a key is bound to, as in ":q"; 0 when the line is no key. */
+static int act_as_key(struct app *a, const char *line)
+{
+    char keys[1][KEY_TEXT_MAX];
+    const char *target;
+    if (command_find(line) || key_canonical(line, keys[0], NULL) != STATUS_OK ||
+        binding_find(a, history_view(a)->ops, keys, 1, &target) != BINDING_FOUND)
+        return 0;
+    char *action = xstrdup(target); /* it may bind that key to something else */
+    app_act(a, action, -1);
+    free(action);
+    return 1;
+}
+
 static void run_typed(struct app *a, const char *text)
 {
     char *line = xstrdup(text + strspn(text, " \t"));
@@ -153,7 +168,11 @@ static void run_typed(struct app *a, const char *text)
         app_act(a, "jump", strtol(line, NULL, 10));
     else if (is_address(line))
         app_open_address(a, line);
+    else if (strcmp(line, "help") == 0)
+        app_act(a, line, -1);
     else if (open_as_view(a, line))
+        ;
+    else if (act_as_key(a, line))
         ;
     else if (!command_find(line) && action_find(v ? v->ops : NULL, line))
         app_act(a, line, -1);
@@ -216,7 +235,8 @@ static void draw_candidates(const struct canvas *body)
         widest = w > widest ? w : widest;
     }
     int width = (int)widest + 2 < body->width ? (int)widest + 2 : body->width;
-    int columns = width > 0 ? body->width / width : 1, rows = (int)((n + (size_t)columns - 1) / (size_t)columns);
+    int columns = width > 0 ? body->width / width : 1,
+        rows = (int)((n + (size_t)columns - 1) / (size_t)columns);
     int most = body->height > 12 ? body->height / 2 : body->height - 2;
     int shown = rows < most ? rows : most;
     struct canvas c = canvas_part(body, body->height - shown - 1, 0, shown + 1, body->width);
@@ -224,7 +244,8 @@ static void draw_candidates(const struct canvas *body)
     canvas_fill(&c, 0, 0, c.width, STYLE_STATUS);
     canvas_printf(&c, 0, 1, STYLE_STATUS, "%zu possible%s", n, shown < rows ? ", some are not shown" : "");
     for (size_t i = 0; i < n && (int)i / columns < shown; i++)
-        canvas_ellipsis(&c, 1 + (int)i / columns, (int)i % columns * width, width - 1, STYLE_NORMAL, words[i]);
+        canvas_ellipsis(&c, 1 + (int)i / columns, (int)i % columns * width, width - 1, STYLE_NORMAL,
+                        words[i]);
 }
 
 void prompt_draw(struct app *a, const struct canvas *bottom, const struct canvas *body)

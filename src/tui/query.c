@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "saescope/base/memory.h"
+#include "saescope/base/parallel.h"
 #include "saescope/tui/app.h"
 
 struct request {
@@ -74,6 +75,7 @@ static void work(struct request *r)
 static void *serve(void *arg)
 {
     struct query_thread *q = arg;
+    parallel_set_priority(PARALLEL_QUERY);
     pthread_mutex_lock(&q->mutex);
     for (;;) {
         while (!q->first && !q->stopping)
@@ -113,6 +115,14 @@ void query_thread_stop(struct query_thread *q)
     pthread_cond_signal(&q->wake);
     pthread_mutex_unlock(&q->mutex);
     pthread_join(q->thread, NULL);
+}
+
+void query_thread_free(struct query_thread *q)
+{
+    pthread_mutex_destroy(&q->mutex);
+    pthread_cond_destroy(&q->wake);
+    free(q->open);
+    free(q);
 }
 
 void query_start(struct view *v, int slot, const struct query_spec *spec, void *arg)

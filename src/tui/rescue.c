@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Crashes, abort(), exit() from a library and want of memory give the terminal back with functions that are safe in
- * signal handlers. Standard output and error point to a file in memory while the screen is up.
+ * Crashes, abort(), exit() from a library and want of memory give the terminal back with functions that are
+ * safe in signal handlers. Standard output and error point to a file in memory while the screen is up.
  */
 #include "config.h"
 
@@ -19,7 +19,7 @@
 #include "saescope/tui/rescue.h"
 #include "saescope/tui/screen.h"
 
-#define KEPT_MAX ((off_t)1 << 20) /* bytes of others' output */
+#define KEPT_MAX  ((off_t)1 << 20) /* bytes of others' output */
 #define SHOWN_MAX 16384
 
 static const int fatal[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGQUIT};
@@ -94,7 +94,8 @@ void rescue_start(void)
     keep_capability("rmcup");
     keep_capability("rmkx");
     static const char pastes_off[] = "\033[?2004l\r\n";
-    memcpy(leave + n_leave, pastes_off, n_leave + sizeof pastes_off <= sizeof leave ? sizeof pastes_off - 1 : 0);
+    memcpy(leave + n_leave, pastes_off,
+           n_leave + sizeof pastes_off <= sizeof leave ? sizeof pastes_off - 1 : 0);
     n_leave += n_leave + sizeof pastes_off <= sizeof leave ? sizeof pastes_off - 1 : 0;
     if (!stack_memory) {
         stack_t stack = {.ss_size = 65536};

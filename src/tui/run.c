@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The command thread: runs commands that read or write the store, one after the other, with a context of its own. Store
- * and engine that it opens are handed to the UI thread with the result; nobody else opens any.
+ * The command thread: runs commands that read or write the store, one after the other, with a context of its
+ * own. Store and engine that it opens are handed to the UI thread with the result; nobody else opens any.
  */
 #include "config.h"
 
@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "saescope/base/memory.h"
+#include "saescope/base/parallel.h"
 #include "saescope/tui/app.h"
 
 extern char **environ;
@@ -142,9 +143,11 @@ static int confirm(void *arg, const char *question)
 /* ---- Running. ---- */
 
 /* `sh -c REST` with the text as its input, away from the terminal; what it prints is the result. */
-int run_piped_text(const char *command, const char *text, size_t n, char **output, size_t *n_output, struct error *err)
+int run_piped_text(const char *command, const char *text, size_t n, char **output, size_t *n_output,
+                   struct error *err)
 {
-    int in = memfd_create("saescope-pipe-in", MFD_CLOEXEC), out = memfd_create("saescope-pipe-out", MFD_CLOEXEC);
+    int in = memfd_create("saescope-pipe-in", MFD_CLOEXEC),
+        out = memfd_create("saescope-pipe-out", MFD_CLOEXEC);
     char shell[] = "sh", option[] = "-c", *script = xstrdup(command), *argv[] = {shell, option, script, NULL};
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
@@ -270,6 +273,7 @@ static void *serve(void *arg)
             r->last = &r->first;
         pthread_mutex_unlock(&r->mutex);
         r->ctx.settings = t->settings;
+        parallel_set_priority(t->inv && t->inv->command->cost == COST_JOB ? PARALLEL_JOB : PARALLEL_QUERY);
         run_task(&r->ctx, t);
         app_post(r->app, &t->event);
         pthread_mutex_lock(&r->mutex);
@@ -312,6 +316,14 @@ void runner_stop(struct runner *r)
     app_tick(a);
 }
 
+void runner_free(struct runner *r)
+{
+    pthread_mutex_destroy(&r->mutex);
+    pthread_cond_destroy(&r->wake);
+    free(r->now);
+    free(r);
+}
+
 int runner_idle(const struct app *a)
 {
     return a->runner->n_open == 0;
@@ -351,8 +363,8 @@ void runner_submit(struct app *a, struct task *t)
     pthread_mutex_unlock(&r->mutex);
 }
 
-void runner_call(struct app *a, const char *title, int (*work)(struct context *ctx, void *arg, struct error *err),
-                 void *arg)
+void runner_call(struct app *a, const char *title,
+                 int (*work)(struct context *ctx, void *arg, struct error *err), void *arg)
 {
     struct task *t = xcalloc(1, sizeof *t);
     t->title = xstrdup(title);

@@ -16,9 +16,9 @@
 #include "saescope/tui/rescue.h"
 #include "saescope/tui/screen.h"
 
-#define KEY_PASTE 0x2000     /* codes of our own, above curses' */
+#define KEY_PASTE     0x2000 /* codes of our own, above curses' */
 #define KEY_PASTE_END 0x2001
-#define ESCAPE_MS 25
+#define ESCAPE_MS     25
 
 static struct {
     int up, headless, colors, ascii;
@@ -58,7 +58,8 @@ static int open_terminal(struct error *err)
 {
     const char *term = getenv("TERM");
     if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
-        return error_set(err, STATUS_USAGE, "the explorer needs a terminal; commands work without one: saescope help");
+        return error_set(err, STATUS_USAGE,
+                         "the explorer needs a terminal; commands work without one: saescope help");
     screen.in = fdopen(dup(STDIN_FILENO), "r");
     screen.out = fdopen(dup(STDOUT_FILENO), "w");
     if (!screen.in || !screen.out)
@@ -68,9 +69,10 @@ static int open_terminal(struct error *err)
     if (!screen.curses || !tigetstr("cup") || tigetstr("cup") == (char *)-1) {
         if (screen.curses)
             endwin();
-        return error_set(err, STATUS_USAGE,
-                         "the terminal '%s' cannot place the cursor; set TERM, or use commands: saescope help",
-                         term ? term : "");
+        return error_set(
+            err, STATUS_USAGE,
+            "the terminal '%s' cannot place the cursor; set TERM, or use commands: saescope help",
+            term ? term : "");
     }
     return STATUS_OK;
 }
@@ -82,7 +84,8 @@ static int open_headless(const struct screen_options *o, struct error *err)
     use_env(FALSE);
     screen.curses = screen.in && screen.out ? newterm("xterm-256color", screen.out, screen.in) : NULL;
     if (!screen.curses)
-        return error_set(err, STATUS_USAGE, "no screen without a terminal: terminfo's xterm-256color is missing");
+        return error_set(err, STATUS_USAGE,
+                         "no screen without a terminal: terminfo's xterm-256color is missing");
     resizeterm(o->height, o->width);
     return STATUS_OK;
 }
@@ -175,7 +178,8 @@ void screen_resize(int width, int height)
 {
     struct winsize size;
     if (width <= 0 || height <= 0) {
-        if (screen.headless || ioctl(fileno(screen.out), TIOCGWINSZ, &size) != 0 || !size.ws_col || !size.ws_row)
+        if (screen.headless || ioctl(fileno(screen.out), TIOCGWINSZ, &size) != 0 || !size.ws_col ||
+            !size.ws_row)
             return;
         width = size.ws_col;
         height = size.ws_row;

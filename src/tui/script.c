@@ -12,8 +12,8 @@
 #include "saescope/tui/app.h"
 
 #define SIZE_MAX_CELLS 1000
-#define WAIT_SECONDS 60 /* something hangs */
-#define FIXED_TIME 1000.0
+#define WAIT_SECONDS   60 /* something hangs */
+#define FIXED_TIME     1000.0
 
 /* One key of "ab<Enter>c"; returns how many bytes it takes, 0 when it is none. */
 static size_t next_key(const char *text, char key[KEY_TEXT_MAX], struct error *err)
@@ -102,14 +102,14 @@ static int run_line(struct app *a, const char *line, struct error *err)
         return wait_jobs(a, err);
     if (strncmp(line, "dump ", 5) == 0)
         return dump(a, line + 5, err);
-    if (sscanf(line, "size %dx%d", &width, &height) == 2 && width > 0 && height > 0 && width <= SIZE_MAX_CELLS &&
-        height <= SIZE_MAX_CELLS) {
+    if (sscanf(line, "size %dx%d", &width, &height) == 2 && width > 0 && height > 0 &&
+        width <= SIZE_MAX_CELLS && height <= SIZE_MAX_CELLS) {
         screen_resize(width, height);
         a->invalid |= INVALID_DRAW;
         return STATUS_OK;
     }
-    return error_set(err, STATUS_USAGE, "the script's lines are keys, wait, wait-jobs, size WxH, dump FILE; not '%s'",
-                     line);
+    return error_set(err, STATUS_USAGE,
+                     "the script's lines are keys, wait, wait-jobs, size WxH, dump FILE; not '%s'", line);
 }
 
 static int run_script(struct app *a, const char *script, struct error *err)

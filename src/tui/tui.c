@@ -6,6 +6,8 @@
 #include <stdlib.h>
 
 #include "saescope/base/memory.h"
+#include "saescope/command/lineedit.h"
+#include "saescope/command/shell.h"
 #include "saescope/tui/app.h"
 
 /* The store view is below everything, so that q ends there. */
@@ -27,15 +29,19 @@ int tui_run(struct context *ctx, const char *target, struct error *err)
     struct screen_options options = {.color = settings_text(ctx->settings, "color"),
                                      .ascii = settings_switch(ctx->settings, "ascii")};
     int background = ctx->background_jobs, ended_by = 0;
+    char *history = history_path();
     int status = app_start(a, ctx, &options, err);
     if (status == STATUS_OK) {
+        lineedit_history_load(history);
         status = app_begin(a, target, err);
         if (status == STATUS_OK)
             app_loop(a);
         ended_by = a->ended_by;
         app_end(a);
         ctx->background_jobs = background;
+        lineedit_history_save();
     }
+    free(history);
     free(a);
     if (ended_by)
         raise(ended_by); /* with the handlers that were there before */

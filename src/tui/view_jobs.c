@@ -143,7 +143,8 @@ static void draw_detail(const struct canvas *c, const struct job_status *j)
     if (b.length)
         canvas_ellipsis(&in, y++, 1, in.width - 2, STYLE_DIM, strbuf_string(&b));
     if (*j->message)
-        canvas_ellipsis(&in, y++, 1, in.width - 2, j->state == JOB_FAILED ? STYLE_ERROR : STYLE_NORMAL, j->message);
+        canvas_ellipsis(&in, y++, 1, in.width - 2, j->state == JOB_FAILED ? STYLE_ERROR : STYLE_NORMAL,
+                        j->message);
     struct canvas curve = canvas_part(&in, y, 0, in.height - y, in.width);
     if (j->n_curve > 1)
         draw_curve(&curve, j);
@@ -158,7 +159,8 @@ static void jobs_draw(struct view *v, const struct canvas *c)
     const struct job_status *jobs = app_jobs(v->app, &n);
     follow(v);
     if (n == 0) {
-        canvas_text(c, 1, 2, STYLE_NORMAL, "No jobs yet. `train`, `index`, `evaluate` and `import` make some.");
+        canvas_text(c, 1, 2, STYLE_NORMAL,
+                    "No jobs yet. `train`, `index`, `evaluate` and `import` make some.");
         canvas_cursor(c, 1, 2);
         return;
     }

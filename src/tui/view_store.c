@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The store: models, texts, SAEs with their meta-SAEs below them, stitches; what jobs are making; the jobs that run. */
+/* The store: models, texts, SAEs with their meta-SAEs below them, stitches; what jobs are making; the jobs
+ * that run. */
 #include "config.h"
 
 #include <math.h>
@@ -118,7 +119,9 @@ static int append_kind(struct query *q, struct store_txn *t, enum artifact_kind 
         }
         out->rows = xreallocarray(out->rows, out->n + 1, sizeof *out->rows);
         struct row *row = &out->rows[out->n++];
-        *row = (struct row){.name = xstrdup(all[i].name), .kind = artifact_kind_name(kind), .id = all[i].id,
+        *row = (struct row){.name = xstrdup(all[i].name),
+                            .kind = artifact_kind_name(kind),
+                            .id = all[i].id,
                             .bytes = store_bytes(t, all[i].id)};
         describe(row, t, kind, m);
         json_free(m);
@@ -137,7 +140,8 @@ static int smaller(const void *x, const void *y)
 }
 
 /* Moves what has `base` below it, one step further in. */
-static void add_below(struct row *out, size_t *n, const struct row *saes, size_t n_saes, artifact_id base, int depth)
+static void add_below(struct row *out, size_t *n, const struct row *saes, size_t n_saes, artifact_id base,
+                      int depth)
 {
     for (size_t i = 0; i < n_saes; i++)
         if (saes[i].base == base && depth < 8) {
@@ -277,10 +281,10 @@ static int store_open_view(struct view *v, const char *target, struct error *err
 
 static void draw_empty(struct view *v, const struct canvas *c)
 {
-    static const char *const lines[] = {
-        "import model DIR --name NAME                  a model: a folder with config.json, model.safetensors, tokenizer",
-        "import text FILE --name NAME --model MODEL    a text, a document a line",
-        "train sae NAME --model MODEL --hook HOOK --text TEXT --width W",
+    static const char *const lines[][2] = {
+        {"import model DIR --name NAME", "a model: config.json, model.safetensors and tokenizer"},
+        {"import text FILE --name NAME --model MODEL", "a text, a document a line"},
+        {"train sae NAME --model MODEL --hook HOOK --text TEXT --width W", ""},
     };
     struct store_data *d = v->data;
     if (!d->loaded) {
@@ -288,21 +292,27 @@ static void draw_empty(struct view *v, const struct canvas *c)
         return;
     }
     if (lines_count(v->app) > 0) {
-        canvas_printf(c, 1, 2, STYLE_NORMAL, "%s What the script makes comes in here.", glyph(GLYPH_ELLIPSIS));
+        canvas_printf(c, 1, 2, STYLE_NORMAL, "%s What the script makes comes in here.",
+                      glyph(GLYPH_ELLIPSIS));
         canvas_cursor(c, 1, 2);
         return;
     }
     char *path = displayable_string(app_context(v->app)->store_options.path);
     int y = 1;
-    canvas_printf(c, y, 2, STYLE_STRONG, app_store(v->app) ? "The store is empty: %s" : "There is no store yet: %s", path);
+    canvas_printf(c, y, 2, STYLE_STRONG,
+                  app_store(v->app) ? "The store is empty: %s" : "There is no store yet: %s", path);
     free(path);
     y += 2;
     canvas_text(c, y++, 2, STYLE_NORMAL, "Three commands fill it (type : first):");
     y++;
-    for (size_t i = 0; i < ARRAY_LENGTH(lines); i++, y++)
-        canvas_ellipsis(c, y, 4, c->width - 5, STYLE_NORMAL, lines[i]);
+    for (size_t i = 0; i < ARRAY_LENGTH(lines); i++, y++) {
+        int x = canvas_ellipsis(c, y, 4, c->width - 5, STYLE_STRONG, lines[i][0]);
+        canvas_ellipsis(c, y, x < 46 ? 48 : x + 2, c->width - (x < 46 ? 49 : x + 3), STYLE_NORMAL,
+                        lines[i][1]);
+    }
     y++;
-    canvas_text(c, y++, 2, STYLE_NORMAL, "import sae DIR --name NAME brings in an SAE that was trained elsewhere.");
+    canvas_text(c, y++, 2, STYLE_NORMAL,
+                "import sae DIR --name NAME brings in an SAE that was trained elsewhere.");
     canvas_text(c, y, 2, STYLE_DIM, "`saescope demo` opens a store with a small model and its SAEs.");
     canvas_cursor(c, 1, 2);
 }
@@ -322,7 +332,8 @@ static void add_state(struct view *v, const char *name, struct strbuf *out)
 {
     static const struct {
         const char *kind, *doing;
-    } words[] = {{"train", "training"}, {"index", "indexing"}, {"evaluate", "evaluating"}, {"import", "importing"}};
+    } words[] = {
+        {"train", "training"}, {"index", "indexing"}, {"evaluate", "evaluating"}, {"import", "importing"}};
     size_t n;
     const struct job_status *jobs = app_jobs(v->app, &n);
     for (size_t i = n; i-- > 0;) {
@@ -356,7 +367,8 @@ static struct columns lay_out(struct view *v, int width)
         longest = w > longest ? w : longest;
     }
     longest = longest > width / 3 ? width / 3 : longest;
-    int size = 12 + longest + 11, indexed = size + (width >= 64 ? 12 : 0), bytes = indexed + (width >= 100 ? 11 : 0);
+    int size = 12 + longest + 11, indexed = size + (width >= 64 ? 12 : 0),
+        bytes = indexed + (width >= 100 ? 11 : 0);
     return (struct columns){12, size, indexed, bytes, bytes + 2};
 }
 
@@ -395,7 +407,8 @@ static void draw_row(struct view *v, const struct canvas *c, int y, size_t i, co
         canvas_text(c, y, 0, plain, glyph(GLYPH_CURSOR));
     canvas_text(c, y, 2, dim, row ? row->kind : "");
     int indent = row ? 2 * row->depth : 0;
-    canvas_ellipsis(c, y, at->name + indent, at->size - 9 - at->name - indent, selected ? plain : STYLE_STRONG, name);
+    canvas_ellipsis(c, y, at->name + indent, at->size - 9 - at->name - indent,
+                    selected ? plain : STYLE_STRONG, name);
     if (row && row->size)
         right_number(c, y, at->size, plain, row->size);
     if (row && row->indexed && at->indexed > at->size)
@@ -406,7 +419,8 @@ static void draw_row(struct view *v, const struct canvas *c, int y, size_t i, co
         canvas_right(c, y, at->bytes, plain, strbuf_string(&bytes));
     int x = at->what;
     if (state.length > 0)
-        x = canvas_ellipsis(c, y, x, c->width - x - 1, selected ? plain : STYLE_GOOD, strbuf_string(&state)) + 2;
+        x = canvas_ellipsis(c, y, x, c->width - x - 1, selected ? plain : STYLE_GOOD, strbuf_string(&state)) +
+            2;
     if (row)
         canvas_ellipsis(c, y, x, c->width - x - 1, dim, row->what);
     if (selected)

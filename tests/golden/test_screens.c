@@ -141,6 +141,7 @@ int main(void)
     unsetenv("NO_COLOR");
     setenv("XDG_STATE_HOME", "/nonexistent", 1);
     for (size_t i = 0; i < ARRAY_LENGTH(screens); i++)
-        tests[i] = (struct CMUnitTest){screens[i].name, test_screen, NULL, NULL, (void *)(uintptr_t)&screens[i]};
+        tests[i] =
+            (struct CMUnitTest){screens[i].name, test_screen, NULL, NULL, (void *)(uintptr_t)&screens[i]};
     return _cmocka_run_group_tests("screens", tests, ARRAY_LENGTH(tests), NULL, NULL);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* A store of manifests and jobs with exact values, in a temporary directory that becomes the working directory. */
+/* A store of manifests and jobs with exact values, in a temporary directory that becomes the working
+ * directory. */
 #ifndef SAESCOPE_TESTS_TINY_STORE_H
 #define SAESCOPE_TESTS_TINY_STORE_H
 
@@ -24,7 +25,8 @@
 static char tiny_directory[] = "/tmp/saescope-screens-XXXXXX";
 static struct job_file tiny_running = JOB_FILE_CLOSED;
 
-static artifact_id tiny_publish(struct store *s, enum artifact_kind kind, const char *name, const char *manifest)
+static artifact_id tiny_publish(struct store *s, enum artifact_kind kind, const char *name,
+                                const char *manifest)
 {
     struct error err = {0};
     artifact_id id;
@@ -47,7 +49,8 @@ static uint64_t tiny_job(struct store *s, const char *record)
     return id;
 }
 
-/* A job that this process seems to run, half way through. Its clock stands still: it was updated in the future. */
+/* A job that this process seems to run, half way through. Its clock stands still: it was updated in the
+ * future. */
 static void tiny_run(struct store *s, uint64_t id)
 {
     struct error err = {0};
@@ -78,9 +81,9 @@ static void tiny_run(struct store *s, uint64_t id)
 static void tiny_fill(struct store *s)
 {
     char text[512];
-    artifact_id model =
-        tiny_publish(s, ARTIFACT_MODEL, "tiny-lm",
-                     "{\"kind\":\"model\",\"family\":\"gpt2\",\"layers\":2,\"d_model\":8,\"vocabulary_size\":1024}");
+    artifact_id model = tiny_publish(
+        s, ARTIFACT_MODEL, "tiny-lm",
+        "{\"kind\":\"model\",\"family\":\"gpt2\",\"layers\":2,\"d_model\":8,\"vocabulary_size\":1024}");
     snprintf(text, sizeof text,
              "{\"kind\":\"text\",\"tokens\":1498112,\"documents\":117659,\"references\":{\"model\":%llu}}",
              (unsigned long long)model);
@@ -104,11 +107,14 @@ static void tiny_fill(struct store *s)
 
 static void tiny_jobs(struct store *s)
 {
-    tiny_job(s, "{\"kind\":\"train sae\",\"title\":\"train sae tiny-256\",\"makes\":[\"tiny-256\"],\"state\":\"done\"}");
-    tiny_job(s, "{\"kind\":\"index\",\"title\":\"index tiny-256\",\"makes\":[],\"state\":\"failed\",\"code\":3,"
-                "\"message\":\"no text named other\"}");
-    tiny_run(s, tiny_job(s, "{\"kind\":\"train sae\",\"title\":\"train sae tiny-512\",\"makes\":[\"tiny-512\"],"
-                            "\"state\":\"queued\"}"));
+    tiny_job(s, "{\"kind\":\"train sae\",\"title\":\"train sae "
+                "tiny-256\",\"makes\":[\"tiny-256\"],\"state\":\"done\"}");
+    tiny_job(s,
+             "{\"kind\":\"index\",\"title\":\"index tiny-256\",\"makes\":[],\"state\":\"failed\",\"code\":3,"
+             "\"message\":\"no text named other\"}");
+    tiny_run(s,
+             tiny_job(s, "{\"kind\":\"train sae\",\"title\":\"train sae tiny-512\",\"makes\":[\"tiny-512\"],"
+                         "\"state\":\"queued\"}"));
 }
 
 /* with_jobs: one runs, one failed, one is done. */

@@ -26,6 +26,7 @@ void app_post(struct app *a, struct event *e); /* any thread */
 struct query_thread;
 struct query_thread *query_thread_start(struct app *a);
 void query_thread_stop(struct query_thread *q);
+void query_thread_free(struct query_thread *q); /* stopped, and its last events were run */
 void query_cancel_view(struct view *v);
 int query_thread_idle(struct query_thread *q);
 
@@ -77,6 +78,7 @@ void job_line(const struct canvas *c, int y, const struct job_status *j, enum st
 struct runner;
 struct runner *runner_start(struct app *a);
 void runner_stop(struct runner *r);
+void runner_free(struct runner *r); /* stopped, and its last events were run */
 int runner_idle(const struct app *a);     /* no command runs or waits for its turn */
 void runner_interrupt(struct app *a);     /* asks what runs to stop */
 const char *runner_now(const struct app *a); /* what runs, displayable; NULL: nothing */
@@ -136,6 +138,7 @@ void prompt_draw(struct app *a, const struct canvas *bottom, const struct canvas
 void prompt_view_closed(struct app *a, const struct view *v);
 
 void palette_open(struct app *a);
+void palette_close(struct app *a);
 int palette_key(struct app *a, const char *key);
 void palette_draw(struct app *a, const struct canvas *body);
 
