@@ -154,6 +154,19 @@ static int fill_group(struct activation_source *src, size_t n, int replay, struc
     return STATUS_OK;
 }
 
+/* Between two batches of the model. What was served so far can be served again after a seek. */
+static int ask(struct activation_source *src, struct error *err)
+{
+    switch (monitor_ask(src->monitor)) {
+    case MONITOR_CANCEL:
+        return error_set(err, STATUS_FAILED, "cancelled");
+    case MONITOR_CHECKPOINT:
+        return STATUS_CHECKPOINTED;
+    default:
+        return STATUS_OK;
+    }
+}
+
 static int refill(struct activation_source *src, int replay, struct error *err)
 {
     int first = src->next_number == 0;
@@ -165,9 +178,9 @@ static int refill(struct activation_source *src, int replay, struct error *err)
 
         if (!n)
             break;
-        if (monitor_ask(src->monitor) == MONITOR_CANCEL)
-            return error_set(err, STATUS_FAILED, "cancelled");
-        status = fill_group(src, n, replay, err);
+        status = ask(src, err);
+        if (!status)
+            status = fill_group(src, n, replay, err);
         if (status)
             return status;
         if (first && !replay)
@@ -298,9 +311,8 @@ static int compute_held(struct activation_source *src, struct error *err)
         end = group + 1 < src->n_groups ? src->groups[group + 1] : src->next_number;
         while (to < src->filled && held[to].row < end * src->length)
             to++;
-        if (monitor_ask(src->monitor) == MONITOR_CANCEL)
-            status = error_set(err, STATUS_FAILED, "cancelled");
-        else
+        status = ask(src, err);
+        if (!status)
             status = run_group(src, src->groups[group], (size_t)(end - src->groups[group]), &b, err);
         if (!status)
             keep_group(src, &b, src->groups[group], held, i, to);

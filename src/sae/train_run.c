@@ -151,12 +151,12 @@ static int all_steps(struct run_state *s, const struct sae *layer_norm, struct e
     s->last_checkpoint = clock_seconds();
     while (s->run.step < s->o->steps) {
         int status = ask(s, err);
+        if (!status)
+            status = one_step(s, layer_norm, err);
         if (status == STATUS_CHECKPOINTED) {
             int written = checkpoint(s, err);
             return written ? written : status;
         }
-        if (!status)
-            status = one_step(s, layer_norm, err);
         if (!status && clock_seconds() - s->last_checkpoint > CHECKPOINT_SECONDS)
             status = checkpoint(s, err);
         if (status)

@@ -2,6 +2,8 @@
 /* Activation streams and the sources of training rows. */
 #include "config.h"
 
+#include <limits.h>
+
 #include "index_fixture.h"
 
 #include <math.h>
@@ -199,6 +201,43 @@ static void test_source_replays(void **state)
     free(y);
 }
 
+/* A monitor that asks for a checkpoint at its n-th question. */
+static int questions_left;
+
+static enum monitor_request ask_for_checkpoint(struct monitor *m)
+{
+    (void)m;
+    return questions_left-- > 0 ? MONITOR_GO_ON : MONITOR_CHECKPOINT;
+}
+
+static void test_source_stops_while_filling(void **state)
+{
+    struct fixture *f = *state;
+    struct stream_options o = fixture_stream(f);
+    struct monitor m = {.ask = ask_for_checkpoint};
+    const size_t d = 256, rows = 3000;
+    struct batch_source *src;
+    float *x = xreallocarray(NULL, rows * d, sizeof(*x)), *y = xreallocarray(NULL, rows * d, sizeof(*y));
+
+    questions_left = INT_MAX;
+    ok(activation_source_open(f->store, &o, 1000, 7, &m, &src, &fixture_error));
+    ok(src->next(src, x, rows, &fixture_error));
+    for (int n = 0; n < 4; n++) {
+        questions_left = n;
+        assert_int_equal(src->seek(src, 0, &fixture_error), STATUS_OK);
+        assert_int_equal(src->next(src, y, rows, &fixture_error), STATUS_CHECKPOINTED);
+        questions_left = INT_MAX;
+        ok(src->seek(src, 600, &fixture_error));
+        ok(src->next(src, y, rows - 600, &fixture_error));
+        assert_memory_equal(x + 600 * d, y, (rows - 600) * d * sizeof(*x));
+    }
+    questions_left = 0;
+    assert_int_equal(src->seek(src, 2000, &fixture_error), STATUS_CHECKPOINTED);
+    src->close(src);
+    free(x);
+    free(y);
+}
+
 /* Rows are the counted ones of all contexts but the held-out, each no more often than it is there. */
 static void test_source_serves_all(void **state)
 {
@@ -351,6 +390,7 @@ int main(void)
         cmocka_unit_test(test_parts_of_a_text),
         cmocka_unit_test(test_centring),
         cmocka_unit_test(test_source_replays),
+        cmocka_unit_test(test_source_stops_while_filling),
         cmocka_unit_test(test_source_serves_all),
         cmocka_unit_test(test_source_errors),
         cmocka_unit_test(test_decoder_rows_as_data),

@@ -9,6 +9,10 @@
 #include <stdint.h>
 #include "saescope/base/error.h"
 
+/*
+ * next and seek may return STATUS_CHECKPOINTED (base/monitor.h) when the source was asked to stop while it made rows; a
+ * seek puts it right again.
+ */
 struct batch_source {
     size_t d_in;
     /* Writes exactly n rows [n, d_in] to x, shuffled; goes round its data as often as asked. */
