@@ -2,12 +2,6 @@
 /* The store: opening, artifacts, records, labels, jobs. */
 #include "config.h"
 
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,38 +10,13 @@
 #include "saescope/base/fileio.h"
 #include "saescope/store/internal.h"
 #include "saescope/store/store.h"
+#include "tests/support/support.h"
 
-static char directory[] = "/tmp/test-store-XXXXXX";
 static struct error err;
-
-#define assert_ok(call)                                                                                      \
-    do {                                                                                                     \
-        int assert_ok_code = (call);                                                                         \
-        if (assert_ok_code)                                                                                  \
-            print_error("%s\n", err.message);                                                                \
-        assert_int_equal(assert_ok_code, 0);                                                                 \
-    } while (0)
-#define assert_says(text) assert_non_null(strstr(err.message, text))
-
-static char *place(const char *name)
-{
-    return path_join(directory, name);
-}
-
-static struct store *open_at(const char *name, int create)
-{
-    char *path = place(name);
-    struct store_options o = {.path = path, .create = create};
-    struct store *s = NULL;
-
-    assert_ok(store_open(&o, &s, &err));
-    free(path);
-    return s;
-}
 
 static int try_open(const char *name, int create, int read_only)
 {
-    char *path = place(name);
+    char *path = test_path(name);
     struct store_options o = {.path = path, .create = create, .read_only = read_only};
     struct store *s = NULL;
     int code;
@@ -62,40 +31,9 @@ static int try_open(const char *name, int create, int read_only)
     return code;
 }
 
-static json *manifest(const char *role, artifact_id id)
-{
-    json *m = json_new_object();
-
-    json_set(m, "comment", json_new_string("made by a test"));
-    if (role) {
-        json *r = json_new_object();
-        json_set(r, role, json_new_integer((long long)id));
-        json_set(m, "references", r);
-    }
-    return m;
-}
-
-static artifact_id make(struct store *s, enum artifact_kind kind, const char *name, const char *role,
-                        artifact_id to)
-{
-    artifact_id id;
-
-    assert_ok(store_create(s, kind, name, 0, &id, &err));
-    assert_ok(store_publish(s, id, manifest(role, to), &err));
-    return id;
-}
-
-static struct store_txn *reading(struct store *s)
-{
-    struct store_txn *t;
-
-    assert_ok(store_begin(s, &t, &err));
-    return t;
-}
-
 static void test_open_refuses(void **state)
 {
-    char *dir = place("plain"), *path = place("plain/notes.txt"), *file = place("file");
+    char *dir = test_path("plain"), *path = test_path("plain/notes.txt"), *file = test_path("file");
     struct store *s;
 
     (void)state;
@@ -115,8 +53,8 @@ static void test_open_refuses(void **state)
     free(path);
     free(dir);
 
-    dir = place("garbage");
-    path = place("garbage/data.mdb");
+    dir = test_path("garbage");
+    path = test_path("garbage/data.mdb");
     assert_ok(make_directories(dir, 0777, &err));
     char bytes[20000];
     memset(bytes, 'x', sizeof bytes);
@@ -131,16 +69,16 @@ static void test_open_refuses(void **state)
     free(path);
     free(dir);
 
-    s = open_at("truncated", 1);
-    make(s, ARTIFACT_MODEL, "m", NULL, 0);
+    s = open_store("truncated");
+    make_artifact(s, ARTIFACT_MODEL, "m", NULL, 0);
     artifact_id id;
     static float zeros[1 << 18];
     struct tensor x = {DTYPE_F32, 1, {1 << 18}, zeros};
     assert_ok(store_create(s, ARTIFACT_MODEL, "big", 0, &id, &err));
     assert_ok(store_tensor_put(s, id, "x", &x, &err));
-    assert_ok(store_publish(s, id, manifest(NULL, 0), &err));
+    assert_ok(store_publish(s, id, new_manifest(NULL, 0), &err));
     store_close(s);
-    path = place("truncated/data.mdb");
+    path = test_path("truncated/data.mdb");
     assert_int_equal(truncate(path, 20000), 0);
     free(path);
     assert_int_equal(try_open("truncated", 0, 0), STATUS_STORE);
@@ -151,7 +89,7 @@ static void test_open_empty_directory_and_newer(void **state)
 {
     struct format_record newer = {FORMAT_MAGIC, STORE_FORMAT_VERSION + 1};
     struct key key = key_string("format");
-    char *dir = place("empty");
+    char *dir = test_path("empty");
     struct store_txn t;
     struct store *s, *again;
 
@@ -160,8 +98,8 @@ static void test_open_empty_directory_and_newer(void **state)
     free(dir);
     assert_int_equal(try_open("empty", 0, 0), STATUS_STORE);
     assert_int_equal(try_open("empty", 1, 1), STATUS_STORE);
-    s = open_at("empty", 1);
-    again = open_at("empty", 0); /* one environment, shared */
+    s = open_store("empty");
+    again = open_store_with("empty", (struct store_options){0}); /* one environment, shared */
     assert_ptr_equal(s, again);
     store_close(again);
     assert_ok(write_begin(s, &t, &err));
@@ -174,55 +112,48 @@ static void test_open_empty_directory_and_newer(void **state)
 
 static void test_read_only(void **state)
 {
-    char *path = place("read-only");
-    struct store_options o = {.path = path, .read_only = 1};
-    struct store *s = open_at("read-only", 1);
+    struct store *s = open_store("read-only");
     struct artifact a;
     struct store_txn *t;
     artifact_id id;
 
     (void)state;
-    make(s, ARTIFACT_MODEL, "m", NULL, 0);
+    make_artifact(s, ARTIFACT_MODEL, "m", NULL, 0);
     store_close(s);
-    assert_ok(store_open(&o, &s, &err));
+    s = open_store_with("read-only", (struct store_options){.read_only = 1});
     assert_true(store_is_read_only(s));
-    t = reading(s);
+    t = begin_reading(s);
     assert_ok(store_find(t, 0, "m", &a, &err));
     store_end(t);
     assert_int_equal(store_create(s, ARTIFACT_MODEL, "n", 0, &id, &err), STATUS_STORE);
     assert_says("reading only");
     assert_int_equal(store_remove(s, a.id, 0, NULL, &err), STATUS_STORE);
     store_close(s);
-    free(path);
 }
 
 static void test_exclusive(void **state)
 {
-    char *path = place("exclusive");
-    struct store_options o = {.path = path, .create = 1, .exclusive = 1};
+    struct store *s = open_store_with("exclusive", (struct store_options){.create = 1, .exclusive = 1});
     struct store_txn *t[2], *old;
     struct artifact a;
-    struct store *s;
     artifact_id id;
 
     (void)state;
-    assert_ok(store_open(&o, &s, &err));
-    make(s, ARTIFACT_MODEL, "a", NULL, 0);
-    old = reading(s);
+    make_artifact(s, ARTIFACT_MODEL, "a", NULL, 0);
+    old = begin_reading(s);
     id = 0;
     assert_ok(store_create(s, ARTIFACT_MODEL, "b", 0, &id, &err)); /* one commit beside a reader */
-    t[0] = reading(s);
-    t[1] = reading(s);
+    t[0] = begin_reading(s);
+    t[1] = begin_reading(s);
     assert_ok(store_find(t[0], 0, "a", &a, &err));
     store_end(old);
     store_end(t[0]);
     store_end(t[1]);
-    assert_ok(store_publish(s, id, manifest(NULL, 0), &err));
-    t[0] = reading(s);
+    assert_ok(store_publish(s, id, new_manifest(NULL, 0), &err));
+    t[0] = begin_reading(s);
     assert_ok(store_find(t[0], 0, "b", &a, &err));
     store_end(t[0]);
     store_close(s);
-    free(path);
 }
 
 static void test_network_names(void **state)
@@ -257,7 +188,7 @@ static void test_names(void **state)
 
 static void test_artifacts(void **state)
 {
-    struct store *s = open_at("artifacts", 1);
+    struct store *s = open_store("artifacts");
     artifact_id model, unpublished;
     uint64_t generation = store_generation(s);
     struct artifact a, *list;
@@ -265,12 +196,12 @@ static void test_artifacts(void **state)
     size_t n;
 
     (void)state;
-    model = make(s, ARTIFACT_MODEL, "wordnet-lm", NULL, 0);
+    model = make_artifact(s, ARTIFACT_MODEL, "wordnet-lm", NULL, 0);
     assert_true(store_generation(s) > generation);
-    make(s, ARTIFACT_TEXT, "wordnet", "model", model);
-    make(s, ARTIFACT_SAE, "wn-256", "model", model);
+    make_artifact(s, ARTIFACT_TEXT, "wordnet", "model", model);
+    make_artifact(s, ARTIFACT_SAE, "wn-256", "model", model);
     assert_ok(store_create(s, ARTIFACT_SAE, "wn-1024", 0, &unpublished, &err));
-    t = reading(s);
+    t = begin_reading(s);
     assert_ok(store_find(t, ARTIFACT_MODEL, "wordnet-lm", &a, &err));
     assert_int_equal(a.id, model);
     assert_string_equal(a.name, "wordnet-lm");
@@ -295,22 +226,22 @@ static void test_artifacts(void **state)
     assert_null(names[1]);
     store_names_free(names);
     json *m = store_manifest(t, model, &err);
-    assert_string_equal(json_get_string(m, "comment", ""), "made by a test");
+    assert_string_equal(json_get_string(m, "comment", ""), "MANIFEST OF A TEST");
     json_free(m);
     assert_null(store_manifest(t, unpublished, &err));
     assert_int_equal(store_get(t, unpublished, &a, &err), STATUS_REFUSED);
     store_end(t);
     store_close(s);
 
-    s = open_at("artifacts", 0); /* ids are not used again */
-    artifact_id next = make(s, ARTIFACT_MODEL, "other", NULL, 0);
+    s = open_store_with("artifacts", (struct store_options){0}); /* ids are not used again */
+    artifact_id next = make_artifact(s, ARTIFACT_MODEL, "other", NULL, 0);
     assert_true(next > unpublished);
     store_close(s);
 }
 
 static void test_records(void **state)
 {
-    struct store *s = open_at("records", 1);
+    struct store *s = open_store("records");
     struct record r[] = {{0, "zero", 4}, {1, "", 0}, {1u << 31, "far", 3}}, again = {0, "0", 1};
     struct store_txn *t;
     const void *data;
@@ -319,13 +250,13 @@ static void test_records(void **state)
     size_t n;
 
     (void)state;
-    sae = make(s, ARTIFACT_SAE, "s", NULL, 0);
+    sae = make_artifact(s, ARTIFACT_SAE, "s", NULL, 0);
     assert_ok(store_create(s, ARTIFACT_INDEX, NULL, 0, &id, &err));
     assert_ok(store_put_records(s, id, RECORD_CONTEXTS, r, 3, &err));
     assert_ok(store_put_records(s, id, RECORD_CONTEXTS, &again, 1, &err));
-    assert_ok(store_publish(s, id, manifest("sae", sae), &err));
+    assert_ok(store_publish(s, id, new_manifest("sae", sae), &err));
     assert_int_equal(store_put_records(s, id, RECORD_CONTEXTS, r, 1, &err), STATUS_REFUSED);
-    t = reading(s);
+    t = begin_reading(s);
     assert_ok(store_record(t, id, RECORD_CONTEXTS, 0, &data, &n, &err));
     assert_int_equal(n, 1);
     assert_memory_equal(data, "0", 1);
@@ -361,8 +292,9 @@ static int see(const struct label *l, void *arg)
 
 static void test_labels(void **state)
 {
-    struct store *s = open_at("labels", 1);
-    artifact_id sae = make(s, ARTIFACT_SAE, "s", NULL, 0), other = make(s, ARTIFACT_SAE, "s2", NULL, 0);
+    struct store *s = open_store("labels");
+    artifact_id sae = make_artifact(s, ARTIFACT_SAE, "s", NULL, 0),
+                other = make_artifact(s, ARTIFACT_SAE, "s2", NULL, 0);
     struct label l[] = {{7, LABEL_AUTO, "auto", 4},
                         {7, LABEL_IMPORTED, "imported", 8},
                         {300, LABEL_AUTO, "dogs", 4},
@@ -375,7 +307,7 @@ static void test_labels(void **state)
     assert_ok(store_put_labels(s, sae, l, 4, &err));
     assert_int_equal(store_put_labels(s, sae, &wrong, 1, &err), STATUS_FAILED);
     assert_int_equal(store_put_labels(s, 999, l, 4, &err), STATUS_REFUSED);
-    t = reading(s);
+    t = begin_reading(s);
     assert_ok(store_label(t, sae, 7, &got, &err));
     assert_int_equal(got.source, LABEL_USER);
     assert_memory_equal(got.text, "user", 4);
@@ -386,7 +318,7 @@ static void test_labels(void **state)
     store_end(t);
     assert_ok(store_put_labels(s, sae, &gone, 1, &err));
     assert_ok(store_put_labels(s, sae, &gone, 1, &err)); /* removing what is not there is fine */
-    t = reading(s);
+    t = begin_reading(s);
     assert_ok(store_label(t, sae, 7, &got, &err));
     assert_int_equal(got.source, LABEL_IMPORTED);
     assert_ok(store_labels_each(t, sae, see, &seen, &err));
@@ -401,7 +333,7 @@ static void test_labels(void **state)
 
 static void test_jobs(void **state)
 {
-    struct store *s = open_at("jobs", 1);
+    struct store *s = open_store("jobs");
     json *record = json_new_object();
     uint64_t id, *ids;
     struct store_txn *t;
@@ -417,7 +349,7 @@ static void test_jobs(void **state)
     assert_ok(store_job_put(s, 2, record, &err));
     assert_int_equal(store_job_put(s, 3, record, &err), STATUS_REFUSED);
     json_free(record);
-    t = reading(s);
+    t = begin_reading(s);
     assert_ok(store_jobs(t, &ids, &n, &err));
     assert_int_equal(n, 2);
     assert_int_equal(ids[1], 2);
@@ -437,18 +369,6 @@ static void test_jobs(void **state)
     store_close(s);
 }
 
-static int set_up(void **state)
-{
-    (void)state;
-    return mkdtemp(directory) == NULL;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    return remove_tree(directory, NULL);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -459,5 +379,5 @@ int main(void)
         cmocka_unit_test(test_labels),        cmocka_unit_test(test_jobs),
     };
 
-    return cmocka_run_group_tests_name("store", tests, set_up, tear_down);
+    return cmocka_run_group_tests_name("store", tests, set_up_directory, tear_down_directory);
 }

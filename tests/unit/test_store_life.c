@@ -2,12 +2,6 @@
 /* What happens to artifacts: claims, killed writers, removal, replacement, damage. */
 #include "config.h"
 
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
@@ -21,94 +15,12 @@
 #include "saescope/base/fileio.h"
 #include "saescope/store/internal.h"
 #include "saescope/store/store.h"
+#include "tests/support/support.h"
 
 extern char **environ;
 
-static char directory[] = "/tmp/test-store-life-XXXXXX";
 static struct error err;
 static const char *self; /* this program, which also plays the writer that is killed */
-
-#define assert_ok(call)                                                                                      \
-    do {                                                                                                     \
-        int assert_ok_code = (call);                                                                         \
-        if (assert_ok_code)                                                                                  \
-            print_error("%s\n", err.message);                                                                \
-        assert_int_equal(assert_ok_code, 0);                                                                 \
-    } while (0)
-#define assert_says(text) assert_non_null(strstr(err.message, text))
-
-static struct store *open_at(const char *name)
-{
-    char *path = path_join(directory, name);
-    struct store_options o = {.path = path, .create = 1};
-    struct store *s = NULL;
-
-    assert_ok(store_open(&o, &s, &err));
-    free(path);
-    return s;
-}
-
-static json *manifest(const char *role, artifact_id id, const char *role2, artifact_id id2)
-{
-    json *m = json_new_object(), *r = json_new_object();
-
-    json_set(m, "comment", json_new_string("MANIFEST OF A TEST"));
-    if (role)
-        json_set(r, role, json_new_integer((long long)id));
-    if (role2)
-        json_set(r, role2, json_new_integer((long long)id2));
-    json_set(m, "references", r);
-    return m;
-}
-
-static artifact_id make2(struct store *s, enum artifact_kind kind, const char *name, const char *role,
-                         artifact_id to, const char *role2, artifact_id to2)
-{
-    artifact_id id;
-
-    assert_ok(store_create(s, kind, name, 0, &id, &err));
-    assert_ok(store_publish(s, id, manifest(role, to, role2, to2), &err));
-    return id;
-}
-
-static artifact_id make(struct store *s, enum artifact_kind kind, const char *name, const char *role,
-                        artifact_id to)
-{
-    return make2(s, kind, name, role, to, NULL, 0);
-}
-
-static int is_there(struct store *s, const char *name)
-{
-    struct store_txn *t;
-    struct artifact a;
-    int code;
-
-    assert_ok(store_begin(s, &t, &err));
-    code = store_find(t, 0, name, &a, NULL);
-    store_end(t);
-    return code == 0;
-}
-
-static size_t entries(struct store *s, enum table table)
-{
-    struct store_txn *t;
-    MDB_stat stat;
-
-    assert_ok(store_begin(s, &t, &err));
-    assert_int_equal(mdb_stat(t->txn, s->tables[table], &stat), 0);
-    store_end(t);
-    return stat.ms_entries;
-}
-
-static void put_bytes(struct store *s, artifact_id id, const char *tensor, size_t n, const char *word)
-{
-    char *data = calloc(1, n);
-    struct tensor x = {DTYPE_U8, 1, {n}, data};
-
-    memcpy(data + n / 2, word, strlen(word));
-    assert_ok(store_tensor_put(s, id, tensor, &x, &err));
-    free(data);
-}
 
 /* ---- Claims and sweeping. ---- */
 
@@ -123,7 +35,7 @@ static void set_state(struct store *s, uint64_t job, const char *state)
 
 static void test_claims(void **state)
 {
-    struct store *s = open_at("claims");
+    struct store *s = open_store("claims");
     artifact_id a, b;
     uint64_t job;
 
@@ -133,20 +45,20 @@ static void test_claims(void **state)
     assert_says("is making");
     assert_ok(store_sweep(s, &err)); /* this process lives */
     put_bytes(s, a, "t", 100, "w");
-    assert_int_equal(entries(s, TABLE_BLOCKS), 1);
+    assert_int_equal(table_entries(s, TABLE_BLOCKS), 1);
     store_abandon(s, a);
-    assert_int_equal(entries(s, TABLE_BLOCKS), 0);
-    assert_int_equal(entries(s, TABLE_PENDING), 0);
-    assert_int_equal(store_publish(s, a, manifest(NULL, 0, NULL, 0), &err), STATUS_REFUSED);
+    assert_int_equal(table_entries(s, TABLE_BLOCKS), 0);
+    assert_int_equal(table_entries(s, TABLE_PENDING), 0);
+    assert_int_equal(store_publish(s, a, new_manifest(NULL, 0), &err), STATUS_REFUSED);
     assert_ok(store_create(s, ARTIFACT_SAE, "x", 0, &a, &err));
     assert_ok(store_job_create(s, json_new_object(), &job, &err));
     set_state(s, job, "running");
     assert_ok(store_hold(s, a, job, &err));
     store_close(s);
 
-    s = open_at("claims");
+    s = open_store("claims");
     assert_ok(store_sweep(s, &err));
-    assert_int_equal(entries(s, TABLE_PENDING), 1); /* the job may go on */
+    assert_int_equal(table_entries(s, TABLE_PENDING), 1); /* the job may go on */
     assert_int_equal(store_create(s, ARTIFACT_SAE, "x", 0, &b, &err), STATUS_REFUSED);
     assert_says("job 1");
     assert_ok(store_adopt(s, a, &err));
@@ -155,15 +67,15 @@ static void test_claims(void **state)
     put_bytes(s, a, "t", 100, "w");
     assert_ok(store_hold(s, a, job, &err));
     assert_ok(store_sweep(s, &err));
-    assert_int_equal(entries(s, TABLE_PENDING), 0);
-    assert_int_equal(entries(s, TABLE_BLOCKS), 0);
-    assert_int_equal(entries(s, TABLE_SIZES), 0);
+    assert_int_equal(table_entries(s, TABLE_PENDING), 0);
+    assert_int_equal(table_entries(s, TABLE_BLOCKS), 0);
+    assert_int_equal(table_entries(s, TABLE_SIZES), 0);
     assert_int_equal(store_adopt(s, a, &err), STATUS_REFUSED);
     assert_ok(store_create(s, ARTIFACT_SAE, "x", 0, &b, &err));
     store_close(s); /* gives up what was not published */
-    s = open_at("claims");
+    s = open_store("claims");
     assert_ok(store_create(s, ARTIFACT_SAE, "x", 0, &b, &err));
-    assert_int_equal(entries(s, TABLE_PENDING), 1);
+    assert_int_equal(table_entries(s, TABLE_PENDING), 1);
     store_close(s);
 }
 
@@ -200,8 +112,7 @@ static int play_writer(const char *path, int loop)
 
 static pid_t start_writer(const char *store, const char *how)
 {
-    char *path = path_join(directory, store),
-         *argv[] = {(char *)(uintptr_t)self, (char *)(uintptr_t)how, path, NULL};
+    char *path = test_path(store), *argv[] = {(char *)(uintptr_t)self, (char *)(uintptr_t)how, path, NULL};
     posix_spawn_file_actions_t actions;
     int out[2];
     pid_t pid;
@@ -231,26 +142,26 @@ static void kill_writer(pid_t pid)
 
 static void test_killed_writer(void **state)
 {
-    struct store *s = open_at("killed");
+    struct store *s = open_store("killed");
     artifact_id id;
     pid_t pid;
 
     (void)state;
     pid = start_writer("killed", "wait");
-    assert_false(is_there(s, "victim"));
+    assert_false(find_artifact(s, 0, "victim"));
     assert_ok(store_sweep(s, &err));
-    assert_int_equal(entries(s, TABLE_PENDING), 1); /* it lives */
-    assert_int_equal(entries(s, TABLE_BLOCKS), 1);
+    assert_int_equal(table_entries(s, TABLE_PENDING), 1); /* it lives */
+    assert_int_equal(table_entries(s, TABLE_BLOCKS), 1);
     assert_int_equal(store_create(s, ARTIFACT_SAE, "victim", 0, &id, &err), STATUS_REFUSED);
     assert_says("process");
     assert_int_equal(store_compact(s, NULL, &err), STATUS_STORE);
     assert_says("in use by process");
     kill_writer(pid);
     assert_ok(store_create(s, ARTIFACT_SAE, "victim", 0, &id, &err)); /* sweeps */
-    assert_int_equal(entries(s, TABLE_PENDING), 1);
-    assert_int_equal(entries(s, TABLE_BLOCKS), 0);
-    assert_int_equal(entries(s, TABLE_TENSORS), 0);
-    assert_ok(store_publish(s, id, manifest(NULL, 0, NULL, 0), &err));
+    assert_int_equal(table_entries(s, TABLE_PENDING), 1);
+    assert_int_equal(table_entries(s, TABLE_BLOCKS), 0);
+    assert_int_equal(table_entries(s, TABLE_TENSORS), 0);
+    assert_ok(store_publish(s, id, new_manifest(NULL, 0), &err));
     store_close(s);
 }
 
@@ -265,7 +176,7 @@ static void count_problem(const struct store_problem *p, void *arg)
 static void test_killed_while_committing(void **state)
 {
     struct store_problem count = {NULL, NULL, 0, NULL};
-    struct store *s = open_at("committing");
+    struct store *s = open_store("committing");
 
     (void)state;
     for (int i = 0; i < 8; i++) {
@@ -279,7 +190,7 @@ static void test_killed_while_committing(void **state)
         write_abort(&next);
         assert_ok(store_verify(s, NULL, count_problem, &count, &err));
         assert_int_equal(count.block, 0);
-        assert_false(is_there(s, "victim"));
+        assert_false(find_artifact(s, 0, "victim"));
         struct store_txn *t;
         struct artifact *list;
         size_t n;
@@ -290,9 +201,9 @@ static void test_killed_while_committing(void **state)
             assert_ok(store_remove(s, list[k].id, 0, NULL, &err));
         free(list);
         assert_ok(store_sweep(s, &err));
-        assert_int_equal(entries(s, TABLE_PENDING), 0);
-        assert_int_equal(entries(s, TABLE_BLOCKS), 0);
-        assert_int_equal(entries(s, TABLE_SIZES), 0);
+        assert_int_equal(table_entries(s, TABLE_PENDING), 0);
+        assert_int_equal(table_entries(s, TABLE_BLOCKS), 0);
+        assert_int_equal(table_entries(s, TABLE_SIZES), 0);
     }
     store_close(s);
 }
@@ -301,12 +212,12 @@ static void test_killed_while_committing(void **state)
 
 static void test_remove(void **state)
 {
-    struct store *s = open_at("remove");
-    artifact_id model = make(s, ARTIFACT_MODEL, "m", NULL, 0),
-                text = make(s, ARTIFACT_TEXT, "t", "model", model);
-    artifact_id sae = make(s, ARTIFACT_SAE, "s", "model", model),
-                meta = make(s, ARTIFACT_SAE, "meta", "base", sae);
-    artifact_id index = make2(s, ARTIFACT_INDEX, NULL, "sae", sae, "text", text);
+    struct store *s = open_store("remove");
+    artifact_id model = make_artifact(s, ARTIFACT_MODEL, "m", NULL, 0),
+                text = make_artifact(s, ARTIFACT_TEXT, "t", "model", model);
+    artifact_id sae = make_artifact(s, ARTIFACT_SAE, "s", "model", model),
+                meta = make_artifact(s, ARTIFACT_SAE, "meta", "base", sae);
+    artifact_id index = make_artifact2(s, ARTIFACT_INDEX, NULL, "sae", sae, "text", text);
     struct label label = {3, LABEL_USER, "a", 1};
     struct store_txn *t;
     size_t removed;
@@ -321,47 +232,49 @@ static void test_remove(void **state)
     assert_int_equal(store_remove(s, sae, 0, &removed, &err), STATUS_REFUSED);
     assert_says("SAE s is needed by SAE meta");
     assert_int_equal(removed, 0);
-    assert_true(is_there(s, "s"));
+    assert_true(find_artifact(s, 0, "s"));
     assert_ok(store_remove(s, meta, 0, &removed, &err));
     assert_int_equal(removed, 1);
     assert_ok(store_remove(s, sae, 0, &removed, &err));
     assert_int_equal(removed, 2);
-    assert_int_equal(entries(s, TABLE_LABELS), 0);
-    assert_int_equal(entries(s, TABLE_INDEX_OF), 0);
+    assert_int_equal(table_entries(s, TABLE_LABELS), 0);
+    assert_int_equal(table_entries(s, TABLE_INDEX_OF), 0);
     assert_ok(store_begin(s, &t, &err));
     assert_null(store_manifest(t, index, &err));
     store_end(t);
     assert_int_equal(store_remove(s, sae, 0, &removed, &err), STATUS_REFUSED);
 
-    sae = make(s, ARTIFACT_SAE, "s", "model", model);
-    make2(s, ARTIFACT_INDEX, NULL, "sae", sae, "text", text);
-    make2(s, ARTIFACT_STITCH, "st", "small", sae, "large", sae);
+    sae = make_artifact(s, ARTIFACT_SAE, "s", "model", model);
+    make_artifact2(s, ARTIFACT_INDEX, NULL, "sae", sae, "text", text);
+    make_artifact2(s, ARTIFACT_STITCH, "st", "small", sae, "large", sae);
     assert_ok(store_remove(s, model, 1, &removed, &err));
     assert_int_equal(removed, 5);
-    assert_int_equal(entries(s, TABLE_NAMES) + entries(s, TABLE_ARTIFACTS) + entries(s, TABLE_MANIFESTS), 0);
-    assert_int_equal(entries(s, TABLE_REFERENCES) + entries(s, TABLE_PENDING), 0);
+    assert_int_equal(table_entries(s, TABLE_NAMES) + table_entries(s, TABLE_ARTIFACTS) +
+                         table_entries(s, TABLE_MANIFESTS),
+                     0);
+    assert_int_equal(table_entries(s, TABLE_REFERENCES) + table_entries(s, TABLE_PENDING), 0);
     store_close(s);
 }
 
 static void test_removed_while_being_used(void **state)
 {
-    struct store *s = open_at("meanwhile");
-    artifact_id model = make(s, ARTIFACT_MODEL, "m", NULL, 0), id;
+    struct store *s = open_store("meanwhile");
+    artifact_id model = make_artifact(s, ARTIFACT_MODEL, "m", NULL, 0), id;
 
     (void)state;
     assert_ok(store_create(s, ARTIFACT_SAE, "s", 0, &id, &err));
     assert_ok(store_remove(s, model, 0, NULL, &err));
-    assert_int_equal(store_publish(s, id, manifest("model", model, NULL, 0), &err), STATUS_REFUSED);
+    assert_int_equal(store_publish(s, id, new_manifest("model", model), &err), STATUS_REFUSED);
     assert_says("its model");
-    assert_false(is_there(s, "s"));
+    assert_false(find_artifact(s, 0, "s"));
     store_close(s);
 }
 
 static void test_replace(void **state)
 {
-    struct store *s = open_at("replace");
-    artifact_id model = make(s, ARTIFACT_MODEL, "m", NULL, 0),
-                sae = make(s, ARTIFACT_SAE, "s", "model", model);
+    struct store *s = open_store("replace");
+    artifact_id model = make_artifact(s, ARTIFACT_MODEL, "m", NULL, 0),
+                sae = make_artifact(s, ARTIFACT_SAE, "s", "model", model);
     artifact_id first, second, id;
     struct record record = {1, "r", 1};
     struct store_txn *t;
@@ -376,42 +289,42 @@ static void test_replace(void **state)
 
     assert_ok(store_create(s, ARTIFACT_INDEX, NULL, 0, &first, &err));
     assert_ok(store_put_records(s, first, RECORD_CONTEXTS, &record, 1, &err));
-    assert_ok(store_publish(s, first, manifest("sae", sae, NULL, 0), &err));
-    second = make(s, ARTIFACT_INDEX, NULL, "sae", sae);
-    assert_int_equal(entries(s, TABLE_RECORDS), 0);
+    assert_ok(store_publish(s, first, new_manifest("sae", sae), &err));
+    second = make_artifact(s, ARTIFACT_INDEX, NULL, "sae", sae);
+    assert_int_equal(table_entries(s, TABLE_RECORDS), 0);
     assert_ok(store_begin(s, &t, &err));
     assert_int_equal(store_index_of(t, sae), second);
     assert_int_equal(store_get(t, first, &a, &err), STATUS_REFUSED);
     store_end(t);
 
     assert_ok(store_create(s, ARTIFACT_SAE, "s", 1, &id, &err));
-    assert_true(is_there(s, "s")); /* the old one, until the new one is published */
-    assert_ok(store_publish(s, id, manifest("model", model, NULL, 0), &err));
+    assert_true(find_artifact(s, 0, "s")); /* the old one, until the new one is published */
+    assert_ok(store_publish(s, id, new_manifest("model", model), &err));
     assert_ok(store_begin(s, &t, &err));
     assert_ok(store_find(t, ARTIFACT_SAE, "s", &a, &err));
     assert_int_equal(a.id, id);
     assert_int_equal(store_get(t, sae, &a, &err), STATUS_REFUSED);
     assert_int_equal(store_get(t, second, &a, &err), STATUS_REFUSED);
     store_end(t);
-    assert_int_equal(entries(s, TABLE_ARTIFACTS), 2);
-    assert_int_equal(entries(s, TABLE_PENDING), 0);
+    assert_int_equal(table_entries(s, TABLE_ARTIFACTS), 2);
+    assert_int_equal(table_entries(s, TABLE_PENDING), 0);
     store_close(s);
 }
 
 static void test_rename(void **state)
 {
-    struct store *s = open_at("rename");
-    artifact_id model = make(s, ARTIFACT_MODEL, "m", NULL, 0), id;
+    struct store *s = open_store("rename");
+    artifact_id model = make_artifact(s, ARTIFACT_MODEL, "m", NULL, 0), id;
 
     (void)state;
-    make(s, ARTIFACT_SAE, "s", "model", model);
+    make_artifact(s, ARTIFACT_SAE, "s", "model", model);
     assert_int_equal(store_rename(s, model, "s", &err), STATUS_REFUSED);
     assert_int_equal(store_rename(s, model, "a b", &err), STATUS_REFUSED);
     assert_ok(store_create(s, ARTIFACT_SAE, "claimed", 0, &id, &err));
     assert_int_equal(store_rename(s, model, "claimed", &err), STATUS_REFUSED);
     assert_ok(store_rename(s, model, "n", &err));
-    assert_true(is_there(s, "n"));
-    assert_false(is_there(s, "m"));
+    assert_true(find_artifact(s, 0, "n"));
+    assert_false(find_artifact(s, 0, "m"));
     assert_int_equal(store_remove(s, model, 0, NULL, &err), STATUS_REFUSED);
     assert_says("model n is needed by SAE s");
     store_close(s);
@@ -422,7 +335,7 @@ static void test_rename(void **state)
 /* Changes one byte of data.mdb behind every place where `word` stands. */
 static int flip_at(const char *store, const char *word)
 {
-    char *dir = path_join(directory, store), *path = path_join(dir, "data.mdb");
+    char *dir = test_path(store), *path = path_join(dir, "data.mdb");
     struct strbuf data = STRBUF_INIT;
     int fd = open(path, O_RDWR), flipped = 0;
     size_t n = strlen(word);
@@ -441,48 +354,21 @@ static int flip_at(const char *store, const char *word)
     return flipped;
 }
 
-struct found {
-    int n;
-    char name[64], tensor[64], message[200];
-    uint64_t block;
-};
-
-static void note_problem(const struct store_problem *p, void *arg)
-{
-    struct found *f = arg;
-
-    f->n++;
-    snprintf(f->name, sizeof f->name, "%s", p->name);
-    snprintf(f->tensor, sizeof f->tensor, "%s", p->tensor ? p->tensor : "");
-    snprintf(f->message, sizeof f->message, "%s", p->message);
-    f->block = p->block;
-}
-
-static struct found verify(const char *store)
-{
-    struct store *s = open_at(store);
-    struct found f = {0, "", "", "", 0};
-
-    assert_ok(store_verify(s, NULL, note_problem, &f, &err));
-    store_close(s);
-    return f;
-}
-
 static void test_verify_entries(void **state)
 {
-    struct store *s = open_at("entries");
-    artifact_id model = make(s, ARTIFACT_MODEL, "m", NULL, 0);
+    struct store *s = open_store("entries");
+    artifact_id model = make_artifact(s, ARTIFACT_MODEL, "m", NULL, 0);
     struct key key = key_string("ghost"), id = key_u64(model);
     struct store_txn t;
 
     (void)state;
-    make(s, ARTIFACT_SAE, "s", "model", model);
+    make_artifact(s, ARTIFACT_SAE, "s", "model", model);
     assert_ok(write_begin(s, &t, &err));
     assert_int_equal(table_put_u64(&t, TABLE_NAMES, &key, 99), 0);
     assert_ok(write_commit(&t, &err));
     store_close(s);
-    assert_string_equal(verify("entries").name, "ghost");
-    s = open_at("entries");
+    assert_string_equal(verify_store("entries").name, "ghost");
+    s = open_store("entries");
     assert_ok(write_begin(s, &t, &err));
     assert_int_equal(table_delete(&t, TABLE_NAMES, &key), 0);
     key = key_string("m");
@@ -490,7 +376,7 @@ static void test_verify_entries(void **state)
     assert_int_equal(table_delete(&t, TABLE_ARTIFACTS, &id), 0);
     assert_ok(write_commit(&t, &err));
     store_close(s);
-    struct found f = verify("entries");
+    struct problems f = verify_store("entries");
     assert_int_equal(f.n, 1);
     assert_string_equal(f.name, "s");
     assert_string_equal(f.message, "its model is not in the store");
@@ -498,47 +384,35 @@ static void test_verify_entries(void **state)
 
 static void test_verify(void **state)
 {
-    struct store *s = open_at("verify");
+    struct store *s = open_store("verify");
     artifact_id sae, index;
     struct record record = {5, "RECORD OF A TEST", 16};
-    struct found f;
+    struct problems f;
 
     (void)state;
     assert_ok(store_create(s, ARTIFACT_SAE, "s", 0, &sae, &err));
     put_bytes(s, sae, "W_dec", 40 << 20, "WORD IN A TENSOR");
     put_bytes(s, sae, "b_dec", 100, "SMALL");
-    assert_ok(store_publish(s, sae, manifest(NULL, 0, NULL, 0), &err));
+    assert_ok(store_publish(s, sae, new_manifest(NULL, 0), &err));
     assert_ok(store_create(s, ARTIFACT_INDEX, NULL, 0, &index, &err));
     assert_ok(store_put_records(s, index, RECORD_CONTEXTS, &record, 1, &err));
-    assert_ok(store_publish(s, index, manifest("sae", sae, NULL, 0), &err));
+    assert_ok(store_publish(s, index, new_manifest("sae", sae), &err));
     store_close(s);
-    assert_int_equal(verify("verify").n, 0);
+    assert_int_equal(verify_store("verify").n, 0);
 
     assert_int_equal(flip_at("verify", "WORD IN A TENSOR"), 1);
-    f = verify("verify");
+    f = verify_store("verify");
     assert_int_equal(f.n, 1);
     assert_string_equal(f.name, "s");
     assert_string_equal(f.tensor, "W_dec");
     assert_int_equal(f.block, 1);
     assert_true(flip_at("verify", "RECORD OF A TEST") >= 1);
-    f = verify("verify");
+    f = verify_store("verify");
     assert_int_equal(f.n, 2);
     assert_string_equal(f.name, "index of SAE s");
     assert_int_equal(f.block, 5);
     assert_true(flip_at("verify", "MANIFEST OF A TEST") >= 1);
-    assert_int_equal(verify("verify").n, 4);
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    return mkdtemp(directory) == NULL;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    return remove_tree(directory, NULL);
+    assert_int_equal(verify_store("verify").n, 4);
 }
 
 int main(int argc, char **argv)
@@ -558,5 +432,5 @@ int main(int argc, char **argv)
     if (argc == 3)
         return play_writer(argv[2], !strcmp(argv[1], "loop"));
     self = "/proc/self/exe";
-    return cmocka_run_group_tests_name("store_life", tests, set_up, tear_down);
+    return cmocka_run_group_tests_name("store_life", tests, set_up_directory, tear_down_directory);
 }

@@ -2,12 +2,6 @@
 /* Opening and listing a store with a large SAE reads no page of any tensor. */
 #include "config.h"
 
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,29 +13,9 @@
 #include "saescope/base/fileio.h"
 #include "saescope/store/internal.h"
 #include "saescope/store/store.h"
+#include "tests/support/support.h"
 
-/* A folder of the build directory: /tmp may be in memory, where nothing can be evicted. */
-static char directory[] = "test-store-residency-XXXXXX";
 static struct error err;
-
-#define assert_ok(call)                                                                                      \
-    do {                                                                                                     \
-        int assert_ok_code = (call);                                                                         \
-        if (assert_ok_code)                                                                                  \
-            print_error("%s\n", err.message);                                                                \
-        assert_int_equal(assert_ok_code, 0);                                                                 \
-    } while (0)
-
-static struct store *open_store(void)
-{
-    char *path = path_join(directory, "store");
-    struct store_options o = {.path = path, .create = 1};
-    struct store *s = NULL;
-
-    assert_ok(store_open(&o, &s, &err));
-    free(path);
-    return s;
-}
 
 static void put_rows(struct store *s, artifact_id id, const char *name, size_t rows, size_t columns)
 {
@@ -60,7 +34,7 @@ static void put_rows(struct store *s, artifact_id id, const char *name, size_t r
 
 static artifact_id fill(size_t d_sae, size_t d_in)
 {
-    struct store *s = open_store();
+    struct store *s = open_store("store");
     artifact_id id;
 
     assert_ok(store_create(s, ARTIFACT_SAE, "large", 0, &id, &err));
@@ -76,7 +50,7 @@ static artifact_id fill(size_t d_sae, size_t d_in)
 /* Resident pages of data.mdb as a map of this test's own sees them: the page cache's. */
 static unsigned char *residency(size_t *pages)
 {
-    char *path = path_join(directory, "store/data.mdb");
+    char *path = test_path("store/data.mdb");
     int fd = open(path, O_RDONLY);
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     struct stat st;
@@ -98,7 +72,7 @@ static unsigned char *residency(size_t *pages)
 
 static int evict(void)
 {
-    char *path = path_join(directory, "store/data.mdb");
+    char *path = test_path("store/data.mdb");
     int fd = open(path, O_RDWR), resident = 0;
     size_t pages;
     unsigned char *vector;
@@ -160,14 +134,14 @@ static void test_opening_reads_no_tensor(void **state)
     size_t n;
 
     (void)state;
-    if (statvfs(directory, &fs) || (double)fs.f_bavail * (double)fs.f_frsize < 2e9)
+    if (statvfs(test_directory, &fs) || (double)fs.f_bavail * (double)fs.f_frsize < 2e9)
         d_sae = 16384;
     id = fill(d_sae, d_in);
     if (evict() > 0) {
         print_message("# the file system keeps its pages in memory\n");
         skip();
     }
-    s = open_store();
+    s = open_store("store");
     assert_ok(store_begin(s, &t, &err));
     assert_ok(store_list(t, 0, &list, &n, &err));
     assert_int_equal(n, 1);
@@ -193,16 +167,12 @@ static void test_opening_reads_no_tensor(void **state)
     store_close(s);
 }
 
+/* A folder of the build directory: /tmp may be in memory, where nothing can be evicted. */
 static int set_up(void **state)
 {
     (void)state;
-    return mkdtemp(directory) == NULL;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    return remove_tree(directory, NULL);
+    make_directory_in(".");
+    return 0;
 }
 
 int main(void)
@@ -211,5 +181,5 @@ int main(void)
         cmocka_unit_test(test_opening_reads_no_tensor),
     };
 
-    return cmocka_run_group_tests_name("store_residency", tests, set_up, tear_down);
+    return cmocka_run_group_tests_name("store_residency", tests, set_up, tear_down_directory);
 }

@@ -2,47 +2,13 @@
 /* Tensors in the store: large ones in blocks, small ones, growing ones. */
 #include "config.h"
 
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <stdlib.h>
 #include <string.h>
 #include "saescope/base/fileio.h"
 #include "saescope/store/store.h"
+#include "tests/support/support.h"
 
-static char directory[] = "/tmp/test-store-tensors-XXXXXX";
 static struct error err;
-
-#define assert_ok(call)                                                                                      \
-    do {                                                                                                     \
-        int assert_ok_code = (call);                                                                         \
-        if (assert_ok_code)                                                                                  \
-            print_error("%s\n", err.message);                                                                \
-        assert_int_equal(assert_ok_code, 0);                                                                 \
-    } while (0)
-#define assert_says(text) assert_non_null(strstr(err.message, text))
-
-static struct store *open_at(const char *name)
-{
-    char *path = path_join(directory, name);
-    struct store_options o = {.path = path, .create = 1};
-    struct store *s = NULL;
-
-    assert_ok(store_open(&o, &s, &err));
-    free(path);
-    return s;
-}
-
-static struct store_txn *reading(struct store *s)
-{
-    struct store_txn *t;
-
-    assert_ok(store_begin(s, &t, &err));
-    return t;
-}
 
 enum { ROWS = 12000, COLUMNS = 1000 }; /* 48 MB of floats in blocks of 4160 rows */
 
@@ -61,7 +27,7 @@ static void write_rows(struct store *s, artifact_id id, const unsigned char *dat
     }
     assert_int_equal(store_tensor_append(w, data, 1, &err), STATUS_FAILED);
     store_tensor_abandon(w);
-    t = reading(s);
+    t = begin_reading(s);
     assert_false(store_tensor_exists(t, id, "W_dec"));
     store_end(t);
     assert_int_equal(store_publish(s, id, json_new_object(), &err), STATUS_FAILED);
@@ -106,7 +72,7 @@ static void read_rows(struct store_txn *t, artifact_id id, const unsigned char *
 
 static void test_large(void **state)
 {
-    struct store *s = open_at("large");
+    struct store *s = open_store("large");
     size_t bytes = (size_t)ROWS * COLUMNS * 4;
     unsigned char *data = malloc(bytes);
     struct store_txn *t;
@@ -118,7 +84,7 @@ static void test_large(void **state)
     assert_ok(store_create(s, ARTIFACT_SAE, "s", 0, &id, &err));
     write_rows(s, id, data);
     assert_ok(store_publish(s, id, json_new_object(), &err));
-    t = reading(s);
+    t = begin_reading(s);
     read_rows(t, id, data);
     assert_true(store_bytes(t, id) > bytes &&
                 store_bytes(t, id) < bytes + 50000); /* the first attempt is gone */
@@ -129,7 +95,7 @@ static void test_large(void **state)
 
 static void test_small(void **state)
 {
-    struct store *s = open_at("small");
+    struct store *s = open_store("small");
     float small[3] = {1, 2, 3}, scalar = 7;
     struct tensor b = {DTYPE_F32, 1, {3}, small}, one = {DTYPE_F32, 0, {0}, &scalar};
     struct tensor none = {DTYPE_F32, 2, {0, 5}, small}, thin = {DTYPE_F32, 2, {5, 0}, small};
@@ -150,7 +116,7 @@ static void test_small(void **state)
     assert_ok(store_publish(s, id, json_new_object(), &err));
     assert_int_equal(store_tensor_put(s, id, "late", &b, &err), STATUS_REFUSED);
     assert_says("published");
-    t = reading(s);
+    t = begin_reading(s);
     assert_ok(store_tensor_open(t, id, "b_dec", &x, &err));
     assert_ok(store_tensor_row(t, &x, 2, &row, &err));
     assert_int_equal(((uintptr_t)row - 8) % 64, 0);
@@ -172,7 +138,7 @@ static void test_small(void **state)
 
 static void test_growing(void **state)
 {
-    struct store *s = open_at("growing");
+    struct store *s = open_store("growing");
     size_t shape[1] = {0};
     struct tensor_writer *w;
     struct store_tensor x;
@@ -193,7 +159,7 @@ static void test_growing(void **state)
     assert_ok(store_tensor_begin_growing(s, id, "empty", DTYPE_U32, 1, shape, &w, &err));
     assert_ok(store_tensor_finish(w, &err));
     assert_ok(store_publish(s, id, json_new_object(), &err));
-    t = reading(s);
+    t = begin_reading(s);
     assert_ok(store_tensor_open(t, id, "tokens", &x, &err));
     assert_int_equal(x.shape[0], CHUNK * CHUNKS);
     assert_true(x.n_blocks >= 2);
@@ -208,18 +174,6 @@ static void test_growing(void **state)
     store_close(s);
 }
 
-static int set_up(void **state)
-{
-    (void)state;
-    return mkdtemp(directory) == NULL;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    return remove_tree(directory, NULL);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -228,5 +182,5 @@ int main(void)
         cmocka_unit_test(test_growing),
     };
 
-    return cmocka_run_group_tests_name("store_tensors", tests, set_up, tear_down);
+    return cmocka_run_group_tests_name("store_tensors", tests, set_up_directory, tear_down_directory);
 }

@@ -2,28 +2,14 @@
 /* One thread publishes, replaces and compacts while others read what they find. */
 #include "config.h"
 
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include "saescope/base/fileio.h"
 #include "saescope/store/store.h"
+#include "tests/support/support.h"
 
-static char directory[] = "/tmp/test-store-threads-XXXXXX";
 static struct error err;
-
-#define assert_ok(call)                                                                                      \
-    do {                                                                                                     \
-        int assert_ok_code = (call);                                                                         \
-        if (assert_ok_code)                                                                                  \
-            print_error("%s\n", err.message);                                                                \
-        assert_int_equal(assert_ok_code, 0);                                                                 \
-    } while (0)
 
 struct crowd {
     struct store *store;
@@ -67,13 +53,12 @@ static void *reader(void *arg)
 static void run_crowd(int exclusive)
 {
     struct crowd c = {NULL, 0, 0, 0};
-    char *path = path_join(directory, exclusive ? "alone" : "shared");
-    struct store_options o = {.path = path, .create = 1, .exclusive = exclusive};
+    struct store_options o = {.create = 1, .exclusive = exclusive};
     struct tensor x = {DTYPE_U8, 1, {3}, "abc"};
     pthread_t threads[3];
     artifact_id id;
 
-    assert_ok(store_open(&o, &c.store, &err));
+    c.store = open_store_with(exclusive ? "alone" : "shared", o);
     for (int i = 0; i < 3; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, reader, &c), 0);
     for (int i = 0; i < 40; i++) {
@@ -89,7 +74,6 @@ static void run_crowd(int exclusive)
     assert_int_equal(c.failures, 0);
     assert_true(c.found > 0);
     store_close(c.store);
-    free(path);
 }
 
 static void test_shared(void **state)
@@ -104,18 +88,6 @@ static void test_exclusive(void **state)
     run_crowd(1);
 }
 
-static int set_up(void **state)
-{
-    (void)state;
-    return mkdtemp(directory) == NULL;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    return remove_tree(directory, NULL);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -123,5 +95,5 @@ int main(void)
         cmocka_unit_test(test_exclusive),
     };
 
-    return cmocka_run_group_tests_name("store_threads", tests, set_up, tear_down);
+    return cmocka_run_group_tests_name("store_threads", tests, set_up_directory, tear_down_directory);
 }

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Checks, files and monitors for tests. */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "saescope/base/memory.h"
+#include "support.h"
+
+void check_ok(int status, const char *call, const struct error *err, const char *file, int line)
+{
+    if (status != STATUS_OK) {
+        print_error("%s is %d: %s\n", call, status, err->message);
+        _fail(file, line);
+    }
+}
+
+void check_says(const struct error *err, const char *text, const char *file, int line)
+{
+    if (!strstr(err->message, text)) {
+        print_error("\"%s\" does not say \"%s\"\n", err->message, text);
+        _fail(file, line);
+    }
+}
+
+const char *test_directory;
+
+void make_directory_in(const char *parent)
+{
+    char *path = path_join(parent, "saescope-test-XXXXXX");
+    assert_non_null(mkdtemp(path));
+    test_directory = path;
+}
+
+int set_up_directory(void **state)
+{
+    const char *parent = getenv("TMPDIR");
+    (void)state;
+    make_directory_in(parent && *parent ? parent : "/tmp");
+    return 0;
+}
+
+int tear_down_directory(void **state)
+{
+    (void)state;
+    int status = test_directory ? remove_tree(test_directory, NULL) : STATUS_OK;
+    free((void *)(uintptr_t)test_directory);
+    test_directory = NULL;
+    return status;
+}
+
+char *test_path(const char *name)
+{
+    return path_join(test_directory, name);
+}
+
+char *write_test_file(const char *name, const void *data, size_t n)
+{
+    struct error err = {0};
+    char *path = test_path(name);
+    assert_ok(file_write_atomic(path, data, n, &err));
+    return path;
+}
+
+char *data_path(const char *name)
+{
+    const char *root = getenv("SAESCOPE_TESTDATA");
+    assert_non_null(root);
+    return path_join(root, name);
+}
+
+json *parse_json(const char *text)
+{
+    struct error err = {0};
+    json *v = json_parse(text, strlen(text), "test", &err);
+    if (!v)
+        fail_msg("%s", err.message);
+    return v;
+}
+
+int asks_before_cancel;
+
+enum monitor_request cancel_later(struct monitor *m)
+{
+    (void)m;
+    return asks_before_cancel-- > 0 ? MONITOR_GO_ON : MONITOR_CANCEL;
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * What the tests share: checks that show an error's message, a temporary directory, stores, the demo model,
+ * SAEs and jobs. A file of the library is linked only into the tests that use it, so each needs only the
+ * rooms that it tests. All functions that have no status fail the running test when something goes wrong.
+ */
+#ifndef SAESCOPE_TESTS_SUPPORT_H
+#define SAESCOPE_TESTS_SUPPORT_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "saescope/base/fileio.h"
+#include "saescope/base/json.h"
+#include "saescope/base/monitor.h"
+#include "saescope/jobs/jobs.h"
+#include "saescope/sae/sae.h"
+#include "saescope/store/store.h"
+
+/* ---- Checks. `err` is the struct error that the call fills. ---- */
+
+#define assert_ok(call)   check_ok((call), #call, &err, __FILE__, __LINE__)
+#define assert_says(text) check_says(&err, (text), __FILE__, __LINE__)
+
+void check_ok(int status, const char *call, const struct error *err, const char *file, int line);
+void check_says(const struct error *err, const char *text, const char *file, int line);
+
+/* ---- Files. ---- */
+
+extern const char *test_directory; /* between set-up and tear-down */
+
+/* Group fixtures, also to be called by others: a new directory under $TMPDIR or /tmp, and its removal. */
+int set_up_directory(void **state);
+int tear_down_directory(void **state);
+void make_directory_in(const char *parent);
+
+char *test_path(const char *name);                                   /* test_directory/name, malloc'd */
+char *write_test_file(const char *name, const void *data, size_t n); /* its path, malloc'd */
+char *data_path(const char *name);                                   /* tests/data/name, malloc'd */
+json *parse_json(const char *text);
+
+/* ---- Monitors. ---- */
+
+/* A monitor's `ask`: cancels when it has been asked this often before. */
+extern int asks_before_cancel;
+enum monitor_request cancel_later(struct monitor *m);
+
+/* ---- Stores. ---- */
+
+struct store *open_store_with(const char *name, struct store_options options); /* test_directory/name */
+struct store *open_store(const char *name);                                    /* made if it is missing */
+struct store_txn *begin_reading(struct store *s);
+artifact_id find_artifact(struct store *s, enum artifact_kind kind, const char *name); /* 0: none */
+json *read_manifest(struct store *s, artifact_id id);
+
+/* {role: id}; {} without a role. */
+json *new_references(const char *role, artifact_id id);
+/* A manifest with such references and the comment "MANIFEST OF A TEST". */
+json *new_manifest(const char *role, artifact_id id);
+/* Publishes an artifact that is nothing but such a manifest. */
+artifact_id make_artifact2(struct store *s, enum artifact_kind kind, const char *name, const char *role,
+                           artifact_id id, const char *role2, artifact_id id2);
+artifact_id make_artifact(struct store *s, enum artifact_kind kind, const char *name, const char *role,
+                          artifact_id id);
+/* n zeros, with a word in their middle. */
+void put_bytes(struct store *s, artifact_id id, const char *tensor, size_t n, const char *word);
+
+size_t table_entries(struct store *s, int table); /* of an enum table */
+
+/* What store_verify says of the store of this name: how many problems, and the last. */
+struct problems {
+    int n;
+    char name[64], tensor[64], message[200];
+    uint64_t block;
+};
+struct problems verify_store(const char *name);
+
+/* ---- Models and texts. ---- */
+
+artifact_id import_demo_model(struct store *s, const char *name);
+artifact_id import_test_text(struct store *s, const char *path); /* as "text", with the model "lm" */
+
+/* ---- SAEs. ---- */
+
+struct sae *new_sae(const char *architecture, size_t d_in, size_t d_sae);
+/* A meta-SAE's when there is a base; hook and model may be missing (NULL, 0). */
+json *sae_manifest(const char *hook, artifact_id model, artifact_id base);
+artifact_id save_sae(struct store *s, const char *name, const struct sae *sae, json *manifest);
+
+/* ---- Jobs. ---- */
+
+/* `program` runs detached jobs; NULL: this one. */
+struct job_engine *start_engine(struct store *s, const char *program);
+uint64_t submit_job(struct job_engine *e, const char *kind, json *parameters);
+json *await_result(struct job_engine *e, struct store *s, uint64_t id);
+
+#endif
