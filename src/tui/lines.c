@@ -92,12 +92,27 @@ static int fail(struct app *a, struct lines *l, const char *message)
     return -1;
 }
 
-/* The first line of output, when there is no more. */
-static char *only_line(const char *text, size_t n)
+/* The output as one line, when it is one, or is short and tells of something that was done ("name x", "was
+ * y"). */
+static char *one_line(const struct task *t)
 {
-    while (n > 0 && isspace((unsigned char)text[n - 1]))
+    int did = t->inv && t->inv->command->needs_store > 1, blank = 1;
+    size_t n = t->n_output, lines = 1;
+    struct strbuf b = STRBUF_INIT;
+    while (n > 0 && isspace((unsigned char)t->output[n - 1]))
         n--;
-    return memchr(text, '\n', n) ? NULL : xstrndup(text ? text : "", n);
+    for (size_t i = 0; i < n; i++) {
+        lines += t->output[i] == '\n';
+        if (t->output[i] == '\n')
+            strbuf_adds(&b, ", ");
+        else if (t->output[i] != ' ' || !blank)
+            strbuf_addc(&b, t->output[i]);
+        blank = t->output[i] == ' ' || t->output[i] == '\n';
+    }
+    if (lines == 1 || (did && lines <= 4))
+        return strbuf_detach(&b);
+    strbuf_free(&b);
+    return NULL;
 }
 
 static void show_output(struct app *a, struct lines *l, const struct task *t)
@@ -106,7 +121,7 @@ static void show_output(struct app *a, struct lines *l, const struct task *t)
         strbuf_add(&l->out, t->output, t->n_output);
         return;
     }
-    char *line = t->n_output ? only_line(t->output, t->n_output) : xstrdup("");
+    char *line = one_line(t);
     if (!line)
         output_show(a, t->title, t->output, t->n_output);
     else if (*line && strlen(line) > (size_t)screen_width() * 2 / 3)
@@ -121,8 +136,11 @@ static void note_jobs(struct app *a, struct lines *l, struct task *t)
     if (t->n_submitted == 0)
         return;
     jobs_update(a, 1);
-    for (size_t i = 0; i < t->n_submitted; i++)
-        app_message(a, 0, "job %llu queued: %s", (unsigned long long)t->submitted[i], t->title);
+    for (size_t i = 0; i < t->n_submitted; i++) {
+        const struct job_status *j = app_job(a, t->submitted[i]);
+        app_message(a, 0, "job %llu queued: %s", (unsigned long long)t->submitted[i],
+                    j ? j->title : t->title);
+    }
     if (!l || !l->path || !t->inv || t->inv->background || t->inv->detach)
         return;
     free(l->waiting);

@@ -126,8 +126,10 @@ static int confirm(void *arg, const char *question)
 {
     struct app *a = arg;
     struct confirmation c = {.event.run = ask, .question = question};
-    if (a->ctx->yes || on_ui_thread(a))
+    if (on_ui_thread(a))
         return a->ctx->yes;
+    if (a->runner->ctx.yes) /* of this thread */
+        return 1;
     pthread_mutex_init(&c.mutex, NULL);
     pthread_cond_init(&c.wake, NULL);
     app_post(a, &c.event);

@@ -184,6 +184,83 @@ static void jobs_draw(struct view *v, const struct canvas *c)
     }
 }
 
+/* ---- A job's result, much as its command would have printed it. ---- */
+
+struct result {
+    uint64_t id;
+    struct store *store;
+    struct strbuf text;
+};
+
+static int keep_bytes(void *arg, const char *bytes, size_t n)
+{
+    strbuf_add(arg, bytes, n);
+    return 0;
+}
+
+/* A list would be one long line as text. */
+static int has_lists(const json *object)
+{
+    for (size_t i = 0; i < json_length(object); i++)
+        if (json_is_array(json_value_at(object, i)))
+            return 1;
+    return 0;
+}
+
+static int fetch_result(struct query *q, struct store_txn *t, void *arg, void **result, struct error *err)
+{
+    struct result *r = arg;
+    json *value = NULL;
+    (void)q;
+    (void)t;
+    *result = r;
+    int status = job_result(r->store, r->id, &value, err);
+    if (status != STATUS_OK)
+        return status;
+    if (has_lists(value)) {
+        json_dump_pretty(value, &r->text);
+    } else {
+        struct writer *w = writer_new(WRITE_TEXT, keep_bytes, &r->text);
+        writer_json(w, NULL, value);
+        status = writer_commit(w, err);
+        writer_free(w);
+    }
+    json_free(value);
+    return status;
+}
+
+static void result_free(void *result)
+{
+    struct result *r = result;
+    strbuf_free(&r->text);
+    free(r);
+}
+
+static int show_result(struct view *v, void *result, int status, const struct error *err)
+{
+    struct result *r = result;
+    if (status != STATUS_OK) {
+        app_message(v->app, 1, "%s", err->message);
+    } else {
+        char *title = xasprintf("result of job %llu", (unsigned long long)r->id);
+        output_show(v->app, title, strbuf_string(&r->text), r->text.length);
+        free(title);
+    }
+    if (r)
+        result_free(r);
+    return INVALID_DRAW;
+}
+
+static const struct query_spec result_spec = {fetch_result, show_result, result_free, NULL};
+
+static void start_result(struct view *v, uint64_t id)
+{
+    struct result *r = xcalloc(1, sizeof *r);
+    r->id = id;
+    r->store = app_store(v->app);
+    query_start(v, 0, &result_spec, r);
+}
+
 /* ---- Doing. ---- */
 
 static int jobs_act(struct view *v, const char *action, long count)
@@ -200,8 +277,14 @@ static int jobs_act(struct view *v, const char *action, long count)
     if (strcmp(action, "open") == 0) {
         if (j && j->state == JOB_DONE && *j->makes)
             app_open_address(v->app, j->makes);
+        else if (j && j->state == JOB_DONE)
+            start_result(v, j->id);
         else if (j)
             app_message(v->app, 0, "job %llu has made nothing yet", (unsigned long long)j->id);
+        return INVALID_DRAW;
+    }
+    if (j && strcmp(action, "result") == 0) {
+        start_result(v, j->id);
         return INVALID_DRAW;
     }
     if (strcmp(action, "jump") == 0) { /* a job's number */
@@ -254,6 +337,7 @@ static int jobs_search(struct view *v, const char *pattern, int direction)
 static const struct action actions[] = {
     {"pause-job", "Space p", "pause the job, or let it go on; take an interrupted one up again"},
     {"cancel-job", "c", "cancel the job, after asking"},
+    {"result", "r", "show the result of a job that is done"},
     {"detach-job", "d", "let the job go on in a process of its own"},
     {NULL, NULL, NULL},
 };
@@ -266,7 +350,7 @@ const struct view_ops jobs_view = {
     .open = jobs_open,
     .draw = jobs_draw,
     .act = jobs_act,
-    .hint = "Space pauses  c cancels  d detaches  Enter what it made",
+    .hint = "Space pauses  c cancels  d detaches  Enter what it made  r result",
     .refresh = jobs_refresh,
     .selected = jobs_selected,
     .save_place = jobs_save,
