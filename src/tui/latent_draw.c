@@ -242,7 +242,10 @@ static void draw_contexts(const struct view *v, struct latent_state *s, const st
         draw_context_row(&in, y, s, first + i, first, (size_t)window);
     }
     if (n == 0)
-        canvas_text(&in, 0, 1, STYLE_DIM, s->head->index ? "it fired on no token" : "not indexed");
+        canvas_text(&in, 0, 1, STYLE_DIM,
+                    !s->head->index  ? "not indexed"
+                    : s->head->fired ? "none are kept"
+                                     : "it fired on no token");
     else if (n > (size_t)(in.height > 0 ? in.height : 0))
         list_scroll_mark(list, &in);
 }

@@ -94,7 +94,10 @@ static void link_text(const struct page_link *link, struct strbuf *out)
 {
     strbuf_addf(out, "%s/%zu %.2f ", link->name, link->latent, (double)link->value);
     const char *label = link->label ? link->label : "";
-    strbuf_add(out, label, display_prefix(label, strlen(label), LABEL_COLUMNS));
+    size_t n = strlen(label), shown = display_prefix(label, n, LABEL_COLUMNS);
+    strbuf_add(out, label, shown);
+    if (shown < n)
+        strbuf_adds(out, glyph(GLYPH_ELLIPSIS));
 }
 
 void links_line_draw(const struct canvas *c, const struct page_links *links, const struct list *list,

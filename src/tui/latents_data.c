@@ -137,6 +137,11 @@ static int table_done(struct view *v, void *result, int status, const struct err
     }
     size_t latent = d->wanted != SIZE_MAX ? d->wanted : latents_selected(d);
     set_error(d, NULL);
+    if (d->table && d->table->facts.artifact.id != a->table->facts.artifact.id) {
+        /* Another SAE has the name now. */
+        query_cancel(v, SLOT_SEARCH);
+        latents_forget_search(d);
+    }
     latent_table_free(d->table);
     free(d->text_name);
     free(d->applied);

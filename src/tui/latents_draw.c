@@ -227,7 +227,7 @@ void latents_status(struct view *v, struct strbuf *out)
     strbuf_add_grouped(out, (long long)d->table->n);
     strbuf_adds(out, f->is_meta ? " meta-latents" : " latents");
     if (d->table->fired && !f->is_meta) {
-        strbuf_addf(out, " %s %s ", dot, d->text_name ? d->text_name : "");
+        strbuf_addf(out, " %s %s%s", dot, d->text_name ? d->text_name : "", d->text_name ? " " : "");
         strbuf_add_grouped(out, (long long)d->table->tokens);
         strbuf_adds(out, " tokens");
     }
