@@ -220,7 +220,7 @@ const char *nearest_word(const char *word, const char *const *candidates)
         if (candidate_length > WORD_MAX)
             continue;
         size_t distance = edit_distance(word, length, *candidates, candidate_length);
-        if (distance < best) {
+        if (distance < best && distance < length) { /* else nothing of the word is in it */
             best = distance;
             nearest = *candidates;
         }

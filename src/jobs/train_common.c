@@ -144,8 +144,14 @@ int training_run(struct store *s, uint64_t job, struct training *t, struct batch
         status = train_run(t->options, t->n, source, m, saes, t->results, err);
     if (status == STATUS_OK) {
         struct progress p;
+        const struct train_result *last = &t->results[0];
         progress_init(&p);
         p.phase = "writing";
+        /* What stays in the job's record. */
+        p.step = p.steps = last->steps;
+        p.loss = last->loss;
+        p.l0 = last->l0;
+        p.explained_variance = last->explained_variance;
         monitor_report(m, &p);
         status = save_all(s, t, saes, manifest, details, err);
     }

@@ -182,6 +182,14 @@ static void test_verify_and_jobs(void **state)
     const json *jobs = json_get(j, "jobs");
     for (size_t i = 0; i < json_length(jobs); i++)
         assert_is(json_at(jobs, i), "state", "done");
+    for (size_t i = 0; i < json_length(jobs); i++) {
+        const json *job = json_at(jobs, i);
+        if (strcmp(json_get_string(job, "title", ""), "train sae s") != 0)
+            continue;
+        assert_int_equal(integer_of(job, "step"), 40);
+        assert_int_equal(integer_of(job, "steps"), 40);
+        assert_true(fabs(number_of(job, "loss") - number_of(made_sae, "loss")) < 1e-6);
+    }
     json_free(v);
     json_free(j);
 }

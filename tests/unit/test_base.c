@@ -260,6 +260,7 @@ static void test_nearest_word(void **state)
     assert_string_equal(nearest_word("index", words), "index");
     assert_string_equal(nearest_word("sl", words), "ls");
     assert_null(nearest_word("quux", words));
+    assert_null(nearest_word("q", (const char *const[]){"x", "y", NULL})); /* nothing in common */
     assert_null(nearest_word("trxyn", words)); /* two edits, one allowed */
     assert_null(nearest_word("", words));
     char longest[200];
