@@ -64,6 +64,10 @@ static int thread_new(pthread_t *thread, void *(*run)(void *), void *arg)
     struct thread_start *start = xmalloc(sizeof(*start));
     *start = (struct thread_start){run, arg};
     sigfillset(&all);
+    /* Blocked, a fault would end the program before the explorer can restore the terminal. */
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
+        sigdelset(&all, faults[i]);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int code = pthread_create(thread, NULL, background_thread, start);
     pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -231,6 +231,10 @@ int app_start(struct app *a, struct context *ctx, const struct screen_options *o
     ctx->background_jobs = 1;
     a->outer_frontend = ctx->frontend;
     sigfillset(&all);
+    /* Blocked, these would end the program without its terminal being restored. */
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+    for (size_t i = 0; i < ARRAY_LENGTH(faults); i++)
+        sigdelset(&all, faults[i]);
     pthread_sigmask(SIG_BLOCK, &all, &before);
     a->queries = query_thread_start(a);
     a->runner = runner_start(a);

@@ -201,6 +201,8 @@ static void add_rates(struct strbuf *b, const struct job_status *j)
         strbuf_addf(b, "  %.0fk %s", p->rate / 1000, p->unit);
     else if (isfinite(p->rate) && p->unit)
         strbuf_addf(b, "  %.*f %s", p->rate >= 100 ? 0 : 1, p->rate, p->unit);
+    if (!p->steps && p->phase)
+        strbuf_addf(b, "  %s", p->phase);
     if (p->steps)
         strbuf_addf(b, "  step %llu/%llu", (unsigned long long)p->step, (unsigned long long)p->steps);
 }

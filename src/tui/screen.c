@@ -119,6 +119,20 @@ static void take_terminal(void)
     mark_pastes(1);
 }
 
+void screen_resize(int width, int height)
+{
+    struct winsize size;
+    if (width <= 0 || height <= 0) {
+        if (screen.headless || ioctl(fileno(screen.out), TIOCGWINSZ, &size) != 0 || !size.ws_col ||
+            !size.ws_row)
+            return;
+        width = size.ws_col;
+        height = size.ws_row;
+    }
+    resizeterm(height, width);
+    size_changed();
+}
+
 int screen_start(const struct screen_options *o, struct error *err)
 {
     memset(&screen, 0, sizeof screen);
@@ -140,6 +154,7 @@ int screen_start(const struct screen_options *o, struct error *err)
         screen.colors = COLOR_PAIRS > STYLES ? COLORS : 0;
     }
     screen.up = 1;
+    screen_resize(0, 0); /* LINES and COLUMNS may be of another terminal */
     size_changed();
     screen_configure(o->color, o->ascii);
     if (!o->headless)
@@ -172,20 +187,6 @@ int screen_height(void)
 int screen_ascii(void)
 {
     return screen.ascii;
-}
-
-void screen_resize(int width, int height)
-{
-    struct winsize size;
-    if (width <= 0 || height <= 0) {
-        if (screen.headless || ioctl(fileno(screen.out), TIOCGWINSZ, &size) != 0 || !size.ws_col ||
-            !size.ws_row)
-            return;
-        width = size.ws_col;
-        height = size.ws_row;
-    }
-    resizeterm(height, width);
-    size_changed();
 }
 
 void screen_begin(void)
