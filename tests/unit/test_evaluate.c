@@ -6,13 +6,8 @@
 #include "config.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-#include <cmocka.h>
 
 #include "saescope/analysis/evaluate.h"
 #include "saescope/analysis/latent.h"
@@ -23,73 +18,50 @@
 #include "saescope/base/random.h"
 #include "saescope/formats/formats.h"
 #include "saescope/model/text.h"
+#include "tests/support/support.h"
 
-static char *directory;
 static struct store *store;
 static artifact_id model, text, sae, centred;
 static json *expected;
 
-static char *golden_path(const char *name)
+static artifact_id import_sae(const char *name)
 {
-    char *folder = path_join(getenv("SAESCOPE_TESTDATA"), "evaluate");
-    char *path = path_join(folder, name);
-    free(folder);
-    return path;
-}
-
-static int import_sae(const char *folder, artifact_id *id, struct error *err)
-{
-    char *path = golden_path(folder);
-    struct sae_import o = {.path = path, .name = folder, .model = model};
-    int status = sae_import_path(store, &o, NULL, id, err);
-    free(path);
-    return status;
-}
-
-static int setup(void **state)
-{
-    (void)state;
     struct error err = {0};
-    char template[] = "/tmp/saescope-test-XXXXXX";
-    if (!mkdtemp(template))
-        return -1;
-    directory = xstrdup(template);
+    artifact_id id;
+    char *folder = data_path("evaluate"), *path = path_join(folder, name);
+    struct sae_import o = {.path = path, .name = name, .model = model};
+    assert_ok(sae_import_path(store, &o, NULL, &id, &err));
+    free(path);
+    free(folder);
+    return id;
+}
+
+static int set_up(void **state)
+{
+    struct error err = {0};
+    char *lines = data_path("evaluate/text.txt"), *golden = data_path("evaluate/expected.json");
+    set_up_directory(state);
     blas_start();
     parallel_start(2);
-    char *path = path_join(directory, "store"), *folder = path_join(getenv("SAESCOPE_DATADIR"), "wordnet-lm");
-    char *lines = golden_path("text.txt"), *golden = golden_path("expected.json");
-    struct store_options options = {.path = path, .create = 1};
-    struct model_import model_import = {.directory = folder, .name = "lm"};
-    struct text_import text_import_options = {.path = lines, .name = "text", .model = "lm"};
-    int status = store_open(&options, &store, &err);
-    if (!status)
-        status = model_import_folder(store, &model_import, NULL, &model, &err);
-    if (!status)
-        status = text_import(store, &text_import_options, NULL, &text, &err);
-    if (!status)
-        status = import_sae("sae", &sae, &err);
-    if (!status)
-        status = import_sae("centred", &centred, &err);
-    if (!status && !(expected = json_parse_file(golden, &err)))
-        status = STATUS_REFUSED;
-    if (status)
-        print_error("%s\n", err.message);
-    free(path);
-    free(folder);
+    store = open_store("store");
+    model = import_demo_model(store, "lm");
+    text = import_test_text(store, lines);
+    sae = import_sae("sae");
+    centred = import_sae("centred");
+    expected = json_parse_file(golden, &err);
+    if (!expected)
+        fail_msg("%s", err.message);
     free(lines);
     free(golden);
-    return status;
+    return 0;
 }
 
-static int teardown(void **state)
+static int tear_down(void **state)
 {
-    (void)state;
     json_free(expected);
     store_close(store);
     parallel_stop();
-    remove_tree(directory, NULL);
-    free(directory);
-    return 0;
+    return tear_down_directory(state);
 }
 
 #define MEMBER(name)                                                                                         \
@@ -137,8 +109,7 @@ static void check(const char *name, const struct evaluate_options *o, size_t n_m
 {
     struct error err = {0};
     struct evaluation e;
-    if (evaluate_run(store, o, NULL, &e, &err))
-        fail_msg("%s", err.message);
+    assert_ok(evaluate_run(store, o, NULL, &e, &err));
     const json *golden = json_get(expected, name);
     assert_int_equal(e.tokens, json_get_integer(golden, "tokens", 0));
     for (size_t i = 0; i < ARRAY_LENGTH(members); i++) {
@@ -191,7 +162,7 @@ static void test_json(void **state)
     struct error err = {0};
     struct evaluation e;
     struct evaluate_options o = {.sae = sae, .text = text, .tokens = 40};
-    assert_int_equal(evaluate_run(store, &o, NULL, &e, &err), STATUS_OK);
+    assert_ok(evaluate_run(store, &o, NULL, &e, &err));
     json *m = evaluation_metrics(&e);
     static const char *const paths[][2] = {{"model_behavior_preservation", "kl_div_score"},
                                            {"model_behavior_preservation", "kl_div_with_ablation"},
@@ -222,16 +193,10 @@ static void test_json(void **state)
             fail_msg("no %s.%s", paths[i][0], paths[i][1]);
     json_free(m);
     o.no_model = 1;
-    assert_int_equal(evaluate_run(store, &o, NULL, &e, &err), STATUS_OK);
+    assert_ok(evaluate_run(store, &o, NULL, &e, &err));
     m = evaluation_metrics(&e);
     assert_null(json_get(m, "model_performance_preservation"));
     json_free(m);
-}
-
-static enum monitor_request cancel(struct monitor *m)
-{
-    (void)m;
-    return MONITOR_CANCEL;
 }
 
 static void ignore_progress(struct monitor *m, const struct progress *p)
@@ -245,7 +210,7 @@ static void test_cancel(void **state)
     (void)state;
     struct error err = {0};
     struct evaluation e;
-    struct monitor m = {.report = ignore_progress, .ask = cancel};
+    struct monitor m = {.report = ignore_progress, .ask = cancel_later};
     struct evaluate_options o = {.sae = sae, .text = text};
     assert_int_equal(evaluate_run(store, &o, &m, &e, &err), STATUS_FAILED);
 }
@@ -260,7 +225,7 @@ static void test_encode_text(void **state)
     const json *golden = json_get(expected, "encode"), *ids = json_get(golden, "ids");
     const char *sentence = json_get_string(golden, "text", NULL);
     for (int with_bos = 0; with_bos < 2; with_bos++) {
-        assert_int_equal(encode_text(store, sae, sentence, strlen(sentence), with_bos, &e, &err), STATUS_OK);
+        assert_ok(encode_text(store, sae, sentence, strlen(sentence), with_bos, &e, &err));
         assert_int_equal(e.n_tokens, json_length(ids));
         assert_int_equal(e.rows.n_rows, e.n_tokens);
         assert_false(e.truncated);
@@ -288,11 +253,11 @@ static void test_long_and_empty_text(void **state)
     struct strbuf words = STRBUF_INIT;
     for (int i = 0; i < 400; i++)
         strbuf_adds(&words, "whale ");
-    assert_int_equal(encode_text(store, sae, words.data, words.length, 0, &e, &err), STATUS_OK);
+    assert_ok(encode_text(store, sae, words.data, words.length, 0, &e, &err));
     assert_true(e.truncated);
     assert_int_equal(e.n_tokens, 128);
     encoded_text_free(&e);
-    assert_int_equal(encode_text(store, sae, "", 0, 0, &e, &err), STATUS_OK);
+    assert_ok(encode_text(store, sae, "", 0, 0, &e, &err));
     assert_int_equal(e.n_tokens, 1); /* BOS */
     assert_int_equal(e.rows.offsets[1], 0);
     encoded_text_free(&e);
@@ -315,10 +280,7 @@ struct weights {
 static artifact_id save(const char *name, const char *architecture, size_t n, const float *W_enc,
                         const float *W_dec, const float *b_dec, artifact_id base)
 {
-    struct error err = {0};
-    struct sae *x;
-    artifact_id id;
-    assert_int_equal(sae_new(sae_architecture_find(architecture, &err), D, n, &x, &err), STATUS_OK);
+    struct sae *x = new_sae(architecture, D, n);
     memcpy(x->owned_W_enc, W_enc, n * D * sizeof(float));
     memcpy(x->owned_W_dec, W_dec, n * D * sizeof(float));
     memcpy(x->b_dec, b_dec, D * sizeof(float));
@@ -326,14 +288,8 @@ static artifact_id save(const char *name, const char *architecture, size_t n, co
     x->k = base ? K : 0;
     for (size_t i = 0; x->threshold && i < n; i++)
         x->threshold[i] = THETA;
-    json *m = json_new_object(), *references = json_new_object();
-    json_set(references, base ? "base" : "model", json_new_integer((long long)(base ? base : model)));
-    json_set(m, "kind", json_new_string(base ? "meta" : "sae"));
-    json_set(m, "hook", base ? json_new_null() : json_new_string("blocks.0.hook_resid_pre"));
-    json_set(m, "references", references);
-    assert_int_equal(store_create(store, ARTIFACT_SAE, name, 0, &id, &err), STATUS_OK);
-    if (sae_save(store, id, x, m, &err))
-        fail_msg("%s", err.message);
+    artifact_id id =
+        save_sae(store, name, x, sae_manifest(base ? NULL : "blocks.0.hook_resid_pre", model, base));
     sae_free(x);
     return id;
 }
@@ -427,7 +383,7 @@ static void test_meta(void **state)
             cut[r] = (sorted[K * count - 1] + sorted[K * count]) / 2;
     }
     double batchtopk = explained(w, rows, n, p, cut, &ignored);
-    assert_int_equal(evaluate_meta(store, meta, NULL, &got[0], &got[1], &got[2], &got[3], &err), STATUS_OK);
+    assert_ok(evaluate_meta(store, meta, NULL, &got[0], &got[1], &got[2], &got[3], &err));
     assert_true(fabs(got[0] - with_threshold) < 1e-5);
     assert_true(fabs(got[1] - batchtopk) < 1e-5);
     assert_true(fabs(got[2] - l0) < 1e-5);
@@ -438,7 +394,7 @@ static void test_meta(void **state)
     struct evaluation e;
     struct evaluate_options o = {.sae = meta, .text = text};
     assert_int_equal(evaluate_run(store, &o, NULL, &e, &err), STATUS_REFUSED);
-    assert_non_null(strstr(err.message, "meta-SAE"));
+    assert_says("meta-SAE");
     struct encoded_text encoded;
     assert_int_equal(encode_text(store, meta, "x", 1, 0, &encoded, &err), STATUS_REFUSED);
     o.sae = base; /* its rows do not fit its hook */
@@ -459,5 +415,5 @@ int main(void)
         cmocka_unit_test(test_encode_text), cmocka_unit_test(test_long_and_empty_text),
         cmocka_unit_test(test_meta),
     };
-    return cmocka_run_group_tests_name("evaluate", tests, setup, teardown);
+    return cmocka_run_group_tests_name("evaluate", tests, set_up, tear_down);
 }

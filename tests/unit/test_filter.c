@@ -3,22 +3,15 @@
 #include "config.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-#include <cmocka.h>
 
 #include "saescope/analysis/latent.h"
-#include "saescope/base/fileio.h"
-#include "saescope/base/memory.h"
+#include "tests/support/support.h"
 
 #define N      12
 #define TOKENS 1000
 
-static char *directory;
 static struct store *store;
 static artifact_id sae, plain;
 
@@ -37,18 +30,16 @@ static void put_column(artifact_id id, const char *name, enum dtype dtype, const
 {
     struct error err = {0};
     const struct tensor x = {.dtype = dtype, .ndim = 1, .shape = {N}, .data = data};
-    assert_int_equal(store_tensor_put(store, id, name, &x, &err), STATUS_OK);
+    assert_ok(store_tensor_put(store, id, name, &x, &err));
 }
 
 static void put_index(artifact_id of, int with_base)
 {
     struct error err = {0};
     artifact_id id;
-    json *m = json_new_object(), *references = json_new_object();
-    json_set(references, "sae", json_new_integer((long long)of));
+    json *m = new_manifest("sae", of);
     json_set(m, "text_tokens", json_new_integer(TOKENS));
-    json_set(m, "references", references);
-    assert_int_equal(store_create(store, ARTIFACT_INDEX, NULL, 0, &id, &err), STATUS_OK);
+    assert_ok(store_create(store, ARTIFACT_INDEX, NULL, 0, &id, &err));
     put_column(id, "fired", DTYPE_U32, fired);
     put_column(id, "max", DTYPE_F32, maxima);
     put_column(id, "min", DTYPE_F32, maxima);
@@ -57,42 +48,22 @@ static void put_index(artifact_id of, int with_base)
         put_column(id, "base_metas", DTYPE_U8, metas);
         put_column(id, "base_ev", DTYPE_F32, ev);
     }
-    if (store_publish(store, id, m, &err))
-        fail_msg("%s", err.message);
+    assert_ok(store_publish(store, id, m, &err));
 }
 
 static artifact_id put_sae(const char *name, artifact_id base)
 {
-    struct error err = {0};
-    struct sae *x;
-    artifact_id id;
-    assert_int_equal(sae_new(sae_architecture_find("standard", &err), 4, N, &x, &err), STATUS_OK);
-    json *m = json_new_object(), *references = json_new_object();
-    if (base)
-        json_set(references, "base", json_new_integer((long long)base));
-    json_set(m, "kind", json_new_string(base ? "meta" : "sae"));
-    json_set(m, "references", references);
-    assert_int_equal(store_create(store, ARTIFACT_SAE, name, 0, &id, &err), STATUS_OK);
-    assert_int_equal(sae_save(store, id, x, m, &err), STATUS_OK);
+    struct sae *x = new_sae("standard", 4, N);
+    artifact_id id = save_sae(store, name, x, sae_manifest(NULL, 0, base));
     sae_free(x);
     return id;
 }
 
-static int setup(void **state)
+static int set_up(void **state)
 {
-    (void)state;
     struct error err = {0};
-    char template[] = "/tmp/saescope-test-XXXXXX";
-    if (!mkdtemp(template))
-        return -1;
-    directory = xstrdup(template);
-    char *path = path_join(directory, "store");
-    struct store_options options = {.path = path, .create = 1};
-    if (store_open(&options, &store, &err)) {
-        print_error("%s\n", err.message);
-        return -1;
-    }
-    free(path);
+    set_up_directory(state);
+    store = open_store("store");
     sae = put_sae("sae", 0);
     plain = put_sae("plain", 0);
     artifact_id meta = put_sae("meta", sae);
@@ -103,18 +74,16 @@ static int setup(void **state)
     for (size_t i = 0; i < N; i++)
         if (labels[i])
             list[n++] = (struct label){i, LABEL_AUTO, labels[i], strlen(labels[i])};
-    assert_int_equal(store_put_labels(store, sae, list, n, &err), STATUS_OK);
+    assert_ok(store_put_labels(store, sae, list, n, &err));
     struct label other = {2, LABEL_USER, "physics of birds", 16};
-    return store_put_labels(store, plain, &other, 1, &err);
+    assert_ok(store_put_labels(store, plain, &other, 1, &err));
+    return 0;
 }
 
-static int teardown(void **state)
+static int tear_down(void **state)
 {
-    (void)state;
     store_close(store);
-    remove_tree(directory, NULL);
-    free(directory);
-    return 0;
+    return tear_down_directory(state);
 }
 
 static struct store_txn *txn;
@@ -123,9 +92,8 @@ static struct latent_table *open_table(artifact_id id)
 {
     struct error err = {0};
     struct latent_table *table;
-    assert_int_equal(store_begin(store, &txn, &err), STATUS_OK);
-    if (latent_table_open(txn, id, &table, &err))
-        fail_msg("%s", err.message);
+    txn = begin_reading(store);
+    assert_ok(latent_table_open(txn, id, &table, &err));
     return table;
 }
 
@@ -147,8 +115,7 @@ static void assert_order(const struct latent_table *table, const char *wanted)
 static void sort(struct latent_table *table, enum latent_key key, int reverse, const char *wanted)
 {
     struct error err = {0};
-    if (latent_table_sort(table, txn, key, reverse, &err))
-        fail_msg("%s", err.message);
+    assert_ok(latent_table_sort(table, txn, key, reverse, &err));
     assert_order(table, wanted);
 }
 
@@ -180,12 +147,12 @@ static void test_not_indexed(void **state)
     struct latent_table *t = open_table(plain);
     assert_null(t->fired);
     assert_int_equal(latent_table_sort(t, txn, KEY_MAX, 0, &err), STATUS_REFUSED);
-    assert_non_null(strstr(err.message, "index plain --text"));
+    assert_says("index plain --text");
     assert_int_equal(latent_table_sort(t, txn, KEY_EV, 0, &err), STATUS_REFUSED);
     assert_int_equal(latent_table_filter(t, txn, "max > 1", &err), STATUS_REFUSED);
     assert_order(t, "0 1 2 3 4 5 6 7 8 9 10 11");
     sort(t, KEY_LABEL, 0, "2 0 1 3 4 5 6 7 8 9 10 11");
-    assert_int_equal(latent_table_filter(t, txn, "latent >= 10", &err), STATUS_OK);
+    assert_ok(latent_table_filter(t, txn, "latent >= 10", &err));
     assert_order(t, "10 11");
     close_table(t);
 }
@@ -299,11 +266,10 @@ static void test_wrong_filters(void **state)
 static void search(artifact_id in, const char *query, const char *wanted)
 {
     struct error err = {0};
-    struct store_txn *t;
+    struct store_txn *t = begin_reading(store);
     struct search_result *results;
     size_t n;
     struct strbuf got = STRBUF_INIT;
-    assert_int_equal(store_begin(store, &t, &err), STATUS_OK);
     if (search_labels(t, in, query, &results, &n, &err))
         fail_msg("%s: %s", query, err.message);
     for (size_t i = 0; i < n; i++)
@@ -331,7 +297,7 @@ static void test_search(void **state)
     search(sae, "/phys|born/", "s/0 s/5 s/6 s/10");
     search(sae, "(born", "s/5"); /* words are no regular expressions */
     search(plain, "german", "");
-    assert_int_equal(store_begin(store, &t, &err), STATUS_OK);
+    t = begin_reading(store);
     assert_int_equal(search_labels(t, 0, "  ", &results, &n, &err), STATUS_USAGE);
     assert_int_equal(search_labels(t, 0, "/(/", &results, &n, &err), STATUS_USAGE);
     store_end(t);
@@ -348,10 +314,10 @@ static void test_match_limit(void **state)
     char text[64];
     memset(text, 'a', sizeof(text));
     struct label hostile = {11, LABEL_USER, text, sizeof(text)};
-    assert_int_equal(store_put_labels(store, plain, &hostile, 1, &err), STATUS_OK);
-    assert_int_equal(store_begin(store, &t, &err), STATUS_OK);
+    assert_ok(store_put_labels(store, plain, &hostile, 1, &err));
+    t = begin_reading(store);
     assert_int_equal(search_labels(t, plain, "/^(a+)+(b|c)+$|(a|aa)+d/", &results, &n, &err), STATUS_USAGE);
-    assert_non_null(strstr(err.message, "too long"));
+    assert_says("too long");
     store_end(t);
 }
 
@@ -367,5 +333,5 @@ int main(void)
         cmocka_unit_test(test_search),
         cmocka_unit_test(test_match_limit),
     };
-    return cmocka_run_group_tests_name("filter", tests, setup, teardown);
+    return cmocka_run_group_tests_name("filter", tests, set_up, tear_down);
 }

@@ -3,69 +3,47 @@
 #include "config.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-#include <cmocka.h>
 
-#include "gpt2_golden.h"
 #include "saescope/base/blas.h"
-#include "saescope/base/fileio.h"
 #include "saescope/base/memory.h"
 #include "saescope/base/parallel.h"
 #include "saescope/base/random.h"
 #include "saescope/model/family.h"
+#include "tests/support/support.h"
+#include "gpt2_golden.h"
 
 #define GOLDEN_TOKENS (GOLDEN_CONTEXTS * GOLDEN_LENGTH)
 
 /* Relative to the root mean square of what is compared; 1e-4 is what is promised. */
 #define TOLERANCE 1e-5
 
-static char directory[] = "/tmp/saescope-test-XXXXXX";
 static struct store *store;
 static struct store_txn *txn;
 static struct model *model;
 
 static int set_up(void **state)
 {
-    (void)state;
     struct error err = {0};
-    artifact_id id;
+    set_up_directory(state);
     blas_start();
     parallel_start(2);
-    if (!mkdtemp(directory))
-        return -1;
-    char *path = path_join(directory, "store"), *demo = shipped_file("wordnet-lm");
-    const struct model_import import = {.directory = demo, .name = "wordnet-lm"};
-    int code = store_open(&(struct store_options){.path = path, .create = 1}, &store, &err);
-    if (!code)
-        code = model_import_folder(store, &import, NULL, &id, &err);
-    if (!code)
-        code = store_begin(store, &txn, &err);
-    if (!code)
-        code = model_open(txn, id, &model, &err);
-    if (!code)
-        code = model_attach(model, txn, &err);
-    if (code)
-        print_error("%s\n", err.message);
-    free(path);
-    free(demo);
-    return code;
+    store = open_store("store");
+    artifact_id id = import_demo_model(store, "wordnet-lm");
+    txn = begin_reading(store);
+    assert_ok(model_open(txn, id, &model, &err));
+    assert_ok(model_attach(model, txn, &err));
+    return 0;
 }
 
 static int tear_down(void **state)
 {
-    (void)state;
     model_free(model);
     store_end(txn);
     store_close(store);
     parallel_stop();
-    return remove_tree(directory, NULL);
+    return tear_down_directory(state);
 }
 
 static double golden_difference(const struct golden *g, const float *x, size_t n)
@@ -137,17 +115,16 @@ static void test_every_hook(void **state)
     while (names[n_names])
         n_names++;
     assert_int_equal(n_names, ARRAY_LENGTH(golden_hooks));
-    assert_int_equal(forward_new(model, GOLDEN_CONTEXTS, GOLDEN_LENGTH, &f, &err), 0);
+    assert_ok(forward_new(model, GOLDEN_CONTEXTS, GOLDEN_LENGTH, &f, &err));
     double worst = 0;
     for (size_t i = 0; i < n_names; i++) {
         struct hook hook;
         assert_string_equal(names[i], golden_hooks[i].hook);
-        assert_int_equal(hook_parse(model_get_config(model), names[i], &hook, &err), 0);
+        assert_ok(hook_parse(model_get_config(model), names[i], &hook, &err));
         assert_string_equal(hook.name, names[i]);
         got.calls = 0;
-        assert_int_equal(forward_run(f, model, golden_tokens, GOLDEN_CONTEXTS, GOLDEN_LENGTH, &hook, capture,
-                                     &got, NULL, &err),
-                         0);
+        assert_ok(forward_run(f, model, golden_tokens, GOLDEN_CONTEXTS, GOLDEN_LENGTH, &hook, capture, &got,
+                              NULL, &err));
         assert_int_equal(got.calls, 1);
         assert_int_equal(got.n_tokens, GOLDEN_TOKENS);
         assert_int_equal(got.width, hook_width(model_get_config(model), &hook));
@@ -168,13 +145,12 @@ static float *run_to_logits(const char *hook_name, hook_function at, void *arg)
     size_t vocabulary = model_get_config(model)->vocabulary_size;
     float *final = xmalloc(GOLDEN_TOKENS * 256 * sizeof *final);
     float *logits = xmalloc(GOLDEN_TOKENS * vocabulary * sizeof *logits);
-    assert_int_equal(forward_new(model, GOLDEN_CONTEXTS, GOLDEN_LENGTH, &f, &err), 0);
+    assert_ok(forward_new(model, GOLDEN_CONTEXTS, GOLDEN_LENGTH, &f, &err));
     if (hook_name)
-        assert_int_equal(hook_parse(model_get_config(model), hook_name, &hook, &err), 0);
-    assert_int_equal(forward_run(f, model, golden_tokens, GOLDEN_CONTEXTS, GOLDEN_LENGTH,
-                                 hook_name ? &hook : NULL, at, arg, final, &err),
-                     0);
-    assert_int_equal(model_unembed(model, final, GOLDEN_TOKENS, logits, &err), 0);
+        assert_ok(hook_parse(model_get_config(model), hook_name, &hook, &err));
+    assert_ok(forward_run(f, model, golden_tokens, GOLDEN_CONTEXTS, GOLDEN_LENGTH, hook_name ? &hook : NULL,
+                          at, arg, final, &err));
+    assert_ok(model_unembed(model, final, GOLDEN_TOKENS, logits, &err));
     forward_free(f);
     free(final);
     return logits;
@@ -240,8 +216,8 @@ static void test_ending_a_pass(void **state)
     struct hook hook;
     uint32_t outside[2] = {5, 8192};
     float final[512];
-    assert_int_equal(forward_new(model, 1, 2, &f, &err), 0);
-    assert_int_equal(hook_parse(model_get_config(model), "blocks.0.hook_mlp_out", &hook, &err), 0);
+    assert_ok(forward_new(model, 1, 2, &f, &err));
+    assert_ok(hook_parse(model_get_config(model), "blocks.0.hook_mlp_out", &hook, &err));
     assert_int_equal(forward_run(f, model, golden_tokens, 1, 2, &hook, refuse, NULL, final, &err),
                      STATUS_FAILED);
     assert_string_equal(err.message, "enough");
@@ -269,13 +245,12 @@ static void test_batches(void **state)
     rng_seed(&rng, 1, 0);
     for (size_t i = 0; i < N * LENGTH; i++)
         tokens[i] = (uint32_t)rng_below(&rng, 8192);
-    assert_int_equal(hook_parse(model_get_config(model), "blocks.3.hook_resid_post", &hook, &err), 0);
-    assert_int_equal(forward_new(model, N, LENGTH, &f, &err), 0);
-    assert_int_equal(forward_run(f, model, tokens, N, LENGTH, &hook, capture, &all, NULL, &err), 0);
+    assert_ok(hook_parse(model_get_config(model), "blocks.3.hook_resid_post", &hook, &err));
+    assert_ok(forward_new(model, N, LENGTH, &f, &err));
+    assert_ok(forward_run(f, model, tokens, N, LENGTH, &hook, capture, &all, NULL, &err));
     for (size_t c = 0; c < N; c++) {
         size_t length = c ? LENGTH : 77; /* what comes later changes nothing before */
-        assert_int_equal(
-            forward_run(f, model, tokens + c * LENGTH, 1, length, &hook, capture, &one, NULL, &err), 0);
+        assert_ok(forward_run(f, model, tokens + c * LENGTH, 1, length, &hook, capture, &one, NULL, &err));
         assert_int_equal(one.n_tokens, length);
         for (size_t i = 0; i < length * WIDTH; i++) {
             float x = all.x[c * LENGTH * WIDTH + i];
@@ -297,12 +272,12 @@ static void test_direction_logits(void **state)
     struct error err;
     float directions[N * 256];
     float *logits = xmalloc(N * VOCABULARY * sizeof *logits);
-    assert_int_equal(store_tensor_open(txn, model_id(model), "blocks.1.mlp.W_out", &w, &err), 0);
+    assert_ok(store_tensor_open(txn, model_id(model), "blocks.1.mlp.W_out", &w, &err));
     for (size_t i = 0; i < N; i++)
-        assert_int_equal(store_tensor_read(txn, &w, rows[i], 1, directions + i * 256, &err), 0);
-    assert_int_equal(model_direction_logits(model, directions, N, 0, logits, &err), 0);
+        assert_ok(store_tensor_read(txn, &w, rows[i], 1, directions + i * 256, &err));
+    assert_ok(model_direction_logits(model, directions, N, 0, logits, &err));
     assert_golden(&golden_stored, logits, N * VOCABULARY);
-    assert_int_equal(model_direction_logits(model, directions, N, 1, logits, &err), 0);
+    assert_ok(model_direction_logits(model, directions, N, 1, logits, &err));
     assert_golden(&golden_folded, logits, N * VOCABULARY);
     free(logits);
 }

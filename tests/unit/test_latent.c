@@ -3,13 +3,8 @@
 #include "config.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-#include <cmocka.h>
 
 #include "saescope/analysis/latent.h"
 #include "saescope/analysis/nearest.h"
@@ -19,20 +14,18 @@
 #include "saescope/base/parallel.h"
 #include "saescope/base/random.h"
 #include "saescope/files/safetensors.h"
+#include "tests/support/support.h"
 
 #define D 16
 
-static char *directory;
 static struct store *store;
 static artifact_id model, base_id, meta_id, newer_meta_id, topk_meta_id;
 
 /* An SAE on the heap in three blocks, as a large one in the store is. */
 static struct sae *random_sae(const char *architecture, size_t n, size_t d, uint64_t seed)
 {
-    struct error err = {0};
-    struct sae *x;
+    struct sae *x = new_sae(architecture, d, n);
     struct rng rng;
-    assert_int_equal(sae_new(sae_architecture_find(architecture, &err), d, n, &x, &err), STATUS_OK);
     rng_seed(&rng, seed, 0);
     for (size_t i = 0; i < n * d; i++) {
         x->owned_W_enc[i] = (float)rng_normal(&rng);
@@ -53,21 +46,12 @@ static struct sae *random_sae(const char *architecture, size_t n, size_t d, uint
 
 static artifact_id save(const struct sae *x, const char *name, artifact_id base)
 {
-    struct error err = {0};
-    artifact_id id;
-    json *m = json_new_object(), *references = json_new_object();
-    json_set(references, base ? "base" : "model", json_new_integer((long long)(base ? base : model)));
-    json_set(m, "kind", json_new_string(base ? "meta" : "sae"));
+    json *m = sae_manifest(base ? NULL : "blocks.2.hook_resid_pre", model, base);
     json_set(m, "baseline", json_new_boolean(strcmp(name, "baseline") == 0));
-    json_set(m, "hook", base ? json_new_null() : json_new_string("blocks.2.hook_resid_pre"));
     json_set(m, "context_size", json_new_integer(64));
     json_set(m, "prepend_bos", json_new_boolean(1));
     json_set(m, "center_activations", json_new_boolean(1));
-    json_set(m, "references", references);
-    assert_int_equal(store_create(store, ARTIFACT_SAE, name, 0, &id, &err), STATUS_OK);
-    if (sae_save(store, id, x, m, &err))
-        fail_msg("%s", err.message);
-    return id;
+    return save_sae(store, name, x, m);
 }
 
 static void save_all(void)
@@ -90,55 +74,29 @@ static void save_all(void)
     sae_free(topk);
 }
 
-static int setup(void **state)
+static int set_up(void **state)
 {
-    (void)state;
-    struct error err = {0};
-    char template[] = "/tmp/saescope-test-XXXXXX";
-    if (!mkdtemp(template))
-        return -1;
-    directory = xstrdup(template);
+    set_up_directory(state);
     blas_start();
     parallel_start(2);
-    char *path = path_join(directory, "store"), *folder = path_join(getenv("SAESCOPE_DATADIR"), "wordnet-lm");
-    struct store_options options = {.path = path, .create = 1};
-    struct model_import import = {.directory = folder, .name = "lm"};
-    int status = store_open(&options, &store, &err);
-    if (!status)
-        status = model_import_folder(store, &import, NULL, &model, &err);
-    if (status)
-        print_error("%s\n", err.message);
-    else
-        save_all();
-    free(path);
-    free(folder);
-    return status;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    store_close(store);
-    parallel_stop();
-    remove_tree(directory, NULL);
-    free(directory);
+    store = open_store("store");
+    model = import_demo_model(store, "lm");
+    save_all();
     return 0;
 }
 
-static struct store_txn *begin(void)
+static int tear_down(void **state)
 {
-    struct error err = {0};
-    struct store_txn *t;
-    assert_int_equal(store_begin(store, &t, &err), STATUS_OK);
-    return t;
+    store_close(store);
+    parallel_stop();
+    return tear_down_directory(state);
 }
 
 static struct sae *open_sae(struct store_txn *t, artifact_id id)
 {
     struct error err = {0};
     struct sae *x;
-    if (sae_open(t, id, &x, &err))
-        fail_msg("%s", err.message);
+    assert_ok(sae_open(t, id, &x, &err));
     return x;
 }
 
@@ -158,13 +116,13 @@ static void test_address(void **state)
 {
     (void)state;
     struct error err = {0};
-    struct store_txn *t = begin();
+    struct store_txn *t = begin_reading(store);
     struct address a;
-    assert_int_equal(address_parse(t, "base/499", NULL, &a, &err), STATUS_OK);
+    assert_ok(address_parse(t, "base/499", NULL, &a, &err));
     assert_int_equal(a.latent, 499);
     assert_int_equal(a.d_sae, 500);
     assert_int_equal(a.sae.id, base_id);
-    assert_int_equal(address_parse(t, "/007", "meta", &a, &err), STATUS_OK);
+    assert_ok(address_parse(t, "/007", "meta", &a, &err));
     assert_int_equal(a.latent, 7);
     assert_string_equal(a.sae.name, "meta");
     refuse_address(t, "base/500", NULL, STATUS_REFUSED, "latents 0 to 499");
@@ -185,9 +143,9 @@ static void test_facts(void **state)
 {
     (void)state;
     struct error err = {0};
-    struct store_txn *t = begin();
+    struct store_txn *t = begin_reading(store);
     struct sae_facts f;
-    assert_int_equal(sae_facts_read(t, base_id, &f, &err), STATUS_OK);
+    assert_ok(sae_facts_read(t, base_id, &f, &err));
     assert_false(f.is_meta);
     assert_string_equal(f.architecture, "standard");
     assert_string_equal(f.hook, "blocks.2.hook_resid_pre");
@@ -199,7 +157,7 @@ static void test_facts(void **state)
     assert_int_equal(f.base, 0);
     assert_int_equal(f.index, 0);
     sae_facts_free(&f);
-    assert_int_equal(sae_facts_read(t, topk_meta_id, &f, &err), STATUS_OK);
+    assert_ok(sae_facts_read(t, topk_meta_id, &f, &err));
     assert_true(f.is_meta);
     assert_null(f.hook);
     assert_int_equal(f.k, 4);
@@ -213,15 +171,13 @@ static void test_facts(void **state)
     store_end(t);
     /* One that is indexed has more to show than a newer one. */
     artifact_id index;
-    json *m = json_new_object(), *references = json_new_object();
-    json_set(references, "sae", json_new_integer((long long)meta_id));
+    json *m = new_manifest("sae", meta_id);
     json_set(m, "text_tokens", json_new_integer(499));
-    json_set(m, "references", references);
-    assert_int_equal(store_create(store, ARTIFACT_INDEX, NULL, 0, &index, &err), STATUS_OK);
-    assert_int_equal(store_publish(store, index, m, &err), STATUS_OK);
-    t = begin();
+    assert_ok(store_create(store, ARTIFACT_INDEX, NULL, 0, &index, &err));
+    assert_ok(store_publish(store, index, m, &err));
+    t = begin_reading(store);
     assert_int_equal(meta_sae_of(t, base_id), meta_id);
-    assert_int_equal(sae_facts_read(t, meta_id, &f, &err), STATUS_OK);
+    assert_ok(sae_facts_read(t, meta_id, &f, &err));
     assert_int_equal(f.index, index);
     assert_int_equal(f.indexed_tokens, 499);
     sae_facts_free(&f);
@@ -251,7 +207,7 @@ static void test_neighbors(void **state)
     struct neighbor found[12];
     size_t n;
     const float *direction = sae_decoder_row(x, 4321);
-    assert_int_equal(latent_neighbors(x, direction, 4321, 12, found, &n, &err), STATUS_OK);
+    assert_ok(latent_neighbors(x, direction, 4321, 12, found, &n, &err));
     assert_int_equal(n, 12);
     for (size_t i = 0; i < n; i++) {
         double own = cosine(direction, x->owned_W_dec + found[i].latent * D, D);
@@ -262,14 +218,14 @@ static void test_neighbors(void **state)
         assert_int_equal(nearer, i);
     }
     /* Without exclusion the direction itself comes first; of equal rows the lower latent. */
-    assert_int_equal(latent_neighbors(x, x->owned_W_dec + 33 * D, SIZE_MAX, 2, found, &n, &err), STATUS_OK);
+    assert_ok(latent_neighbors(x, x->owned_W_dec + 33 * D, SIZE_MAX, 2, found, &n, &err));
     assert_int_equal(found[0].latent, 33);
     assert_int_equal(found[1].latent, 4000);
     assert_true(fabsf(found[1].cosine - 1) < 1e-5F);
-    assert_int_equal(latent_neighbors(x, direction, SIZE_MAX, 0, found, &n, &err), STATUS_OK);
+    assert_ok(latent_neighbors(x, direction, SIZE_MAX, 0, found, &n, &err));
     assert_int_equal(n, 0);
     struct sae *few = random_sae("standard", 6, D, 5);
-    assert_int_equal(latent_neighbors(few, direction, 2, 12, found, &n, &err), STATUS_OK);
+    assert_ok(latent_neighbors(few, direction, 2, 12, found, &n, &err));
     assert_int_equal(n, 5);
     sae_free(few);
     sae_free(x);
@@ -280,7 +236,7 @@ static void check_nearest(const struct sae *a, const struct sae *b, int decoder)
     struct error err = {0};
     uint32_t *nearest = xcalloc(a->d_sae, sizeof(*nearest));
     float *got = xcalloc(a->d_sae, sizeof(*got));
-    assert_int_equal(nearest_rows(a, b, decoder, NULL, nearest, got, &err), STATUS_OK);
+    assert_ok(nearest_rows(a, b, decoder, NULL, nearest, got, &err));
     const float *rows_a = decoder ? a->owned_W_dec : a->owned_W_enc,
                 *rows_b = decoder ? b->owned_W_dec : b->owned_W_enc;
     for (size_t i = 0; i < a->d_sae; i++) {
@@ -311,7 +267,7 @@ static void test_nearest(void **state)
     uint32_t nearest[700];
     float values[700];
     assert_int_equal(nearest_latents(a, other, NULL, nearest, values, &err), STATUS_REFUSED);
-    assert_int_equal(nearest_latents(a, b, NULL, nearest, values, &err), STATUS_OK);
+    assert_ok(nearest_latents(a, b, NULL, nearest, values, &err));
     assert_int_equal(nearest[0], 0); /* a row of zeros: all cosines are 0 */
     sae_free(a);
     sae_free(b);
@@ -358,7 +314,7 @@ static void rebuild(const struct sae *base, const struct sae *meta, size_t laten
 static void check_decompositions(artifact_id base, artifact_id meta, size_t n_base)
 {
     struct error err = {0};
-    struct store_txn *t = begin();
+    struct store_txn *t = begin_reading(store);
     struct sae *b = open_sae(t, base), *m = open_sae(t, meta);
     struct dense x;
     double mean[D] = {0};
@@ -374,7 +330,7 @@ static void check_decompositions(artifact_id base, artifact_id meta, size_t n_ba
         double error = 0, total = 0;
         size_t fires = 0;
         rebuild(b, m, r, &x);
-        assert_int_equal(decompose_latent(t, b, m, r, &d, &err), STATUS_OK);
+        assert_ok(decompose_latent(t, b, m, r, &d, &err));
         for (size_t i = 0; i < D; i++) {
             error += pow(x.unit[i] - x.rebuilt[i], 2);
             total += pow(x.unit[i] - mean[i] / (double)n, 2);
@@ -405,11 +361,11 @@ static void test_decompose(void **state)
     check_decompositions(base_id, meta_id, 500);
     check_decompositions(meta_id, topk_meta_id, 40);
     check_decompositions(base_id, newer_meta_id, 500); /* the mean row is known by now */
-    struct store_txn *t = begin();
+    struct store_txn *t = begin_reading(store);
     struct sae *b = open_sae(t, base_id), *m = open_sae(t, meta_id),
                *wide = random_sae("jumprelu", 3, D + 1, 9);
     struct decomposition d;
-    assert_int_equal(decompose_latent(t, b, m, 7, &d, &err), STATUS_OK); /* a row of zeros */
+    assert_ok(decompose_latent(t, b, m, 7, &d, &err)); /* a row of zeros */
     assert_int_equal(d.n, 0);
     assert_true(isnan(d.explained_variance));
     decomposition_free(&d);
@@ -423,13 +379,13 @@ static void test_decompose(void **state)
 static void check_members(artifact_id base, artifact_id meta, size_t n_base)
 {
     struct error err = {0};
-    struct store_txn *t = begin();
+    struct store_txn *t = begin_reading(store);
     struct sae *b = open_sae(t, base), *m = open_sae(t, meta);
     struct dense x;
     for (size_t j = 0; j < 40; j += 13) {
         struct member *members;
         size_t n, wanted = 0;
-        assert_int_equal(meta_members(t, b, m, j, &members, &n, &err), STATUS_OK);
+        assert_ok(meta_members(t, b, m, j, &members, &n, &err));
         for (size_t r = 0; r < n_base; r++) {
             rebuild(b, m, r, &x);
             wanted += !x.is_zero && x.f[j] > 0;
@@ -461,8 +417,7 @@ static float *read_weights(const struct safetensors *file, const char *name, siz
 {
     struct error err = {0};
     const struct tensor *x;
-    if (safetensors_need(file, name, &x, &err))
-        fail_msg("%s", err.message);
+    assert_ok(safetensors_need(file, name, &x, &err));
     float *values = xreallocarray(NULL, tensor_elements(x), sizeof(float));
     floats_from(x->dtype, x->data, values, tensor_elements(x));
     *rows = x->shape[0];
@@ -475,8 +430,8 @@ static double *naive_logits(const float *direction, size_t *vocabulary, int fold
     struct error err = {0};
     struct safetensors file;
     size_t v, d;
-    char *path = path_join(getenv("SAESCOPE_DATADIR"), "wordnet-lm/model.safetensors");
-    assert_int_equal(safetensors_open(&file, path, &err), STATUS_OK);
+    char *path = shipped_file("wordnet-lm/model.safetensors");
+    assert_ok(safetensors_open(&file, path, &err));
     float *wte = read_weights(&file, "wte.weight", &v), *gain = read_weights(&file, "ln_f.weight", &d);
     double *logits = xcalloc(v, sizeof(double)), mean = 0;
     for (size_t id = 0; id < v; id++) {
@@ -504,9 +459,9 @@ static void check_logits(const struct model *m, const struct sae *x, int folded)
     struct hook hook;
     struct latent_logits found;
     size_t v;
-    assert_int_equal(hook_parse(model_get_config(m), "blocks.2.hook_resid_pre", &hook, &err), STATUS_OK);
+    assert_ok(hook_parse(model_get_config(m), "blocks.2.hook_resid_pre", &hook, &err));
     double *logits = naive_logits(sae_decoder_row(x, 3), &v, folded);
-    assert_int_equal(latent_logits(m, x, &hook, 3, 10, folded, &found, &err), STATUS_OK);
+    assert_ok(latent_logits(m, x, &hook, 3, 10, folded, &found, &err));
     assert_int_equal(found.n_positive, 10);
     assert_int_equal(found.n_negative, 10);
     for (size_t i = 0; i < 10; i++) {
@@ -528,15 +483,15 @@ static void test_logits(void **state)
 {
     (void)state;
     struct error err = {0};
-    struct store_txn *t = begin();
+    struct store_txn *t = begin_reading(store);
     struct model *m;
     struct latent_logits found;
-    assert_int_equal(model_open(t, model, &m, &err), STATUS_OK);
-    assert_int_equal(model_attach(m, t, &err), STATUS_OK);
+    assert_ok(model_open(t, model, &m, &err));
+    assert_ok(model_attach(m, t, &err));
     struct sae *x = random_sae("standard", 9, 256, 10), *narrow = random_sae("standard", 9, D, 11);
     check_logits(m, x, 0);
     check_logits(m, x, 1);
-    assert_int_equal(latent_logits(NULL, x, NULL, 3, 10, 0, &found, &err), STATUS_OK);
+    assert_ok(latent_logits(NULL, x, NULL, 3, 10, 0, &found, &err));
     assert_int_equal(found.n_positive, 0);
     assert_int_equal(latent_logits(m, narrow, NULL, 3, 10, 0, &found, &err), STATUS_REFUSED);
     sae_free(x);
@@ -552,5 +507,5 @@ int main(void)
         cmocka_unit_test(test_nearest), cmocka_unit_test(test_decompose), cmocka_unit_test(test_members),
         cmocka_unit_test(test_logits),
     };
-    return cmocka_run_group_tests_name("latent", tests, setup, teardown);
+    return cmocka_run_group_tests_name("latent", tests, set_up, tear_down);
 }

@@ -4,15 +4,10 @@
 #include "config.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 #include "saescope/base/blas.h"
 #include "saescope/base/fileio.h"
@@ -20,32 +15,24 @@
 #include "saescope/base/random.h"
 #include "saescope/files/safetensors.h"
 #include "saescope/model/model.h"
+#include "tests/support/support.h"
 
 enum { LAYERS = 2, WIDTH = 8, HEADS = 2, CONTEXT = 16, VOCABULARY = 8192 };
 
-static char directory[] = "/tmp/saescope-test-XXXXXX";
 static struct store *store;
 
 static int set_up(void **state)
 {
-    (void)state;
-    struct error err = {0};
+    set_up_directory(state);
     blas_start();
-    if (!mkdtemp(directory))
-        return -1;
-    char *path = path_join(directory, "store");
-    int code = store_open(&(struct store_options){.path = path, .create = 1}, &store, &err);
-    if (code)
-        print_error("%s\n", err.message);
-    free(path);
-    return code;
+    store = open_store("store");
+    return 0;
 }
 
 static int tear_down(void **state)
 {
-    (void)state;
     store_close(store);
-    return remove_tree(directory, NULL);
+    return tear_down_directory(state);
 }
 
 /* ---- A small model's folder, good but for what a case changes. ---- */
@@ -155,7 +142,7 @@ static char *make_folder(const struct folder *f)
         sources[i] = (struct safetensors_source){
             entries[i].name, entries[i].ndim, {entries[i].rows, entries[i].columns}, read_entry, &entries[i]};
     }
-    char *dir = path_join(directory, "folder");
+    char *dir = test_path("folder");
     assert_int_equal(remove_tree(dir, NULL), 0);
     assert_int_equal(make_directories(dir, 0700, NULL), 0);
     char *weights = path_join(dir, "model.safetensors");
@@ -189,16 +176,15 @@ static int import_folder(const char *dir, artifact_id *id, struct monitor *m, st
 static void run(artifact_id id, float *final, float *logits)
 {
     static const uint32_t tokens[4] = {8191, 5, 300, 77};
-    struct store_txn *t;
+    struct store_txn *t = begin_reading(store);
     struct model *m;
     struct forward *f;
     struct error err;
-    assert_int_equal(store_begin(store, &t, &err), 0);
-    assert_int_equal(model_open(t, id, &m, &err), 0);
-    assert_int_equal(model_attach(m, t, &err), 0);
-    assert_int_equal(forward_new(m, 1, 4, &f, &err), 0);
-    assert_int_equal(forward_run(f, m, tokens, 1, 4, NULL, NULL, NULL, final, &err), 0);
-    assert_int_equal(model_unembed(m, final, 4, logits, &err), 0);
+    assert_ok(model_open(t, id, &m, &err));
+    assert_ok(model_attach(m, t, &err));
+    assert_ok(forward_new(m, 1, 4, &f, &err));
+    assert_ok(forward_run(f, m, tokens, 1, 4, NULL, NULL, NULL, final, &err));
+    assert_ok(model_unembed(m, final, 4, logits, &err));
     forward_free(f);
     model_free(m);
     store_end(t);
@@ -209,8 +195,7 @@ static void import_good(const struct folder *f, float *final, float *logits)
     struct error err = {0};
     artifact_id id;
     char *dir = make_folder(f);
-    if (import_folder(dir, &id, NULL, &err))
-        fail_msg("%s", err.message);
+    assert_ok(import_folder(dir, &id, NULL, &err));
     run(id, final, logits);
     free(dir);
 }
@@ -259,12 +244,11 @@ static void test_large_vocabulary(void **state)
     struct entry embedding = {.ndim = 2, .rows = vocabulary, .columns = WIDTH, .seed = 1};
     struct error err;
     artifact_id id;
-    struct store_txn *t;
     struct store_tensor x;
     char *dir = make_folder(&(struct folder){.vocabulary = vocabulary});
-    assert_int_equal(import_folder(dir, &id, NULL, &err), 0);
-    assert_int_equal(store_begin(store, &t, &err), 0);
-    assert_int_equal(store_tensor_open(t, id, "embed.W_E", &x, &err), 0);
+    assert_ok(import_folder(dir, &id, NULL, &err));
+    struct store_txn *t = begin_reading(store);
+    assert_ok(store_tensor_open(t, id, "embed.W_E", &x, &err));
     assert_true(x.n_blocks > 1);
     store_end(t);
     float final[4 * WIDTH], *logits = xmalloc(4 * vocabulary * sizeof *logits);
@@ -303,11 +287,11 @@ static void test_precisions(void **state)
         struct store_txn *t;
         struct store_tensor x;
         char *dir = make_folder(&(struct folder){.dtype = cases[c].dtype});
-        assert_int_equal(import_folder(dir, &id, NULL, &err), 0);
-        assert_int_equal(store_begin(store, &t, &err), 0);
-        assert_int_equal(store_tensor_open(t, id, "blocks.0.mlp.W_in", &x, &err), 0);
+        assert_ok(import_folder(dir, &id, NULL, &err));
+        assert_ok(store_begin(store, &t, &err));
+        assert_ok(store_tensor_open(t, id, "blocks.0.mlp.W_in", &x, &err));
         assert_int_equal(x.dtype, DTYPE_F32);
-        assert_int_equal(store_tensor_read(t, &x, 0, WIDTH, got, &err), 0);
+        assert_ok(store_tensor_read(t, &x, 0, WIDTH, got, &err));
         json *manifest = store_manifest(t, id, &err);
         assert_string_equal(json_get_string(manifest, "dtype", ""), cases[c].name);
         json_free(manifest);
@@ -329,12 +313,11 @@ static void test_precisions(void **state)
 
 static size_t count_models(void)
 {
-    struct store_txn *t;
+    struct store_txn *t = begin_reading(store);
     struct artifact *list;
     struct error err;
     size_t n;
-    assert_int_equal(store_begin(store, &t, &err), 0);
-    assert_int_equal(store_list(t, 0, &list, &n, &err), 0);
+    assert_ok(store_list(t, 0, &list, &n, &err));
     free(list);
     store_end(t);
     return n;
@@ -407,13 +390,13 @@ static void test_other_folders(void **state)
     (void)state;
     struct error err;
     artifact_id id;
-    char *missing = path_join(directory, "nowhere");
+    char *missing = test_path("nowhere");
     assert_int_equal(import_folder(missing, &id, NULL, &err), STATUS_REFUSED);
-    assert_non_null(strstr(err.message, "config.json"));
+    assert_says("config.json");
     char *dir = make_folder(&(struct folder){0});
     put_text(dir, "config.json", "{\"model_type\":\"llama\"}", 22);
     assert_int_equal(import_folder(dir, &id, NULL, &err), STATUS_REFUSED);
-    assert_non_null(strstr(err.message, "model_type \"llama\" is not supported (supported: gpt2)"));
+    assert_says("model_type \"llama\" is not supported (supported: gpt2)");
     put_text(dir, "config.json", "[]", 2);
     assert_int_equal(import_folder(dir, &id, NULL, &err), STATUS_REFUSED);
     free(dir);
@@ -421,21 +404,13 @@ static void test_other_folders(void **state)
     char *weights = path_join(dir, "model.safetensors");
     assert_int_equal(truncate(weights, 200000), 0);
     assert_int_equal(import_folder(dir, &id, NULL, &err), STATUS_REFUSED);
-    assert_non_null(strstr(err.message, "truncated"));
+    assert_says("truncated");
     assert_int_equal(unlink(weights), 0);
     assert_int_equal(import_folder(dir, &id, NULL, &err), STATUS_REFUSED);
-    assert_non_null(strstr(err.message, "model.safetensors"));
+    assert_says("model.safetensors");
     free(weights);
     free(dir);
     free(missing);
-}
-
-static size_t asked;
-
-static enum monitor_request cancel_third(struct monitor *m)
-{
-    (void)m;
-    return ++asked < 3 ? MONITOR_GO_ON : MONITOR_CANCEL;
 }
 
 static void test_cancelled(void **state)
@@ -443,13 +418,14 @@ static void test_cancelled(void **state)
     (void)state;
     struct error err;
     artifact_id id;
-    struct monitor monitor = {.ask = cancel_third};
+    struct monitor monitor = {.ask = cancel_later};
     size_t before = count_models();
     char *dir = make_folder(&(struct folder){0});
+    asks_before_cancel = 2;
     assert_int_equal(import_folder(dir, &id, &monitor, &err), STATUS_FAILED);
-    assert_non_null(strstr(err.message, "cancelled"));
+    assert_says("cancelled");
     assert_int_equal(count_models(), before);
-    assert_int_equal(import_folder(dir, &id, NULL, &err), 0);
+    assert_ok(import_folder(dir, &id, NULL, &err));
     free(dir);
 }
 

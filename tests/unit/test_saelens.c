@@ -6,14 +6,9 @@
 #include "config.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-#include <cmocka.h>
 
 #include "saescope/base/blas.h"
 #include "saescope/base/fileio.h"
@@ -21,48 +16,35 @@
 #include "saescope/files/safetensors.h"
 #include "saescope/formats/formats.h"
 #include "saescope/sae/sae.h"
+#include "tests/support/support.h"
 
-static char *directory;
 static struct store *store;
 static struct safetensors expected;
 
-static char *data_path(const char *name)
+static char *saelens_path(const char *name)
 {
-    char *folder = path_join(getenv("SAESCOPE_TESTDATA"), "saelens");
-    char *path = path_join(folder, name);
+    char *folder = data_path("saelens"), *path = path_join(folder, name);
     free(folder);
     return path;
 }
 
-static int setup(void **state)
+static int set_up(void **state)
 {
-    (void)state;
     struct error err = {0};
-    char template[] = "/tmp/saescope-test-XXXXXX";
-    if (!mkdtemp(template))
-        return -1;
-    directory = xstrdup(template);
+    char *golden = data_path("saelens/expected.safetensors");
+    set_up_directory(state);
     blas_start();
-    char *path = path_join(directory, "store"), *golden = data_path("expected.safetensors");
-    struct store_options options = {.path = path, .create = 1};
-    int status = store_open(&options, &store, &err);
-    if (!status)
-        status = safetensors_open(&expected, golden, &err);
-    if (status)
-        print_error("%s\n", err.message);
-    free(path);
+    store = open_store("store");
+    assert_ok(safetensors_open(&expected, golden, &err));
     free(golden);
-    return status;
+    return 0;
 }
 
-static int teardown(void **state)
+static int tear_down(void **state)
 {
-    (void)state;
     safetensors_close(&expected);
     store_close(store);
-    remove_tree(directory, NULL);
-    free(directory);
-    return 0;
+    return tear_down_directory(state);
 }
 
 /* ---- Imports against SAELens' numbers. ---- */
@@ -72,8 +54,7 @@ static float *golden_values(const char *name, const char *what, size_t *rows, si
     struct error err = {0};
     const struct tensor *x;
     char *full = what ? xasprintf("%s.%s", name, what) : xstrdup(name);
-    if (safetensors_need(&expected, full, &x, &err))
-        fail_msg("%s", err.message);
+    assert_ok(safetensors_need(&expected, full, &x, &err));
     *rows = x->shape[0];
     *columns = x->shape[1];
     float *values = xreallocarray(NULL, *rows * *columns, sizeof(float));
@@ -94,7 +75,7 @@ static artifact_id import_folder(const char *path, const char *name, artifact_id
 
 static artifact_id import_case(const char *name)
 {
-    char *path = data_path(name);
+    char *path = saelens_path(name);
     artifact_id id = import_folder(path, name, 0);
     free(path);
     return id;
@@ -110,25 +91,24 @@ static void assert_close(const float *got, const float *wanted, size_t n, const 
 static void check_case(const char *name)
 {
     struct error err = {0};
-    struct store_txn *t;
     struct sae *sae;
     struct sparse_rows f = {0};
     size_t n, d, rows, d_sae, d_out;
     float *x = golden_values("x", NULL, &n, &d);
     artifact_id id = import_case(name);
-    assert_int_equal(store_begin(store, &t, &err), STATUS_OK);
-    assert_int_equal(sae_open(t, id, &sae, &err), STATUS_OK);
+    struct store_txn *t = begin_reading(store);
+    assert_ok(sae_open(t, id, &sae, &err));
     float *acts = golden_values(name, "acts", &rows, &d_sae),
           *out = golden_values(name, "out", &rows, &d_out);
     assert_int_equal(sae->d_in, d);
     assert_int_equal(sae->d_sae, d_sae);
-    assert_int_equal(sae_encode(sae, x, n, &f, &err), STATUS_OK);
+    assert_ok(sae_encode(sae, x, n, &f, &err));
     float *dense = xcalloc(n * d_sae, sizeof(float)), *x_hat = xcalloc(n * d, sizeof(float));
     for (size_t r = 0; r < n; r++)
         for (size_t p = f.offsets[r]; p < f.offsets[r + 1]; p++)
             dense[r * d_sae + f.latents[p]] = f.values[p];
     assert_close(dense, acts, n * d_sae, name);
-    assert_int_equal(sae_decode(sae, &f, x, x_hat, &err), STATUS_OK);
+    assert_ok(sae_decode(sae, &f, x, x_hat, &err));
     assert_close(x_hat, out, n * d, name);
     sae_free(sae);
     store_end(t);
@@ -150,33 +130,16 @@ static void test_cases(void **state)
         check_case(names[i]);
 }
 
-static json *manifest_of(artifact_id id)
-{
-    struct error err = {0};
-    struct store_txn *t;
-    assert_int_equal(store_begin(store, &t, &err), STATUS_OK);
-    json *m = store_manifest(t, id, &err);
-    assert_non_null(m);
-    store_end(t);
-    return m;
-}
-
 static artifact_id find(const char *name)
 {
-    struct error err = {0};
-    struct store_txn *t;
-    struct artifact a;
-    assert_int_equal(store_begin(store, &t, &err), STATUS_OK);
-    int status = store_find(t, ARTIFACT_SAE, name, &a, &err);
-    store_end(t);
-    return status ? 0 : a.id;
+    return find_artifact(store, ARTIFACT_SAE, name);
 }
 
 /* After test_cases. */
 static void test_manifests(void **state)
 {
     (void)state;
-    json *m = manifest_of(find("standard"));
+    json *m = read_manifest(store, find("standard"));
     const json *source = json_get(m, "source");
     assert_string_equal(json_get_string(m, "kind", ""), "sae");
     assert_string_equal(json_get_string(m, "architecture", ""), "standard");
@@ -188,21 +151,21 @@ static void test_manifests(void **state)
     assert_string_equal(json_get_string(source, "dataset_path", ""), "some/texts");
     assert_string_equal(json_get_string(source, "model_name", ""), "lm");
     json_free(m);
-    m = manifest_of(find("flat"));
+    m = read_manifest(store, find("flat"));
     assert_int_equal(json_get_boolean(m, "center_activations", 0), 1);
     json_free(m);
-    m = manifest_of(find("flat-topk"));
+    m = read_manifest(store, find("flat-topk"));
     assert_string_equal(json_get_string(m, "architecture", ""), "topk");
     assert_int_equal(json_get_integer(m, "k", 0), 4);
     assert_string_equal(json_get_string(m, "normalize_activations", ""), "layer_norm");
     json_free(m);
-    m = manifest_of(find("oldest"));
+    m = read_manifest(store, find("oldest"));
     assert_string_equal(json_get_string(m, "hook", ""), "blocks.1.hook_resid_pre");
     json_free(m);
-    m = manifest_of(find("average-norm"));
+    m = read_manifest(store, find("average-norm"));
     assert_string_equal(json_get_string(m, "normalize_activations", ""), "none");
     json_free(m);
-    m = manifest_of(find("topk-rescaled"));
+    m = read_manifest(store, find("topk-rescaled"));
     assert_int_equal(json_length(json_get(json_get(m, "source"), "notes")), 1);
     json_free(m);
 }
@@ -219,7 +182,7 @@ static char *make_folder(const char *config, const struct raw *tensors, size_t n
 {
     static int count;
     struct error err = {0};
-    char *name = xasprintf("bad%d", count++), *folder = path_join(directory, name);
+    char *name = xasprintf("bad%d", count++), *folder = test_path(name);
     struct strbuf header = STRBUF_INIT, data = STRBUF_INIT;
     for (size_t i = 0; i < n; i++) {
         size_t elements = tensors[i].rows * (tensors[i].columns ? tensors[i].columns : 1),
@@ -242,10 +205,10 @@ static char *make_folder(const char *config, const struct raw *tensors, size_t n
     strbuf_add(&file, &length, 8);
     strbuf_add(&file, header.data, header.length);
     strbuf_add(&file, data.data, data.length);
-    assert_int_equal(make_directories(folder, 0777, &err), STATUS_OK);
+    assert_ok(make_directories(folder, 0777, &err));
     char *weights = path_join(folder, "sae_weights.safetensors"), *cfg = path_join(folder, "cfg.json");
-    assert_int_equal(file_write_atomic(weights, file.data, file.length, &err), STATUS_OK);
-    assert_int_equal(file_write_atomic(cfg, config, strlen(config), &err), STATUS_OK);
+    assert_ok(file_write_atomic(weights, file.data, file.length, &err));
+    assert_ok(file_write_atomic(cfg, config, strlen(config), &err));
     strbuf_free(&header);
     strbuf_free(&data);
     strbuf_free(&file);
@@ -331,8 +294,8 @@ static void test_refused_configurations(void **state)
     refuse_import(folder, &wrong_base, "d_in is 3, but its base's decoder rows have 12 numbers");
     refuse_import(folder, &(struct sae_import){.format = "saelense"}, "no format named saelense");
     free(folder);
-    refuse_import(directory, NULL, "does not look like an SAE");
-    char *missing = path_join(directory, "missing");
+    refuse_import(test_directory, NULL, "does not look like an SAE");
+    char *missing = test_path("missing");
     refuse_import(missing, NULL, "no such file");
     free(missing);
 }
@@ -348,10 +311,9 @@ static void test_orientation(void **state)
     turned[0].columns = 3;
     char *folder = make_folder(CONFIG(""), turned, 4, NULL);
     artifact_id id = import_folder(folder, "turned", 0);
-    struct store_txn *t;
     struct sae *sae;
-    assert_int_equal(store_begin(store, &t, &err), STATUS_OK);
-    assert_int_equal(sae_open(t, id, &sae, &err), STATUS_OK);
+    struct store_txn *t = begin_reading(store);
+    assert_ok(sae_open(t, id, &sae, &err));
     for (size_t j = 0; j < 15; j++)
         assert_true(sae_encoder_row(sae, j / 3)[j % 3] == 0.25F * (float)(j % 7) - 0.5F);
     sae_free(sae);
@@ -364,11 +326,10 @@ static void test_orientation(void **state)
 static void assert_same_sae(artifact_id a, artifact_id b, float tolerance)
 {
     struct error err = {0};
-    struct store_txn *t;
     struct sae *x, *y;
-    assert_int_equal(store_begin(store, &t, &err), STATUS_OK);
-    assert_int_equal(sae_open(t, a, &x, &err), STATUS_OK);
-    assert_int_equal(sae_open(t, b, &y, &err), STATUS_OK);
+    struct store_txn *t = begin_reading(store);
+    assert_ok(sae_open(t, a, &x, &err));
+    assert_ok(sae_open(t, b, &y, &err));
     assert_ptr_equal(x->architecture, y->architecture);
     assert_int_equal(x->d_in, y->d_in);
     assert_int_equal(x->d_sae, y->d_sae);
@@ -393,9 +354,8 @@ static void assert_same_sae(artifact_id a, artifact_id b, float tolerance)
 static char *export_sae(artifact_id id, const char *name, enum dtype dtype)
 {
     struct error err = {0};
-    char *folder = path_join(directory, name);
-    if (sae_export_folder(store, id, folder, NULL, dtype, NULL, &err))
-        fail_msg("%s", err.message);
+    char *folder = test_path(name);
+    assert_ok(sae_export_folder(store, id, folder, NULL, dtype, NULL, &err));
     return folder;
 }
 
@@ -426,10 +386,11 @@ static void test_exported_files(void **state)
     struct error err = {0};
     char *folder = export_sae(find("flat"), "files", DTYPE_F32),
          *path = path_join(folder, "sae_weights.safetensors");
-    char *original = data_path("flat/sae_weights.safetensors"), *config_path = path_join(folder, "cfg.json");
+    char *original = data_path("saelens/flat/sae_weights.safetensors"),
+         *config_path = path_join(folder, "cfg.json");
     struct safetensors wrote, read;
-    assert_int_equal(safetensors_open(&wrote, path, &err), STATUS_OK);
-    assert_int_equal(safetensors_open(&read, original, &err), STATUS_OK);
+    assert_ok(safetensors_open(&wrote, path, &err));
+    assert_ok(safetensors_open(&read, original, &err));
     for (size_t i = 0; i < read.n_tensors; i++) {
         const struct tensor *x = &read.tensors[i].tensor, *y = safetensors_find(&wrote, read.tensors[i].name);
         assert_non_null(y);
@@ -458,10 +419,7 @@ static void test_exported_files(void **state)
 /* A BatchTopK SAE, or a meta-SAE when there is a base. */
 static artifact_id save_batchtopk(const char *name, artifact_id base, float large)
 {
-    struct error err = {0};
-    struct sae *sae;
-    artifact_id id;
-    assert_int_equal(sae_new(sae_architecture_find("batchtopk", &err), 12, 9, &sae, &err), STATUS_OK);
+    struct sae *sae = new_sae("batchtopk", 12, 9);
     for (size_t i = 0; i < 12 * 9; i++) {
         sae->owned_W_enc[i] = 0.5F - 0.125F * (float)(i % 9);
         sae->owned_W_dec[i] = 0.25F * (float)(i % 5) - 0.5F;
@@ -471,17 +429,11 @@ static artifact_id save_batchtopk(const char *name, artifact_id base, float larg
         sae->threshold[i] = 0.75F;
     sae->k = 3;
     sae->apply_b_dec_to_input = 1;
-    json *training = json_new_object(), *references = json_new_object(), *m = json_new_object();
+    json *training = json_new_object(), *m = sae_manifest(base ? NULL : "blocks.1.hook_resid_pre", 0, base);
     json_set(training, "steps", json_new_integer(77));
     json_set(training, "permute_columns", json_new_boolean(base != 0));
-    if (base)
-        json_set(references, "base", json_new_integer((long long)base));
-    json_set(m, "kind", json_new_string(base ? "meta" : "sae"));
-    json_set(m, "hook", base ? json_new_null() : json_new_string("blocks.1.hook_resid_pre"));
     json_set(m, "training", training);
-    json_set(m, "references", references);
-    assert_int_equal(store_create(store, ARTIFACT_SAE, name, 0, &id, &err), STATUS_OK);
-    assert_int_equal(sae_save(store, id, sae, m, &err), STATUS_OK);
+    artifact_id id = save_sae(store, name, sae, m);
     sae_free(sae);
     return id;
 }
@@ -497,7 +449,7 @@ static void test_batchtopk(void **state)
     json_free(config);
     artifact_id again = import_folder(folder, "bt-again", 0);
     assert_same_sae(id, again, 0);
-    json *m = manifest_of(again);
+    json *m = read_manifest(store, again);
     assert_string_equal(json_get_string(m, "architecture", ""), "batchtopk");
     assert_int_equal(json_get_integer(json_get(m, "training"), "steps", 0), 77);
     json_free(m);
@@ -513,7 +465,7 @@ static void test_meta(void **state)
     artifact_id named = import_folder(folder, "meta-named", 0),
                 given = import_folder(folder, "meta-given", find("topk"));
     assert_same_sae(id, named, 0);
-    json *m = manifest_of(named), *g = manifest_of(given);
+    json *m = read_manifest(store, named), *g = read_manifest(store, given);
     assert_string_equal(json_get_string(m, "kind", ""), "meta");
     assert_true(json_is_null(json_get(m, "hook")));
     assert_true(json_is_null(json_get(m, "context_size")));
@@ -530,14 +482,14 @@ static void test_half_range(void **state)
     (void)state;
     struct error err = {0};
     artifact_id id = save_batchtopk("large", 0, 70000);
-    char *folder = path_join(directory, "large");
+    char *folder = test_path("large");
     assert_int_equal(sae_export_folder(store, id, folder, NULL, DTYPE_F16, NULL, &err), STATUS_REFUSED);
-    assert_non_null(strstr(err.message, "W_dec holds 70000"));
+    assert_says("W_dec holds 70000");
     char *path = path_join(folder, "sae_weights.safetensors");
     assert_false(path_exists(path));
     assert_int_equal(sae_export_folder(store, id, folder, NULL, DTYPE_I32, NULL, &err), STATUS_USAGE);
     assert_int_equal(sae_export_folder(store, id, folder, "npz", DTYPE_F32, NULL, &err), STATUS_REFUSED);
-    assert_int_equal(sae_export_folder(store, id, folder, "saelens", DTYPE_BF16, NULL, &err), STATUS_OK);
+    assert_ok(sae_export_folder(store, id, folder, "saelens", DTYPE_BF16, NULL, &err));
     free(path);
     free(folder);
 }
@@ -553,11 +505,10 @@ static void test_training_scale(void **state)
     char *scaler = path_join(folder, "activation_scaler.json");
     assert_int_equal(file_write_atomic(scaler, "{\"scaling_factor\": 4}", 21, &err), STATUS_OK);
     artifact_id scaled = import_folder(folder, "scaled", 0);
-    struct store_txn *t;
     struct sae *x, *y;
-    assert_int_equal(store_begin(store, &t, &err), STATUS_OK);
-    assert_int_equal(sae_open(t, plain, &x, &err), STATUS_OK);
-    assert_int_equal(sae_open(t, scaled, &y, &err), STATUS_OK);
+    struct store_txn *t = begin_reading(store);
+    assert_ok(sae_open(t, plain, &x, &err));
+    assert_ok(sae_open(t, scaled, &y, &err));
     for (size_t i = 0; i < 3; i++) {
         assert_true(sae_encoder_row(y, 2)[i] == sae_encoder_row(x, 2)[i] * 4);
         assert_true(sae_decoder_row(y, 2)[i] == sae_decoder_row(x, 2)[i] / 4);
@@ -588,5 +539,5 @@ int main(void)
         cmocka_unit_test(test_half_range),
         cmocka_unit_test(test_training_scale),
     };
-    return cmocka_run_group_tests_name("saelens", tests, setup, teardown);
+    return cmocka_run_group_tests_name("saelens", tests, set_up, tear_down);
 }

@@ -2,35 +2,16 @@
 /* safetensors: what it reads, what it refuses, what it writes. Files are put together byte by byte here. */
 #include "config.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 #include "saescope/base/fileio.h"
 #include "saescope/base/memory.h"
 #include "saescope/base/strbuf.h"
 #include "saescope/files/safetensors.h"
-
-static char directory[] = "/tmp/saescope-test-XXXXXX";
-
-static int make_directory(void **state)
-{
-    (void)state;
-    return mkdtemp(directory) ? 0 : -1;
-}
-
-static int remove_directory(void **state)
-{
-    (void)state;
-    return remove_tree(directory, NULL);
-}
+#include "tests/support/support.h"
 
 static void put(const char *path, uint64_t length, const char *header, const void *data, size_t n)
 {
@@ -46,7 +27,7 @@ static void put(const char *path, uint64_t length, const char *header, const voi
 static int open_with(const char *header, uint64_t length, size_t data_size, struct safetensors *file,
                      struct error *err)
 {
-    char *path = path_join(directory, "x.safetensors");
+    char *path = test_path("x.safetensors");
     char *data = xcalloc(data_size + 1, 1);
     put(path, length ? length : strlen(header), header, data, data_size);
     int code = safetensors_open(file, path, err);
@@ -120,7 +101,7 @@ static void test_refused(void **state)
         if (code != STATUS_REFUSED || !strstr(err.message, cases[i].says))
             fail_msg("case %zu %s: %d \"%s\", wanted \"%s\"", i, cases[i].header, code, err.message,
                      cases[i].says);
-        assert_non_null(strstr(err.message, "x.safetensors"));
+        assert_says("x.safetensors");
     }
 }
 
@@ -129,11 +110,11 @@ static void test_short_and_missing(void **state)
     (void)state;
     struct safetensors file;
     struct error err;
-    char *path = path_join(directory, "short.safetensors");
+    char *path = test_path("short.safetensors");
     assert_int_equal(safetensors_open(&file, path, &err), STATUS_REFUSED);
     assert_int_equal(file_write_atomic(path, "1234567", 7, NULL), 0);
     assert_int_equal(safetensors_open(&file, path, &err), STATUS_REFUSED);
-    assert_non_null(strstr(err.message, "too short"));
+    assert_says("too short");
     assert_int_equal(file_write_atomic(path, "", 0, NULL), 0);
     assert_int_equal(safetensors_open(&file, path, &err), STATUS_REFUSED);
     free(path);
@@ -149,25 +130,25 @@ static void test_read(void **state)
     /* b's bytes come first though it is named second; 0x3c00 and 0xc000 are 1 and −2 in F16 */
     memcpy(data, "\x00\x3c\x00\xc0", 4);
     memcpy(data + 4, a, 8);
-    char *path = path_join(directory, "good.safetensors");
+    char *path = test_path("good.safetensors");
     const char *header = "{\"__metadata__\":{\"format\":\"pt\"},"
                          "\"a\":{\"dtype\":\"F32\",\"shape\":[2,1],\"data_offsets\":[4,12]},"
                          "\"b\":{\"dtype\":\"F16\",\"shape\":[2],\"data_offsets\":[0,4]},"
                          "\"none\":{\"dtype\":\"F32\",\"shape\":[0,3],\"data_offsets\":[12,12]}} ";
     put(path, strlen(header), header, data, sizeof data);
-    assert_int_equal(safetensors_open(&file, path, &err), 0);
+    assert_ok(safetensors_open(&file, path, &err));
     assert_int_equal(file.n_tensors, 3);
     assert_string_equal(json_get_string(file.metadata, "format", ""), "pt");
     const struct tensor *x = safetensors_find(&file, "b");
     float numbers[2];
     floats_from(x->dtype, x->data, numbers, 2);
     assert_true(numbers[0] == 1.0f && numbers[1] == -2.0f);
-    assert_int_equal(safetensors_need(&file, "a", &x, &err), 0);
+    assert_ok(safetensors_need(&file, "a", &x, &err));
     assert_int_equal(x->ndim, 2);
     assert_memory_equal(x->data, a, 8);
     assert_null(safetensors_find(&file, "c"));
     assert_int_equal(safetensors_need(&file, "c", &x, &err), STATUS_REFUSED);
-    assert_non_null(strstr(err.message, "no tensor c (it has: a, b, none)"));
+    assert_says("no tensor c (it has: a, b, none)");
     safetensors_close(&file);
     free(path);
 }
@@ -212,12 +193,12 @@ static void test_write(void **state)
     };
     struct error err;
     struct safetensors file;
-    char *path = path_join(directory, "written.safetensors");
+    char *path = test_path("written.safetensors");
     json *metadata = json_new_object();
     json_set(metadata, "format", json_new_string("pt"));
-    assert_int_equal(safetensors_write(path, sources, 3, DTYPE_F32, metadata, &err), 0);
+    assert_ok(safetensors_write(path, sources, 3, DTYPE_F32, metadata, &err));
     json_free(metadata);
-    assert_int_equal(safetensors_open(&file, path, &err), 0);
+    assert_ok(safetensors_open(&file, path, &err));
     assert_int_equal(file.n_tensors, 3);
     assert_int_equal(file.map.data[0] % 8, 0);
     assert_string_equal(json_get_string(file.metadata, "format", ""), "pt");
@@ -241,14 +222,14 @@ static void test_write_fails(void **state)
     const struct safetensors_source failing = {"f", 1, {4}, read_failing, NULL};
     const struct safetensors_source huge = {"huge", 1, {4}, read_huge, NULL};
     struct error err;
-    char *path = path_join(directory, "kept.safetensors");
+    char *path = test_path("kept.safetensors");
     char *beside = xasprintf("%s.tmp-%ld", path, (long)getpid());
-    char *nowhere = path_join(directory, "missing/x.safetensors");
+    char *nowhere = test_path("missing/x.safetensors");
     assert_int_equal(file_write_atomic(path, "old", 3, NULL), 0);
     assert_int_equal(safetensors_write(path, &failing, 1, DTYPE_F32, NULL, &err), STATUS_FAILED);
     assert_string_equal(err.message, "cancelled");
     assert_int_equal(safetensors_write(path, &huge, 1, DTYPE_F16, NULL, &err), STATUS_FAILED);
-    assert_non_null(strstr(err.message, "huge"));
+    assert_says("huge");
     assert_int_equal(safetensors_write(nowhere, &huge, 1, DTYPE_F32, NULL, &err), STATUS_FAILED);
     struct strbuf b = STRBUF_INIT;
     assert_int_equal(file_read(path, 100, &b, NULL), 0);
@@ -266,5 +247,5 @@ int main(void)
         cmocka_unit_test(test_refused), cmocka_unit_test(test_short_and_missing), cmocka_unit_test(test_read),
         cmocka_unit_test(test_write),   cmocka_unit_test(test_write_fails),
     };
-    return cmocka_run_group_tests_name("safetensors", tests, make_directory, remove_directory);
+    return cmocka_run_group_tests_name("safetensors", tests, set_up_directory, tear_down_directory);
 }

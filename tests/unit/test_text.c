@@ -5,70 +5,40 @@
  */
 #include "config.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-#include <cmocka.h>
 
 #include "saescope/base/fileio.h"
 #include "saescope/base/memory.h"
 #include "saescope/base/parallel.h"
 #include "saescope/base/strbuf.h"
 #include "saescope/model/text.h"
+#include "tests/support/support.h"
 
-static char *directory;
 static struct store *store;
 static artifact_id model_artifact;
 static struct model *model;
 
-static int setup(void **state)
+static int set_up(void **state)
 {
-    (void)state;
     struct error err = {0};
-    char template[] = "/tmp/saescope-test-XXXXXX";
-    assert_non_null(mkdtemp(template));
-    directory = xstrdup(template);
-    char *path = path_join(directory, "store"), *folder = path_join(getenv("SAESCOPE_DATADIR"), "wordnet-lm");
+    set_up_directory(state);
     parallel_start(2);
-    struct store_options options = {.path = path, .create = 1};
-    struct model_import import = {.directory = folder, .name = "lm"};
-    int status = store_open(&options, &store, &err);
-    if (!status)
-        status = model_import_folder(store, &import, NULL, &model_artifact, &err);
-    struct store_txn *t = NULL;
-    if (!status)
-        status = store_begin(store, &t, &err);
-    if (!status)
-        status = model_open(t, model_artifact, &model, &err);
+    store = open_store("store");
+    model_artifact = import_demo_model(store, "lm");
+    struct store_txn *t = begin_reading(store);
+    assert_ok(model_open(t, model_artifact, &model, &err));
     store_end(t);
-    if (status)
-        print_error("%s\n", err.message);
-    free(folder);
-    free(path);
-    return status;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    model_free(model);
-    store_close(store);
-    parallel_stop();
-    remove_tree(directory, NULL);
-    free(directory);
     return 0;
 }
 
-static struct store_txn *begin(void)
+static int tear_down(void **state)
 {
-    struct error err = {0};
-    struct store_txn *t;
-    assert_int_equal(store_begin(store, &t, &err), STATUS_OK);
-    return t;
+    model_free(model);
+    store_close(store);
+    parallel_stop();
+    return tear_down_directory(state);
 }
 
 /* ---- Imports. ---- */
@@ -85,20 +55,20 @@ static struct held read_text(artifact_id text)
     struct error err = {0};
     struct store_tensor x;
     struct held held;
-    struct store_txn *t = begin();
-    assert_int_equal(store_tensor_open(t, text, "tokens", &x, &err), STATUS_OK);
+    struct store_txn *t = begin_reading(store);
+    assert_ok(store_tensor_open(t, text, "tokens", &x, &err));
     assert_int_equal(x.dtype, DTYPE_U16);
     held.n_tokens = x.shape[0];
     uint16_t *narrow = xcalloc(held.n_tokens, sizeof(*narrow));
     held.tokens = xcalloc(held.n_tokens, sizeof(*held.tokens));
-    assert_int_equal(store_tensor_read(t, &x, 0, held.n_tokens, narrow, &err), STATUS_OK);
+    assert_ok(store_tensor_read(t, &x, 0, held.n_tokens, narrow, &err));
     for (size_t i = 0; i < held.n_tokens; i++)
         held.tokens[i] = narrow[i];
     free(narrow);
-    assert_int_equal(store_tensor_open(t, text, "documents", &x, &err), STATUS_OK);
+    assert_ok(store_tensor_open(t, text, "documents", &x, &err));
     held.n_documents = x.shape[0] - 1;
     held.documents = xcalloc(x.shape[0], sizeof(*held.documents));
-    assert_int_equal(store_tensor_read(t, &x, 0, x.shape[0], held.documents, &err), STATUS_OK);
+    assert_ok(store_tensor_read(t, &x, 0, x.shape[0], held.documents, &err));
     json *manifest = store_manifest(t, text, &err);
     assert_int_equal(json_get_integer(manifest, "tokens", -1), held.n_tokens);
     assert_int_equal(json_get_integer(manifest, "documents", -1), held.n_documents);
@@ -129,7 +99,7 @@ static void assert_documents(artifact_id text, const struct document *documents,
     assert_int_equal(held.n_documents, n);
     for (size_t i = 0; i < n; i++) {
         assert_int_equal(held.documents[i], ids.n);
-        assert_int_equal(encoder_encode(e, documents[i].bytes, documents[i].n, 1, &ids, &err), STATUS_OK);
+        assert_ok(encoder_encode(e, documents[i].bytes, documents[i].n, 1, &ids, &err));
     }
     assert_int_equal(held.documents[n], ids.n);
     assert_int_equal(held.n_tokens, ids.n);
@@ -139,17 +109,9 @@ static void assert_documents(artifact_id text, const struct document *documents,
     held_free(&held);
 }
 
-static char *write_file(const char *name, const char *text, size_t n)
-{
-    struct error err = {0};
-    char *path = path_join(directory, name);
-    assert_int_equal(file_write_atomic(path, text, n, &err), STATUS_OK);
-    return path;
-}
-
 static char *write_text(const char *name, const char *text)
 {
-    return write_file(name, text, strlen(text));
+    return write_test_file(name, text, strlen(text));
 }
 
 static artifact_id import(const char *path, const char *field, int document_a_file)
@@ -162,10 +124,7 @@ static artifact_id import(const char *path, const char *field, int document_a_fi
                                   .document_a_file = document_a_file,
                                   .replace = 1};
     artifact_id id = 0;
-    int status = text_import(store, &options, NULL, &id, &err);
-    if (status)
-        print_error("%s\n", err.message);
-    assert_int_equal(status, STATUS_OK);
+    assert_ok(text_import(store, &options, NULL, &id, &err));
     return id;
 }
 
@@ -175,9 +134,9 @@ static void assert_refused(const char *path, const char *says)
     struct text_import options = {.path = path, .name = "refused", .model = "lm"};
     artifact_id id = 0;
     assert_int_equal(text_import(store, &options, NULL, &id, &err), STATUS_REFUSED);
-    assert_non_null(strstr(err.message, says));
+    assert_says(says);
     struct artifact artifact;
-    struct store_txn *t = begin();
+    struct store_txn *t = begin_reading(store);
     assert_int_equal(store_find(t, ARTIFACT_TEXT, "refused", &artifact, &err), STATUS_REFUSED);
     store_end(t);
 }
@@ -191,7 +150,7 @@ static void test_lines(void **state)
                                          {"  second \xFF line<|endoftext|>", 28},
                                          {"\xE4\xBD\xA0\xE5\xA5\xBD", 6},
                                          {"last\r", 5}};
-    char *path = write_file("a.txt", text, sizeof(text) - 1);
+    char *path = write_test_file("a.txt", text, sizeof(text) - 1);
     assert_documents(import(path, NULL, 0), documents, 4);
     const struct document whole = {text, sizeof(text) - 1};
     assert_documents(import(path, NULL, 1), &whole, 1);
@@ -206,22 +165,22 @@ static void test_json_lines(void **state)
                                "\\u00e9\"}\n{\"text\": \"\", \"other\": \"w\"}";
     const struct document documents[] = {{"one\ntwo", 7}, {"caf\xC3\xA9 \xFF\xE2\x82 \xC3\xA9", 12}};
     const struct document others[] = {{"x y", 3}, {"z", 1}, {"w", 1}};
-    char *path = write_file("a.jsonl", text, sizeof(text) - 1);
+    char *path = write_test_file("a.jsonl", text, sizeof(text) - 1);
     assert_documents(import(path, NULL, 0), documents, 2);
     assert_documents(import(path, "other", 0), others, 3);
     free(path);
     /* Without the name, the first byte tells. */
-    path = write_file("noname", text + 3, sizeof(text) - 4);
+    path = write_test_file("noname", text + 3, sizeof(text) - 4);
     assert_documents(import(path, NULL, 0), documents, 2);
     free(path);
 }
 
-static void test_directory(void **state)
+static void test_folder(void **state)
 {
     (void)state;
     struct error err = {0};
-    char *dir = path_join(directory, "corpus");
-    assert_int_equal(make_directories(dir, 0755, &err), STATUS_OK);
+    char *dir = test_path("corpus");
+    assert_ok(make_directories(dir, 0755, &err));
     free(write_text("corpus/b.txt", "three\n"));
     free(write_text("corpus/a.txt", "one\ntwo"));
     free(write_text("corpus/c.jsonl", "{\"text\": \"four\"}"));
@@ -268,7 +227,7 @@ static void test_long_texts(void **state)
         size_t start = i ? documents[i - 1].n + 1 : 0;
         documents[i] = (struct document){text.data + start, documents[i].n - start};
     }
-    char *path = write_file("long.txt", text.data, text.length);
+    char *path = write_test_file("long.txt", text.data, text.length);
     assert_documents(import(path, NULL, 0), documents, n);
     const struct document whole = {text.data, text.length};
     assert_documents(import(path, NULL, 1), &whole, 1);
@@ -286,7 +245,7 @@ static void test_line_ends(void **state)
     for (size_t at = power - 3; at <= power + 1; at++) {
         memset(text, 'x', power + 8);
         memcpy(text + at, "\r\n", 2);
-        char *path = write_file("ends.txt", text, power + 8);
+        char *path = write_test_file("ends.txt", text, power + 8);
         const struct document documents[] = {{text, at}, {text + at + 2, power + 6 - at}};
         assert_documents(import(path, NULL, 0), documents, 2);
         free(path);
@@ -294,17 +253,11 @@ static void test_line_ends(void **state)
     free(text);
 }
 
-static enum monitor_request ask_to_cancel(struct monitor *m)
-{
-    (void)m;
-    return MONITOR_CANCEL;
-}
-
 static void test_refusals(void **state)
 {
     (void)state;
     struct error err = {0};
-    char *path = path_join(directory, "missing.txt");
+    char *path = test_path("missing.txt");
     assert_refused(path, "missing.txt");
     free(path);
     path = write_text("empty.txt", "\n\r\n");
@@ -312,7 +265,7 @@ static void test_refusals(void **state)
     struct text_import options = {.path = path, .name = "refused", .model = "ln"};
     artifact_id id;
     assert_int_equal(text_import(store, &options, NULL, &id, &err), STATUS_REFUSED);
-    assert_non_null(strstr(err.message, "lm"));
+    assert_says("lm");
     free(path);
     path = write_text("bad.jsonl", "{\"text\": \"a\"}\n{\"body\": \"b\"}\n");
     assert_refused(path, "line 2: no string \"text\"");
@@ -321,7 +274,7 @@ static void test_refusals(void **state)
     assert_refused(path, "line 3");
     free(path);
     path = write_text("some.txt", "some text\n");
-    struct monitor monitor = {.ask = ask_to_cancel};
+    struct monitor monitor = {.ask = cancel_later};
     options = (struct text_import){.path = path, .name = "refused", .model = "lm"};
     assert_int_equal(text_import(store, &options, &monitor, &id, &err), STATUS_FAILED);
     assert_refused("/dev/null", "no text in it");
@@ -348,16 +301,16 @@ static artifact_id put_text(const json *documents, uint32_t bos)
         }
         starts[i + 1] = n_tokens;
     }
-    assert_int_equal(store_create(store, ARTIFACT_TEXT, "golden", 1, &id, &err), STATUS_OK);
+    assert_ok(store_create(store, ARTIFACT_TEXT, "golden", 1, &id, &err));
     struct tensor x = {DTYPE_U16, 1, {n_tokens}, tokens}, y = {DTYPE_U64, 1, {n + 1}, starts};
-    assert_int_equal(store_tensor_put(store, id, "tokens", &x, &err), STATUS_OK);
-    assert_int_equal(store_tensor_put(store, id, "documents", &y, &err), STATUS_OK);
+    assert_ok(store_tensor_put(store, id, "tokens", &x, &err));
+    assert_ok(store_tensor_put(store, id, "documents", &y, &err));
     json *manifest = json_new_object();
     json_set(manifest, "bos", json_new_integer(bos));
     json_set(manifest, "bos_tokens", json_new_integer(n_bos));
     json_set(manifest, "eos", json_new_integer(bos));
     json_set(manifest, "eos_tokens", json_new_integer(n_bos));
-    assert_int_equal(store_publish(store, id, manifest, &err), STATUS_OK);
+    assert_ok(store_publish(store, id, manifest, &err));
     free(starts);
     return id;
 }
@@ -369,20 +322,19 @@ static void check_case(const json *golden, const char *where)
     size_t size = (size_t)json_get_integer(golden, "size", 0), n = json_length(wanted);
     int prepend_bos = !json_is_null(json_get(golden, "bos"));
     artifact_id text = put_text(json_get(golden, "documents"), 99);
-    struct store_txn *t = begin();
+    struct store_txn *t = begin_reading(store);
     struct contexts *c;
-    assert_int_equal(contexts_open(t, text, size, prepend_bos, prepend_bos ? 99 : TOKEN_NONE, &c, &err),
-                     STATUS_OK);
+    assert_ok(contexts_open(t, text, size, prepend_bos, prepend_bos ? 99 : TOKEN_NONE, &c, &err));
     if (contexts_count(c) != n)
         print_error("%s\n", where);
     assert_int_equal(contexts_count(c), n);
     uint32_t *ids = xcalloc(n * size + 1, sizeof(*ids));
     /* All at once, then one at a time from the end. */
-    assert_int_equal(contexts_read(c, t, 0, n, ids, &err), STATUS_OK);
+    assert_ok(contexts_read(c, t, 0, n, ids, &err));
     for (size_t i = 0; i < n * size; i++)
         assert_int_equal(ids[i], json_integer(json_at(json_at(wanted, i / size), i % size), -1));
     for (size_t i = n; i-- > 0;) {
-        assert_int_equal(contexts_read(c, t, i, 1, ids, &err), STATUS_OK);
+        assert_ok(contexts_read(c, t, i, 1, ids, &err));
         for (size_t j = 0; j < size; j++)
             assert_int_equal(ids[j], json_integer(json_at(json_at(wanted, i), j), -1));
     }
@@ -397,8 +349,8 @@ static void test_contexts(void **state)
     (void)state;
     struct error err = {0};
     struct strbuf file = STRBUF_INIT;
-    char *path = path_join(getenv("SAESCOPE_TESTDATA"), "text/contexts.jsonl");
-    assert_int_equal(file_read(path, 1 << 20, &file, &err), STATUS_OK);
+    char *path = data_path("text/contexts.jsonl");
+    assert_ok(file_read(path, 1 << 20, &file, &err));
     size_t lines = 0;
     for (char *line = strtok(file.data, "\n"); line; line = strtok(NULL, "\n"), lines++) {
         json *golden = json_parse(line, strlen(line), path, &err);
@@ -415,16 +367,16 @@ static void test_contexts(void **state)
 static void check_for_tokens(artifact_id text, int prepend_bos, uint64_t tokens)
 {
     struct error err = {0};
-    struct store_txn *t = begin();
+    struct store_txn *t = begin_reading(store);
     struct contexts *c;
     const struct model_config *config = model_get_config(model);
-    assert_int_equal(contexts_open(t, text, 8, prepend_bos, config->bos, &c, &err), STATUS_OK);
+    assert_ok(contexts_open(t, text, 8, prepend_bos, config->bos, &c, &err));
     uint64_t sum = 0, got_counted;
     size_t n = 0, got;
     while (n < contexts_count(c) && (!tokens || sum < tokens)) {
         uint32_t ids[8];
         uint8_t counted[8];
-        assert_int_equal(contexts_read(c, t, n++, 1, ids, &err), STATUS_OK);
+        assert_ok(contexts_read(c, t, n++, 1, ids, &err));
         size_t here = contexts_counted(model, ids, 8, counted), expected = 0;
         for (size_t i = 0; i < 8; i++) {
             assert_int_equal(counted[i], ids[i] != 8191);
@@ -433,7 +385,7 @@ static void check_for_tokens(artifact_id text, int prepend_bos, uint64_t tokens)
         assert_int_equal(here, expected);
         sum += here;
     }
-    assert_int_equal(contexts_for_tokens(c, t, model, tokens, &got, &got_counted, &err), STATUS_OK);
+    assert_ok(contexts_for_tokens(c, t, model, tokens, &got, &got_counted, &err));
     assert_int_equal(got, n);
     assert_int_equal(got_counted, sum);
     contexts_close(c);
@@ -448,7 +400,7 @@ static void test_for_tokens(void **state)
         strbuf_reset(&text);
         for (int i = 0; i < 200; i++)
             strbuf_addf(&text, "line %d of %s\n", i, special && i % 3 == 0 ? "some<|endoftext|>" : "text");
-        char *path = write_file("counted.txt", text.data, text.length);
+        char *path = write_test_file("counted.txt", text.data, text.length);
         artifact_id id = import(path, NULL, 0);
         for (uint64_t tokens = 0; tokens < 3000; tokens += tokens < 40 ? 1 : 333) {
             check_for_tokens(id, 1, tokens);
@@ -465,12 +417,12 @@ static void test_held_out(void **state)
     struct error err = {0};
     char *path = write_text("held.txt", "0 1 2 3 4 5 6 7 8 9");
     artifact_id id = import(path, NULL, 0);
-    struct store_txn *t = begin();
+    struct store_txn *t = begin_reading(store);
     struct contexts *c;
     static const size_t sizes[] = {1, 2, 4, 100}, wanted[] = {9, 4, 1, 0};
     struct held held;
     for (size_t i = 0; i < ARRAY_LENGTH(sizes); i++) {
-        assert_int_equal(contexts_open(t, id, sizes[i], 0, TOKEN_NONE, &c, &err), STATUS_OK);
+        assert_ok(contexts_open(t, id, sizes[i], 0, TOKEN_NONE, &c, &err));
         assert_int_equal(contexts_size(c), sizes[i]);
         assert_int_equal(contexts_held_out_from(c), wanted[i]);
         contexts_close(c);
@@ -489,10 +441,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lines),      cmocka_unit_test(test_json_lines),
-        cmocka_unit_test(test_directory),  cmocka_unit_test(test_standard_input),
+        cmocka_unit_test(test_folder),     cmocka_unit_test(test_standard_input),
         cmocka_unit_test(test_long_texts), cmocka_unit_test(test_line_ends),
         cmocka_unit_test(test_refusals),   cmocka_unit_test(test_contexts),
         cmocka_unit_test(test_for_tokens), cmocka_unit_test(test_held_out),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -5,51 +5,33 @@
  */
 #include "config.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 #include "saescope/base/fileio.h"
 #include "saescope/base/json.h"
 #include "saescope/base/memory.h"
 #include "saescope/model/tokenizer_internal.h"
+#include "tests/support/support.h"
 
 static struct tokenizer *demo;
-static char *directory;
 
-static char *data_path(const char *variable, const char *name)
+static int set_up(void **state)
 {
-    const char *root = getenv(variable);
-    assert_non_null(root);
-    return path_join(root, name);
-}
-
-static int setup(void **state)
-{
-    (void)state;
     struct error err = {0};
-    char template[] = "/tmp/saescope-test-XXXXXX";
-    char *folder = data_path("SAESCOPE_DATADIR", "wordnet-lm");
-    assert_non_null(mkdtemp(template));
-    directory = xstrdup(template);
-    int status = tokenizer_read_folder(folder, &demo, &err);
-    if (status)
-        print_error("%s\n", err.message);
+    char *folder = shipped_file("wordnet-lm");
+    set_up_directory(state);
+    assert_ok(tokenizer_read_folder(folder, &demo, &err));
     free(folder);
-    return status;
+    return 0;
 }
 
-static int teardown(void **state)
+static int tear_down(void **state)
 {
-    (void)state;
     tokenizer_free(demo);
-    remove_tree(directory, NULL);
-    free(directory);
-    return 0;
+    return tear_down_directory(state);
 }
 
 static struct token_list encode(const struct tokenizer *tok, const void *text, size_t n, int specials)
@@ -57,7 +39,7 @@ static struct token_list encode(const struct tokenizer *tok, const void *text, s
     struct error err = {0};
     struct token_list ids = {0};
     struct encoder *e = encoder_new(tok);
-    assert_int_equal(encoder_encode(e, text, n, specials, &ids, &err), STATUS_OK);
+    assert_ok(encoder_encode(e, text, n, specials, &ids, &err));
     encoder_free(e);
     return ids;
 }
@@ -102,9 +84,8 @@ static void check_pieces(const json *text, const json *lengths)
     struct error err = {0};
     struct boundaries got = {0};
     struct encoder *e = encoder_new(demo);
-    assert_int_equal(encoder_pieces(e, (const uint8_t *)json_string(text, ""), json_string_length(text),
-                                    add_boundary, &got, &err),
-                     STATUS_OK);
+    assert_ok(encoder_pieces(e, (const uint8_t *)json_string(text, ""), json_string_length(text),
+                             add_boundary, &got, &err));
     assert_int_equal(got.n, json_length(lengths));
     for (size_t i = 0, at = 0; i < got.n; i++) {
         at += (size_t)json_integer(json_at(lengths, i), 0);
@@ -118,8 +99,8 @@ static void test_phrases(void **state)
     (void)state;
     struct error err = {0};
     struct strbuf file = STRBUF_INIT;
-    char *path = data_path("SAESCOPE_TESTDATA", "tokenizer/phrases.jsonl");
-    assert_int_equal(file_read(path, 1 << 20, &file, &err), STATUS_OK);
+    char *path = data_path("tokenizer/phrases.jsonl");
+    assert_ok(file_read(path, 1 << 20, &file, &err));
     size_t lines = 0;
     for (char *line = strtok(file.data, "\n"); line; line = strtok(NULL, "\n"), lines++) {
         json *phrase = json_parse(line, strlen(line), path, &err);
@@ -198,12 +179,11 @@ static void check_chunk(struct encoder *e, const struct strbuf *text, FILE *gold
     unsigned long long pieces_hash, ids_hash;
     assert_int_equal(fscanf(golden, "%zu %llx %zu %llx", &n_pieces, &pieces_hash, &n_ids, &ids_hash), 4);
     struct pieces pieces = {0, 0, 0xCBF29CE484222325ull};
-    assert_int_equal(encoder_pieces(e, (const uint8_t *)text->data, text->length, count_piece, &pieces, &err),
-                     STATUS_OK);
+    assert_ok(encoder_pieces(e, (const uint8_t *)text->data, text->length, count_piece, &pieces, &err));
     assert_int_equal(pieces.n, n_pieces);
     assert_int_equal(pieces.hash, pieces_hash);
     struct token_list ids = {0};
-    assert_int_equal(encoder_encode(e, text->data, text->length, 1, &ids, &err), STATUS_OK);
+    assert_ok(encoder_encode(e, text->data, text->length, 1, &ids, &err));
     assert_int_equal(ids.n, n_ids);
     uint64_t h = 0xCBF29CE484222325ull;
     for (size_t i = 0; i < ids.n; i++)
@@ -234,7 +214,7 @@ static uint32_t *read_points(FILE *golden, size_t *n)
 static void test_every_character(void **state)
 {
     (void)state;
-    char *path = data_path("SAESCOPE_TESTDATA", "tokenizer/unicode.txt");
+    char *path = data_path("tokenizer/unicode.txt");
     FILE *golden = fopen(path, "r");
     assert_non_null(golden);
     size_t n, n_chunks, chunks = 0, bytes = 0;
@@ -276,8 +256,7 @@ static void test_invalid_bytes_are_pieces(void **state)
     struct error err = {0};
     struct encoder *e = encoder_new(demo);
     struct pieces got = {0, 0, 0}, wanted = {0, 0, 0};
-    assert_int_equal(encoder_pieces(e, (const uint8_t *)text, sizeof(text) - 1, count_piece, &got, &err),
-                     STATUS_OK);
+    assert_ok(encoder_pieces(e, (const uint8_t *)text, sizeof(text) - 1, count_piece, &got, &err));
     for (size_t i = 0, at = 0; i < ARRAY_LENGTH(lengths); at += lengths[i++])
         count_piece(&wanted, at, lengths[i]);
     assert_int_equal(got.at, wanted.at);
@@ -348,14 +327,14 @@ static void test_cuts(void **state)
     struct error err = {0};
     struct encoder *e = encoder_new(demo);
     struct boundaries whole = {0}, halves;
-    assert_int_equal(encoder_pieces(e, bytes, n, add_boundary, &whole, &err), STATUS_OK);
+    assert_ok(encoder_pieces(e, bytes, n, add_boundary, &whole, &err));
     for (size_t at = 1; at < n; at++) {
         if (!tokenizer_may_cut(demo, bytes, at))
             continue;
         halves = (struct boundaries){0};
-        assert_int_equal(encoder_pieces(e, bytes, at, add_boundary, &halves, &err), STATUS_OK);
+        assert_ok(encoder_pieces(e, bytes, at, add_boundary, &halves, &err));
         halves.base = at;
-        assert_int_equal(encoder_pieces(e, bytes + at, n - at, add_boundary, &halves, &err), STATUS_OK);
+        assert_ok(encoder_pieces(e, bytes + at, n - at, add_boundary, &halves, &err));
         assert_int_equal(halves.n, whole.n);
         assert_memory_equal(halves.at, whole.at, whole.n * sizeof(whole.at[0]));
         cuts++;
@@ -368,15 +347,12 @@ static void test_cuts(void **state)
 
 static void write_file(const char *name, const char *text)
 {
-    struct error err = {0};
-    char *path = path_join(directory, name);
-    assert_int_equal(file_write_atomic(path, text, strlen(text), &err), STATUS_OK);
-    free(path);
+    free(write_test_file(name, text, strlen(text)));
 }
 
 static void remove_file(const char *name)
 {
-    char *path = path_join(directory, name);
+    char *path = test_path(name);
     unlink(path);
     free(path);
 }
@@ -388,15 +364,15 @@ static void test_vocabulary_files(void **state)
     struct strbuf text = STRBUF_INIT;
     const char *const names[] = {"wordnet-lm/vocab.json", "wordnet-lm/merges.txt"};
     for (int i = 0; i < 2; i++) {
-        char *path = data_path("SAESCOPE_DATADIR", names[i]);
+        char *path = shipped_file(names[i]);
         strbuf_reset(&text);
-        assert_int_equal(file_read(path, 1 << 20, &text, &err), STATUS_OK);
+        assert_ok(file_read(path, 1 << 20, &text, &err));
         write_file(path_base(names[i]), text.data);
         free(path);
     }
     write_file("config.json", "{\"vocab_size\": 9000, \"bos_token_id\": null, \"eos_token_id\": [5, 6]}");
     struct tokenizer *tok;
-    assert_int_equal(tokenizer_read_folder(directory, &tok, &err), STATUS_OK);
+    assert_ok(tokenizer_read_folder(test_directory, &tok, &err));
     assert_int_equal(tokenizer_size(tok), 9000);
     assert_int_equal(tokenizer_bos(tok), 8191);
     assert_int_equal(tokenizer_eos(tok), 5);
@@ -442,7 +418,7 @@ static void test_added_tokens(void **state)
         "\"ab\": 256, \"abc\": 257", "[\"a\", \"b\"], \"ab c\"",
         "\"added_tokens\": [{\"id\": 258, \"content\": \"<m>\", \"lstrip\": true, \"rstrip\": true},"
         "{\"id\": 259, \"content\": \"<mm>\", \"special\": true}, {\"id\": 260, \"content\": \"<m>x\"}],");
-    assert_int_equal(tokenizer_read_folder(directory, &tok, &err), STATUS_OK);
+    assert_ok(tokenizer_read_folder(test_directory, &tok, &err));
     assert_int_equal(tokenizer_bos(tok), TOKEN_NONE);
     static const struct {
         const char *text;
@@ -467,8 +443,8 @@ static void assert_refused(const char *says)
 {
     struct error err = {0};
     struct tokenizer *tok = NULL;
-    assert_int_equal(tokenizer_read_folder(directory, &tok, &err), STATUS_REFUSED);
-    assert_non_null(strstr(err.message, says));
+    assert_int_equal(tokenizer_read_folder(test_directory, &tok, &err), STATUS_REFUSED);
+    assert_says(says);
     assert_null(tok);
 }
 
@@ -513,7 +489,7 @@ static void test_bad_files(void **state)
     write_file("config.json", "{\"vocab_size\": 256, \"bos_token_id\": 257}");
     assert_refused("BOS or EOS");
     write_file("config.json", "{\"vocab_size\": 300, \"bos_token_id\": 257}");
-    assert_int_equal(tokenizer_read_folder(directory, &tok, &err), STATUS_OK);
+    assert_ok(tokenizer_read_folder(test_directory, &tok, &err));
     assert_int_equal(tokenizer_size(tok), 300);
     tokenizer_free(tok);
 }
@@ -532,5 +508,5 @@ int main(void)
         cmocka_unit_test(test_added_tokens),
         cmocka_unit_test(test_bad_files),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, set_up, tear_down);
 }

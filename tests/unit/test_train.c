@@ -3,23 +3,18 @@
 #include "config.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 #include "saescope/base/blas.h"
-#include "saescope/base/fileio.h"
 #include "saescope/base/memory.h"
 #include "saescope/base/parallel.h"
 #include "saescope/sae/architectures.h"
 #include "saescope/sae/train.h"
 #include "saescope/sae/trainer.h"
+#include "tests/support/support.h"
 #include "train_batchtopk_golden.h"
 
 /* As numbers() in tests/reference/train_batchtopk.py: multiples of 2^-23 in [-1, 1). */
@@ -51,7 +46,7 @@ static struct sae *golden_start(uint64_t seed)
 {
     struct sae *sae;
     struct error err;
-    assert_int_equal(sae_new(&architecture_batchtopk, GOLDEN_D_IN, GOLDEN_D_SAE, &sae, &err), 0);
+    assert_ok(sae_new(&architecture_batchtopk, GOLDEN_D_IN, GOLDEN_D_SAE, &sae, &err));
     for (uint64_t i = 0; i < GOLDEN_D_IN * GOLDEN_D_SAE; i++) {
         sae->owned_W_dec[i] = (float)number(seed, 0, i);
         sae->owned_W_enc[i] = (float)(0.25 * number(seed, 1, i));
@@ -98,10 +93,10 @@ static void follows_the_reference(void **state)
     float *x = xmalloc(GOLDEN_BATCH * GOLDEN_D_IN * sizeof *x);
     struct sae *start = golden_start(GOLDEN_SEED);
     golden_options(&o);
-    assert_int_equal(trainer_new(&o, GOLDEN_D_IN, start, &t, &err), 0);
+    assert_ok(trainer_new(&o, GOLDEN_D_IN, start, &t, &err));
     for (uint64_t step = 0; step < GOLDEN_STEPS; step++) {
         golden_batch(GOLDEN_SEED, step, x);
-        assert_int_equal(trainer_step(t, x, &loss, &err), 0);
+        assert_ok(trainer_step(t, x, &loss, &err));
         if (step == 0)
             assert_true(fabs(loss - GOLDEN_FIRST_LOSS) < 1e-5 * GOLDEN_FIRST_LOSS);
         aux_steps += trainer_dead(t) > 0;
@@ -135,10 +130,10 @@ static void clips(void **state)
         double loss;
         golden_options(&o);
         o.clip = limits[i];
-        assert_int_equal(trainer_new(&o, GOLDEN_D_IN, start, &t[i], &err), 0);
+        assert_ok(trainer_new(&o, GOLDEN_D_IN, start, &t[i], &err));
         for (uint64_t step = 0; step < 10; step++) {
             golden_batch(1, step, x);
-            assert_int_equal(trainer_step(t[i], x, &loss, &err), 0);
+            assert_ok(trainer_step(t[i], x, &loss, &err));
         }
     }
     size_t bytes = GOLDEN_D_IN * GOLDEN_D_SAE * sizeof(float);
@@ -180,7 +175,7 @@ static void selects_with_ties(void **state)
     float *x = xcalloc(N, sizeof *x), smallest = 0;
     struct scan_pair *all = xcalloc((size_t)N * WIDTH, sizeof *all);
     unsigned char *kept = xcalloc((size_t)N * WIDTH, 1);
-    assert_int_equal(sae_new(&architecture_batchtopk, 1, WIDTH, &sae, &err), 0);
+    assert_ok(sae_new(&architecture_batchtopk, 1, WIDTH, &sae, &err));
     for (uint64_t i = 0; i < WIDTH; i++)
         sae->owned_W_enc[i] = (float)floor(8 * number(9, 0, i));
     for (int round = 0; round < 3; round++) { /* the third round's bound is far too high */
@@ -196,7 +191,7 @@ static void selects_with_ties(void **state)
         for (size_t i = 0; i < wanted; i++)
             kept[(size_t)all[i].row * WIDTH + all[i].latent] = 1;
         assert_true(all[wanted - 1].value == all[wanted].value);
-        assert_int_equal(selection_of_batch(&s, sae, x, N, K, &rows, &smallest, &err), 0);
+        assert_ok(selection_of_batch(&s, sae, x, N, K, &rows, &smallest, &err));
         assert_int_equal(rows.offsets[N], wanted);
         assert_true(smallest == all[wanted - 1].value);
         for (size_t r = 0; r < N; r++) {
@@ -211,7 +206,7 @@ static void selects_with_ties(void **state)
     /* Fewer positive ones than k·n: all of them. */
     memset(x, 0, N * sizeof *x);
     x[N - 1] = 1;
-    assert_int_equal(selection_of_batch(&s, sae, x, N, K, &rows, &smallest, &err), 0);
+    assert_ok(selection_of_batch(&s, sae, x, N, K, &rows, &smallest, &err));
     size_t positive = 0;
     for (size_t i = 0; i < WIDTH; i++)
         positive += sae->owned_W_enc[i] > 0;
@@ -327,20 +322,16 @@ static void run_options(struct train_options o[2], enum training_normalization n
     o[1].architecture = &architecture_topk;
 }
 
-static char work_dir[] = "/tmp/saescope-test-train-XXXXXX";
-
-static int make_work_dir(void **state)
+static int set_up(void **state)
 {
-    (void)state;
     parallel_start(2);
-    return mkdtemp(work_dir) ? 0 : -1;
+    return set_up_directory(state);
 }
 
-static int remove_work_dir(void **state)
+static int tear_down(void **state)
 {
-    (void)state;
     parallel_stop();
-    return remove_tree(work_dir, NULL);
+    return tear_down_directory(state);
 }
 
 static void check_same(const struct sae *a, const struct sae *b)
@@ -362,16 +353,16 @@ static void resumes_bit_for_bit(void **state)
     struct error err;
     run_options(o, TRAIN_NORMALIZE_AVERAGE);
     struct stream_source source = new_source();
-    assert_int_equal(train_run(o, 2, &source.source, NULL, a, whole, &err), 0);
+    assert_ok(train_run(o, 2, &source.source, NULL, a, whole, &err));
     for (uint64_t stop = 7; stop <= 31; stop += 24) { /* stopped twice, by a new source each time */
         struct stream_source again = new_source();
-        struct test_monitor m = new_monitor(work_dir, stop, MONITOR_CHECKPOINT);
+        struct test_monitor m = new_monitor(test_directory, stop, MONITOR_CHECKPOINT);
         assert_int_equal(train_run(o, 2, &again.source, &m.monitor, b, resumed, &err), STATUS_CHECKPOINTED);
         assert_int_equal(m.step, stop);
     }
     struct stream_source last = new_source();
-    struct test_monitor m = new_monitor(work_dir, 0, MONITOR_GO_ON);
-    assert_int_equal(train_run(o, 2, &last.source, &m.monitor, b, resumed, &err), 0);
+    struct test_monitor m = new_monitor(test_directory, 0, MONITOR_GO_ON);
+    assert_ok(train_run(o, 2, &last.source, &m.monitor, b, resumed, &err));
     for (int i = 0; i < 2; i++) {
         check_same(a[i], b[i]);
         assert_true(whole[i].loss == resumed[i].loss);
@@ -386,7 +377,7 @@ static void resumes_bit_for_bit(void **state)
     struct stream_source other = new_source();
     assert_int_equal(train_run(o, 2, &other.source, &m.monitor, b, resumed, &err), STATUS_REFUSED);
     o[0].lr = 3e-3;
-    char *path = path_join(work_dir, "training.checkpoint");
+    char *path = test_path("training.checkpoint");
     FILE *file = fopen(path, "r+b");
     assert_non_null(file);
     assert_int_equal(fseek(file, -1000, SEEK_END), 0);
@@ -449,7 +440,7 @@ static void folds_the_scale(void **state)
     o[0].steps = 1500;
     struct stream_source source = new_source();
     struct test_monitor m = new_monitor(NULL, 0, MONITOR_GO_ON);
-    assert_int_equal(train_run(o, 1, &source.source, &m.monitor, &sae, &result, &err), 0);
+    assert_ok(train_run(o, 1, &source.source, &m.monitor, &sae, &result, &err));
     for (size_t i = 0; i < sae->d_sae; i++) {
         assert_true(fabs(sqrt(vec_norm2(sae_decoder_row(sae, i), RUN_D)) - 1) < 1e-5);
         assert_true(sae->threshold[i] == sae->threshold[0] && sae->threshold[i] > 0);
@@ -475,7 +466,7 @@ static void trains_normalized_rows(void **state)
     run_options(o, TRAIN_NORMALIZE_LAYER_NORM);
     o[0].steps = o[1].steps = 300;
     struct stream_source source = new_source();
-    assert_int_equal(train_run(o, 2, &source.source, NULL, saes, result, &err), 0);
+    assert_ok(train_run(o, 2, &source.source, NULL, saes, result, &err));
     for (int i = 0; i < 2; i++) {
         assert_int_equal(saes[i]->normalization, NORMALIZE_LAYER_NORM);
         assert_true(result[i].explained_variance > 0.7 && result[i].explained_variance < 1);
@@ -511,12 +502,12 @@ static void stops_and_refuses(void **state)
     float x[RUN_BATCH * RUN_D];
     double loss;
     o[0].lr = 1e-3;
-    assert_int_equal(stream_next(&source.source, x, RUN_BATCH, &err), 0);
-    assert_int_equal(trainer_new(&o[0], RUN_D, NULL, &t, &err), 0);
-    assert_int_equal(trainer_step(t, x, &loss, &err), 0);
+    assert_ok(stream_next(&source.source, x, RUN_BATCH, &err));
+    assert_ok(trainer_new(&o[0], RUN_D, NULL, &t, &err));
+    assert_ok(trainer_step(t, x, &loss, &err));
     x[100] = INFINITY;
     assert_int_equal(trainer_step(t, x, &loss, &err), STATUS_FAILED);
-    assert_non_null(strstr(err.message, "diverged"));
+    assert_says("diverged");
     trainer_free(t);
 }
 
@@ -533,9 +524,9 @@ static void starts_as_documented(void **state)
     assert_true(o.batch == 4096 && o.aux_k == 512 && o.dead_after == 5);
     o.width = 40;
     o.k = 2;
-    assert_int_equal(trainer_new(&o, 24, NULL, &a, &err), 0);
+    assert_ok(trainer_new(&o, 24, NULL, &a, &err));
     o.seed = 1;
-    assert_int_equal(trainer_new(&o, 24, NULL, &b, &err), 0);
+    assert_ok(trainer_new(&o, 24, NULL, &b, &err));
     for (size_t i = 0; i < 40; i++)
         assert_true(fabs(vec_norm2(a->sae->owned_W_dec + i * 24, 24) - 1) < 1e-5);
     assert_memory_equal(a->sae->owned_W_dec, a->sae->owned_W_enc, 40 * 24 * sizeof(float));
@@ -555,5 +546,5 @@ int main(void)
         cmocka_unit_test(stops_and_refuses),     cmocka_unit_test(starts_as_documented),
     };
     blas_start();
-    return cmocka_run_group_tests_name("train", tests, make_work_dir, remove_work_dir);
+    return cmocka_run_group_tests_name("train", tests, set_up, tear_down);
 }
