@@ -50,9 +50,17 @@ static void add_link(struct page_links *links, struct store_txn *t, const struct
         links->items = xreallocarray(links->items, links->capacity, sizeof *links->items);
     }
     struct page_link *link = &links->items[links->n++];
-    *link =
-        (struct page_link){.latent = latent, .value = value, .label = page_label(t, sae->id, latent, NULL)};
+    *link = (struct page_link){
+        .sae = sae->id, .latent = latent, .value = value, .label = page_label(t, sae->id, latent, NULL)};
     memcpy(link->name, sae->name, sizeof link->name);
+}
+
+void page_links_relabel(struct page_links *links, struct store_txn *t)
+{
+    for (size_t i = 0; i < links->n; i++) {
+        free(links->items[i].label);
+        links->items[i].label = page_label(t, links->items[i].sae, links->items[i].latent, NULL);
+    }
 }
 
 static void free_links(struct page_links *links)

@@ -92,7 +92,8 @@ static int fill(struct store_txn *t, const struct artifact *sae, const struct to
     memcpy(to->offsets, from->rows.offsets, (from->n_tokens + 1) * sizeof *to->offsets);
     for (size_t p = 0; p < n_pairs; p++) {
         struct page_link *link = &to->pairs.items[p];
-        *link = (struct page_link){.latent = from->rows.latents[p], .value = from->rows.values[p]};
+        *link = (struct page_link){
+            .sae = sae->id, .latent = from->rows.latents[p], .value = from->rows.values[p]};
         memcpy(link->name, sae->name, sizeof link->name);
         link->label = p < LABELS_MAX ? page_label(t, sae->id, link->latent, NULL) : NULL;
     }

@@ -110,6 +110,20 @@ static void ask_rest(struct view *v)
     ask(v, SLOT_RELATIVES, &relatives_query);
 }
 
+/* Labels are small records, and may have changed with any commit. */
+static void relabel(struct view *v)
+{
+    struct latent_state *s = v->data;
+    struct store_txn *t;
+    if (!app_store(v->app) || store_begin(app_store(v->app), &t, NULL) != STATUS_OK)
+        return;
+    if (s->components)
+        page_links_relabel(&s->components->links, t);
+    if (s->relatives)
+        page_links_relabel(&s->relatives->links, t);
+    store_end(t);
+}
+
 /* The rest is asked for again only when something that it depends on changed. */
 static int head_done(struct view *v, void *result, int status, const struct error *err)
 {
@@ -118,7 +132,7 @@ static int head_done(struct view *v, void *result, int status, const struct erro
     size_t first;
     set_text(&s->error, status == STATUS_OK ? NULL : err);
     s->head = head;
-    int changed = old && head && old->relatives_hash != head->relatives_hash;
+    int refreshed = old != NULL, changed = old && head && old->relatives_hash != head->relatives_hash;
     page_head_free(old);
     if (!head)
         return INVALID_DRAW;
@@ -130,6 +144,8 @@ static int head_done(struct view *v, void *result, int status, const struct erro
     rows_came(s, PANE_CONTEXTS, latent_contexts_shown(s, &first));
     if (changed)
         ask_rest(v);
+    else if (refreshed)
+        relabel(v);
     return INVALID_DRAW;
 }
 

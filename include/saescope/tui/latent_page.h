@@ -18,6 +18,7 @@
 
 /* A latent that is named on the page and can be gone to. */
 struct page_link {
+    artifact_id sae;
     char name[NAME_MAX_BYTES + 1]; /* of its SAE */
     size_t latent;
     float value; /* activation or cosine */
@@ -99,6 +100,8 @@ void page_logits_free(void *logits);
 void page_components_free(void *components);
 void page_relatives_free(void *relatives);
 
+/* Looks the links' labels up again. */
+void page_links_relabel(struct page_links *links, struct store_txn *t);
 /* A token's displayable form appended to `text`, described in *out (page_token's activation is the caller's).
  */
 void page_token_make(struct strbuf *text, const void *bytes, size_t n, struct page_token *out);
