@@ -11,6 +11,8 @@
 #include "saescope/command/lexer.h"
 #include "saescope/tui/latent_view.h"
 
+#define NEIGHBORS_MAX 1000 /* of the setting that are looked for */
+
 enum slot { SLOT_HEAD, SLOT_LOGITS, SLOT_COMPONENTS, SLOT_RELATIVES };
 
 static const struct action latent_actions[] = {
@@ -96,15 +98,16 @@ static const struct query_spec relatives_query = {page_relatives_read, relatives
 
 static void ask(struct view *v, enum slot slot, const struct query_spec *query)
 {
-    long long neighbors = settings_count(app_settings(v->app), "neighbors");
+    const struct latent_state *s = v->data;
     if (app_store(v->app))
-        query_start(
-            v, slot, query,
-            page_request_new(app_store(v->app), v->target, (size_t)(neighbors < 1000 ? neighbors : 1000)));
+        query_start(v, slot, query, page_request_new(app_store(v->app), v->target, (size_t)s->neighbors));
 }
 
 static void ask_rest(struct view *v)
 {
+    struct latent_state *s = v->data;
+    s->neighbors = settings_count(app_settings(v->app), "neighbors");
+    s->neighbors = s->neighbors < NEIGHBORS_MAX ? s->neighbors : NEIGHBORS_MAX;
     ask(v, SLOT_LOGITS, &logits_query);
     ask(v, SLOT_COMPONENTS, &components_query);
     ask(v, SLOT_RELATIVES, &relatives_query);
@@ -196,6 +199,10 @@ static void latent_close(struct view *v)
 
 static int latent_refresh(struct view *v)
 {
+    const struct latent_state *s = v->data;
+    long long neighbors = settings_count(app_settings(v->app), "neighbors");
+    if (s->neighbors != (neighbors < NEIGHBORS_MAX ? neighbors : NEIGHBORS_MAX))
+        ask_rest(v);
     ask(v, SLOT_HEAD, &head_query);
     return INVALID_NONE;
 }

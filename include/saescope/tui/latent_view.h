@@ -13,6 +13,7 @@ struct latent_state {
     struct page_components *components;
     struct page_relatives *relatives;
     size_t d_sae;        /* latents of its SAE; 0 until it is known */
+    long long neighbors; /* as the setting was when relatives were asked for */
     char *error;         /* why there is no page; NULL: none */
     char *failed[PANES]; /* why a pane is empty */
     struct list lists[PANES];
