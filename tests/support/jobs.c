@@ -2,6 +2,8 @@
 /* Jobs for tests. A test that waits in vain is ended by its alarm. */
 #include "config.h"
 
+#include "saescope/base/blas.h"
+#include "saescope/base/parallel.h"
 #include "support.h"
 
 struct job_engine *start_engine(struct store *s, const char *program)
@@ -20,11 +22,32 @@ uint64_t submit_job(struct job_engine *e, const char *kind, json *parameters)
     return id;
 }
 
-json *await_result(struct job_engine *e, struct store *s, uint64_t id)
+struct store *job_store;
+struct job_engine *job_engine;
+
+int set_up_jobs(void **state)
+{
+    set_up_directory(state);
+    blas_start();
+    parallel_start(2);
+    job_store = open_store("store");
+    job_engine = start_engine(job_store, NULL);
+    return 0;
+}
+
+int tear_down_jobs(void **state)
+{
+    job_engine_stop(job_engine, 0);
+    store_close(job_store);
+    parallel_stop();
+    return tear_down_directory(state);
+}
+
+json *await_result(uint64_t id)
 {
     struct error err = {0};
     json *result = NULL;
-    assert_ok(job_wait(e, id, NULL, NULL, &err));
-    assert_ok(job_result(s, id, &result, &err));
+    assert_ok(job_wait(job_engine, id, NULL, NULL, &err));
+    assert_ok(job_result(job_store, id, &result, &err));
     return result;
 }

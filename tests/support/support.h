@@ -92,9 +92,15 @@ artifact_id save_sae(struct store *s, const char *name, const struct sae *sae, j
 
 /* ---- Jobs. ---- */
 
+/* Group fixtures: a directory with a store, and an engine for it. */
+extern struct store *job_store;
+extern struct job_engine *job_engine;
+int set_up_jobs(void **state);
+int tear_down_jobs(void **state);
+
 /* `program` runs detached jobs; NULL: this one. */
 struct job_engine *start_engine(struct store *s, const char *program);
 uint64_t submit_job(struct job_engine *e, const char *kind, json *parameters);
-json *await_result(struct job_engine *e, struct store *s, uint64_t id);
+json *await_result(uint64_t id); /* of a job of job_engine */
 
 #endif

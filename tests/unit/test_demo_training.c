@@ -7,67 +7,35 @@
 #include "config.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <cmocka.h>
 
-#include "saescope/base/blas.h"
 #include "saescope/base/fileio.h"
 #include "saescope/base/memory.h"
-#include "saescope/base/parallel.h"
 #include "saescope/jobs/jobs.h"
+#include "tests/support/support.h"
 
 #define TOLERANCE 0.02
 #define K         16
 
-static char directory[] = "/tmp/test_demo_training.XXXXXX";
-static struct store *s;
-static struct job_engine *e;
-
 /* Queues a job; file, when given, is a shipped one and its "path". */
 static uint64_t submit(const char *kind, const char *text, const char *file)
 {
-    struct error err;
-    uint64_t id = 0;
-    json *parameters = json_parse(text, strlen(text), "test", &err);
-    assert_non_null(parameters);
+    json *parameters = parse_json(text);
     if (file) {
         char *path = shipped_file(file);
         json_set(parameters, "path", json_new_string(path));
         free(path);
     }
-    int status = job_submit(e, kind, parameters, &id, &err);
-    if (status != STATUS_OK)
-        print_error("%s\n", err.message);
-    assert_int_equal(status, STATUS_OK);
-    return id;
-}
-
-static json *result_of(uint64_t id)
-{
-    struct error err;
-    json *result = NULL;
-    if (job_wait(e, id, NULL, NULL, &err) != STATUS_OK) {
-        print_error("%s\n", err.message);
-        fail();
-    }
-    assert_int_equal(job_result(s, id, &result, &err), STATUS_OK);
-    return result;
+    return submit_job(job_engine, kind, parameters);
 }
 
 static char *read_whole(char *path)
 {
     struct strbuf text = STRBUF_INIT;
     struct error err;
-    int status = file_read(path, 1 << 20, &text, &err);
-    if (status != STATUS_OK)
-        print_error("%s\n", err.message);
-    assert_int_equal(status, STATUS_OK);
+    assert_ok(file_read(path, 1 << 20, &text, &err));
     char *copy = xasprintf("%s", strbuf_string(&text));
     strbuf_free(&text);
     free(path);
@@ -77,7 +45,7 @@ static char *read_whole(char *path)
 /* The mean of a value over PyTorch's runs. */
 static double reference(const char *name)
 {
-    char *text = read_whole(path_join(getenv("SAESCOPE_TESTDATA"), "../reference/train_demo.txt"));
+    char *text = read_whole(data_path("../reference/train_demo.txt"));
     char *start = xasprintf("\n%s ", name);
     const char *line = strstr(text, start);
     assert_non_null(line);
@@ -108,7 +76,7 @@ static void training_is_as_good_as_in_pytorch(void **state)
     assert_true(explained_variance > 0.5 && explained_variance < 1);
     submit("import model", "{\"name\":\"wordnet-lm\"}", "wordnet-lm");
     submit("import text", "{\"name\":\"wordnet\",\"model\":\"wordnet-lm\"}", "wordnet.txt");
-    json *r = result_of(
+    json *r = await_result(
         submit("train sae",
                "{\"names\":[\"wn-512\"],\"model\":\"wordnet-lm\",\"hook\":\"blocks.2.hook_resid_pre\","
                "\"text\":\"wordnet\",\"widths\":[512],\"k\":16,\"tokens\":800000,\"batch\":1024,\"lr\":1e-3,"
@@ -125,26 +93,6 @@ static void training_is_as_good_as_in_pytorch(void **state)
     json_free(r);
 }
 
-static int set_up(void **state)
-{
-    struct error err;
-    struct store_options o = {.create = 1};
-    char *path = path_join(directory, "store");
-    (void)state;
-    o.path = path;
-    int status = store_open(&o, &s, &err);
-    free(path);
-    return status || job_engine_start(s, &(struct job_engine_options){0}, &e, &err);
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    job_engine_stop(e, 0);
-    store_close(s);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -152,12 +100,5 @@ int main(void)
         cmocka_unit_test(training_is_as_good_as_in_pytorch),
     };
     alarm(1800); /* ends a test that waits in vain */
-    blas_start();
-    parallel_start(2);
-    if (!mkdtemp(directory))
-        return 99;
-    int failed = cmocka_run_group_tests_name("demo training", tests, set_up, tear_down);
-    parallel_stop();
-    remove_tree(directory, NULL);
-    return failed;
+    return cmocka_run_group_tests_name("demo training", tests, set_up_jobs, tear_down_jobs);
 }

@@ -2,68 +2,28 @@
 /* The kinds of jobs on the demo's model: import, train, index, decompose and evaluate, queued all at once. */
 #include "config.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <cmocka.h>
 
-#include "saescope/base/blas.h"
 #include "saescope/base/fileio.h"
 #include "saescope/base/memory.h"
-#include "saescope/base/parallel.h"
 #include "saescope/jobs/jobs.h"
+#include "tests/support/support.h"
 
 #define TEXT_BYTES 60000
 
-static char directory[] = "/tmp/test_job_kinds.XXXXXX";
-static struct store *s;
-static struct job_engine *e;
-
-static json *parse(const char *text)
-{
-    struct error err;
-    json *v = json_parse(text, strlen(text), "test", &err);
-    if (!v)
-        print_error("%s\n", err.message);
-    assert_non_null(v);
-    return v;
-}
-
 static uint64_t submit(const char *kind, json *parameters)
 {
-    struct error err;
-    uint64_t id = 0;
-    int status = job_submit(e, kind, parameters, &id, &err);
-    if (status != STATUS_OK)
-        print_error("%s\n", err.message);
-    assert_int_equal(status, STATUS_OK);
-    return id;
-}
-
-static json *result_of(uint64_t id)
-{
-    struct error err;
-    json *result = NULL;
-    if (job_wait(e, id, NULL, NULL, &err) != STATUS_OK) {
-        print_error("%s\n", err.message);
-        fail();
-    }
-    assert_int_equal(job_result(s, id, &result, &err), STATUS_OK);
-    return result;
+    return submit_job(job_engine, kind, parameters);
 }
 
 static void refused(const char *kind, const char *parameters, int status, const char *message)
 {
     struct error err;
     uint64_t id;
-    assert_int_equal(job_submit(e, kind, parse(parameters), &id, &err), status);
-    if (!strstr(err.message, message))
-        print_error("%s\n", err.message);
-    assert_non_null(strstr(err.message, message));
+    assert_int_equal(job_submit(job_engine, kind, parse_json(parameters), &id, &err), status);
+    assert_says(message);
 }
 
 static json *path_and_name(char *path, const char *name, const char *model)
@@ -79,15 +39,7 @@ static json *path_and_name(char *path, const char *name, const char *model)
 
 static json *manifest(const char *name)
 {
-    struct error err;
-    struct store_txn *t;
-    struct artifact a;
-    assert_int_equal(store_begin(s, &t, &err), STATUS_OK);
-    assert_int_equal(store_find(t, 0, name, &a, &err), STATUS_OK);
-    json *m = store_manifest(t, a.id, &err);
-    store_end(t);
-    assert_non_null(m);
-    return m;
+    return read_manifest(job_store, find_artifact(job_store, 0, name));
 }
 
 /* The corpus's first lines, ending with a whole one. */
@@ -95,12 +47,12 @@ static char *write_corpus(void)
 {
     struct strbuf text = STRBUF_INIT;
     struct error err;
-    char *source = shipped_file("wordnet.txt"), *path = path_join(directory, "corpus.txt");
-    assert_int_equal(file_read(source, 64 << 20, &text, &err), STATUS_OK);
+    char *source = shipped_file("wordnet.txt"), *path = test_path("corpus.txt");
+    assert_ok(file_read(source, 64 << 20, &text, &err));
     size_t n = TEXT_BYTES;
     while (text.data[n - 1] != '\n')
         n--;
-    assert_int_equal(file_write_atomic(path, text.data, n, &err), STATUS_OK);
+    assert_ok(file_write_atomic(path, text.data, n, &err));
     strbuf_free(&text);
     free(source);
     return path;
@@ -115,25 +67,27 @@ static void everything_queued_at_once(void **state)
     (void)state;
     uint64_t model = submit("import model", path_and_name(shipped_file("wordnet-lm"), "lm", NULL));
     uint64_t text = submit("import text", path_and_name(write_corpus(), "corpus", "lm"));
-    uint64_t train =
-        submit("train sae",
-               parse("{\"names\":[\"a\",\"b\"],\"widths\":[128,192],\"steps\":60,\"lr\":0.001," TRAIN "}"));
-    uint64_t index = submit("index", parse("{\"saes\":[\"a\",\"b\"],\"text\":\"corpus\",\"tokens\":5000}"));
-    uint64_t meta =
-        submit("train meta", parse("{\"names\":[\"b-meta\"],\"sae\":\"b\",\"widths\":[32],\"steps\":50}"));
-    uint64_t evaluate = submit("evaluate", parse("{\"sae\":\"b\",\"text\":\"corpus\",\"held_out\":true}"));
-    uint64_t evaluate_meta = submit("evaluate", parse("{\"sae\":\"b-meta\"}"));
+    uint64_t train = submit(
+        "train sae",
+        parse_json("{\"names\":[\"a\",\"b\"],\"widths\":[128,192],\"steps\":60,\"lr\":0.001," TRAIN "}"));
+    uint64_t index =
+        submit("index", parse_json("{\"saes\":[\"a\",\"b\"],\"text\":\"corpus\",\"tokens\":5000}"));
+    uint64_t meta = submit("train meta",
+                           parse_json("{\"names\":[\"b-meta\"],\"sae\":\"b\",\"widths\":[32],\"steps\":50}"));
+    uint64_t evaluate =
+        submit("evaluate", parse_json("{\"sae\":\"b\",\"text\":\"corpus\",\"held_out\":true}"));
+    uint64_t evaluate_meta = submit("evaluate", parse_json("{\"sae\":\"b-meta\"}"));
 
-    json *r = result_of(model);
+    json *r = await_result(model);
     assert_string_equal(json_get_string(r, "name", ""), "lm");
     assert_string_equal(json_get_string(r, "kind", ""), "model");
     assert_true(json_get_integer(r, "bytes", 0) > 5289472 * 4 - 1000000);
     json_free(r);
-    r = result_of(text);
+    r = await_result(text);
     assert_string_equal(json_get_string(r, "kind", ""), "text");
     json_free(r);
 
-    r = result_of(train);
+    r = await_result(train);
     assert_int_equal(json_length(json_get(r, "saes")), 2);
     json *first = json_at(json_get(r, "saes"), 0);
     assert_string_equal(json_get_string(first, "name", ""), "a");
@@ -153,13 +107,13 @@ static void everything_queued_at_once(void **state)
     assert_string_equal(json_get_string(json_get(r, "training"), "text", ""), "corpus");
     json_free(r);
 
-    r = result_of(index);
+    r = await_result(index);
     assert_int_equal(json_length(json_get(r, "saes")), 2);
     assert_string_equal(json_get_string(json_at(json_get(r, "saes"), 1), "kind", ""), "index");
     assert_true(json_get_integer(json_at(json_get(r, "saes"), 1), "bytes", 0) > 0);
     json_free(r);
 
-    r = result_of(meta);
+    r = await_result(meta);
     assert_string_equal(json_get_string(r, "name", ""), "b-meta");
     assert_int_equal(json_get_integer(r, "tokens", 0), 50 * 192); /* all rows a batch */
     json_free(r);
@@ -169,12 +123,12 @@ static void everything_queued_at_once(void **state)
     assert_int_equal(json_get_integer(r, "k", 0), 4);
     json_free(r);
 
-    r = result_of(evaluate);
+    r = await_result(evaluate);
     assert_string_equal(json_get_string(r, "sae", ""), "b");
     json *quality = json_get(json_get(r, "metrics"), "reconstruction_quality");
     assert_true(json_get_number(quality, "explained_variance", 0) > 0.1);
     json_free(r);
-    r = result_of(evaluate_meta);
+    r = await_result(evaluate_meta);
     assert_int_equal(json_get_integer(r, "tokens", 0), 192);
     assert_true(json_is_null(json_get(r, "text")));
     quality = json_get(json_get(r, "metrics"), "reconstruction_quality");
@@ -216,21 +170,21 @@ static void an_interrupted_training_ends_alike(void **state)
     double ends[2];
     for (int i = 0; i < 2; i++) {
         char *parameters = xasprintf(text, i ? "alone" : "stopped");
-        uint64_t id = submit("train sae", parse(parameters));
+        uint64_t id = submit("train sae", parse_json(parameters));
         free(parameters);
         struct job_status now;
         do {
-            assert_int_equal(job_status_read(s, id, &now, &err), STATUS_OK);
+            assert_ok(job_status_read(job_store, id, &now, &err));
         } while (!job_state_final(now.state) && !(now.progress.steps == 150 && now.progress.step > 5));
         if (!i) {
-            job_engine_stop(e, 0);
-            assert_int_equal(job_engine_start(s, &(struct job_engine_options){0}, &e, &err), STATUS_OK);
-            assert_int_equal(job_status_read(s, id, &now, &err), STATUS_OK);
+            job_engine_stop(job_engine, 0);
+            job_engine = start_engine(job_store, NULL);
+            assert_ok(job_status_read(job_store, id, &now, &err));
             assert_int_equal(now.state, JOB_INTERRUPTED);
             refused("index", "{\"saes\":[\"stopped\"],\"text\":\"corpus\"}", STATUS_REFUSED, "resume");
-            assert_int_equal(job_resume(e, id, &err), STATUS_OK);
+            assert_ok(job_resume(job_engine, id, &err));
         }
-        json *r = result_of(id);
+        json *r = await_result(id);
         ends[i] = json_get_number(r, "loss", 0);
         json_free(r);
     }
@@ -243,15 +197,15 @@ static void a_name_is_free_again_after_a_cancelled_run(void **state)
     struct job_status now;
     (void)state;
     uint64_t id =
-        submit("train sae", parse("{\"names\":[\"c\"],\"widths\":[64],\"steps\":100000," TRAIN "}"));
+        submit("train sae", parse_json("{\"names\":[\"c\"],\"widths\":[64],\"steps\":100000," TRAIN "}"));
     do {
-        assert_int_equal(job_status_read(s, id, &now, &err), STATUS_OK);
+        assert_ok(job_status_read(job_store, id, &now, &err));
     } while (now.state != JOB_RUNNING || now.progress.step < 2);
     refused("train sae", "{\"names\":[\"c\"],\"widths\":[64]," TRAIN "}", STATUS_REFUSED, "is making c");
-    assert_int_equal(job_cancel(s, id, &err), STATUS_OK);
-    assert_int_equal(job_wait(e, id, NULL, NULL, &err), STATUS_FAILED);
-    json_free(result_of(
-        submit("train sae", parse("{\"names\":[\"c\"],\"widths\":[64],\"tokens\":1000," TRAIN "}"))));
+    assert_ok(job_cancel(job_store, id, &err));
+    assert_int_equal(job_wait(job_engine, id, NULL, NULL, &err), STATUS_FAILED);
+    json_free(await_result(
+        submit("train sae", parse_json("{\"names\":[\"c\"],\"widths\":[64],\"tokens\":1000," TRAIN "}"))));
     json *m = manifest("c");
     assert_int_equal(json_get_integer(json_get(m, "training"), "steps", 0), 4); /* ⌈1000 / 256⌉ */
     assert_true(json_get_integer(json_get(m, "training"), "contexts", 0) >=
@@ -262,38 +216,18 @@ static void a_name_is_free_again_after_a_cancelled_run(void **state)
 static void columns_permuted_explain_less(void **state)
 {
     (void)state;
-    json *r = result_of(
-        submit("train meta", parse("{\"names\":[\"m1\"],\"sae\":\"b\",\"widths\":[48],\"steps\":300}")));
+    json *r = await_result(
+        submit("train meta", parse_json("{\"names\":[\"m1\"],\"sae\":\"b\",\"widths\":[48],\"steps\":300}")));
     double structure = json_get_number(r, "explained_variance", 0);
     json_free(r);
-    r = result_of(
-        submit("train meta", parse("{\"names\":[\"m2\"],\"sae\":\"b\",\"widths\":[48],\"steps\":300,"
-                                   "\"permute_columns\":true}")));
+    r = await_result(
+        submit("train meta", parse_json("{\"names\":[\"m2\"],\"sae\":\"b\",\"widths\":[48],\"steps\":300,"
+                                        "\"permute_columns\":true}")));
     assert_true(json_get_number(r, "explained_variance", 1) < structure);
     json_free(r);
     r = manifest("m2");
     assert_true(json_get_boolean(r, "baseline", 0));
     json_free(r);
-}
-
-static int set_up(void **state)
-{
-    struct error err;
-    struct store_options o = {.create = 1};
-    char *path = path_join(directory, "store");
-    (void)state;
-    o.path = path;
-    int status = store_open(&o, &s, &err);
-    free(path);
-    return status || job_engine_start(s, &(struct job_engine_options){0}, &e, &err);
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    job_engine_stop(e, 0);
-    store_close(s);
-    return 0;
 }
 
 int main(void)
@@ -306,12 +240,5 @@ int main(void)
         cmocka_unit_test(columns_permuted_explain_less),
     };
     alarm(600); /* ends a test that waits in vain */
-    blas_start();
-    parallel_start(2);
-    if (!mkdtemp(directory))
-        return 99;
-    int failed = cmocka_run_group_tests_name("job kinds", tests, set_up, tear_down);
-    parallel_stop();
-    remove_tree(directory, NULL);
-    return failed;
+    return cmocka_run_group_tests_name("job kinds", tests, set_up_jobs, tear_down_jobs);
 }
