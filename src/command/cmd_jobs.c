@@ -95,8 +95,10 @@ static int run_wait(struct context *ctx, const struct invocation *inv, struct wr
     int status = context_engine(ctx, &engine, err);
     if (status == STATUS_OK)
         status = job_wait(engine, id, stop_asked, ctx, err);
-    if (status != STATUS_OK || id == 0)
+    if (status != STATUS_OK)
         return status;
+    if (id == 0) /* people are told of each job as it ends */
+        return writer_format(out) == WRITE_JSON ? run_jobs(ctx, inv, out, err) : STATUS_OK;
     status = job_status_read(ctx->store, id, &j, err);
     if (status == STATUS_OK && j.state != JOB_DONE)
         return error_set(err, STATUS_FAILED, "job %llu is %s%s%s", (unsigned long long)id, job_state_name(j.state),

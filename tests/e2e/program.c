@@ -113,6 +113,9 @@ struct result program_run(const char *input, const char *const *words)
     struct result r = {.status = WIFEXITED(ended) ? WEXITSTATUS(ended) : 128 + WTERMSIG(ended)};
     r.out = program_read_file("stdout", &r.n_out);
     r.err = program_read_file("stderr", NULL);
+    /* In a build with sanitizers, what they found. */
+    if (strstr(r.err, "Sanitizer") || strstr(r.err, "runtime error: "))
+        fail_msg("%s", r.err);
     for (size_t i = 0; argv[i]; i++)
         free(argv[i]);
     free(in);
