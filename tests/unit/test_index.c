@@ -6,14 +6,19 @@
  */
 #include "config.h"
 
-#include "index_fixture.h"
-
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
-#include "saescope/analysis/auto_label.h"
 #include "saescope/analysis/index.h"
 #include "saescope/analysis/index_select.h"
-#include "saescope/analysis/spool.h"
+#include "saescope/base/blas.h"
+#include "saescope/base/memory.h"
+#include "saescope/base/random.h"
+#include "index_fixture.h"
+
+static struct error err;
 
 #define D_SAE 48
 
@@ -21,10 +26,9 @@
  * never fires. */
 static struct sae *made_up_sae(const float *x, const uint8_t *counted, size_t n, size_t d, uint64_t seed)
 {
-    struct sae *sae;
+    struct sae *sae = new_sae("jumprelu", d, D_SAE);
     struct rng r;
 
-    ok(sae_new(sae_architecture_find("jumprelu", &fixture_error), d, D_SAE, &sae, &fixture_error));
     rng_seed(&r, seed, 0);
     if (!sae->threshold)
         sae->threshold = xcalloc(D_SAE, sizeof(float));
@@ -60,19 +64,12 @@ static struct sae *made_up_sae(const float *x, const uint8_t *counted, size_t n,
 
 static artifact_id save(struct fixture *f, const char *name, const struct sae *sae)
 {
-    json *manifest = json_new_object(), *references = json_new_object();
-    artifact_id id;
+    json *manifest = sae_manifest(FIXTURE_HOOK, f->model, 0);
 
-    ok(store_create(f->store, ARTIFACT_SAE, name, 0, &id, &fixture_error));
-    json_set(manifest, "kind", json_new_string("sae"));
-    json_set(manifest, "hook", json_new_string(FIXTURE_HOOK));
     json_set(manifest, "context_size", json_new_integer(FIXTURE_LENGTH));
     json_set(manifest, "prepend_bos", json_new_boolean(1));
     json_set(manifest, "center_activations", json_new_boolean(0));
-    json_set(references, "model", json_new_integer((long long)f->model));
-    json_set(manifest, "references", references);
-    ok(sae_save(f->store, id, sae, manifest, &fixture_error));
-    return id;
+    return save_sae(f->store, name, sae, manifest);
 }
 
 /* All of what one latent does. */
@@ -99,14 +96,14 @@ static void encode_all(struct fixture *f, const struct sae *sae, struct brute_fo
 
     memset(&rows, 0, sizeof(rows));
     memset(out, 0, sizeof(*out));
-    ok(stream_open(f->store, &o, &st, &fixture_error));
+    assert_ok(stream_open(f->store, &o, &st, &err));
     out->d = stream_width(st);
     out->n_contexts = stream_contexts(st);
     out->ids = xreallocarray(NULL, out->n_contexts * FIXTURE_LENGTH, sizeof(*out->ids));
     for (;;) {
         size_t *places, n = 0;
 
-        ok(stream_next(st, &b, &fixture_error));
+        assert_ok(stream_next(st, &b, &err));
         if (!b.n_contexts)
             break;
         memcpy(out->ids + b.first_context * FIXTURE_LENGTH, b.ids, b.n_tokens * sizeof(*b.ids));
@@ -117,7 +114,7 @@ static void encode_all(struct fixture *f, const struct sae *sae, struct brute_fo
                 places[n++] = b.first_context * FIXTURE_LENGTH + i;
             }
         out->tokens += n;
-        ok(sae_encode(sae, b.activations, n, &rows, &fixture_error));
+        assert_ok(sae_encode(sae, b.activations, n, &rows, &err));
         for (size_t i = 0; i < n; i++)
             for (size_t j = rows.offsets[i]; j < rows.offsets[i + 1]; j++) {
                 size_t latent = rows.latents[j];
@@ -312,8 +309,8 @@ static void check_index(struct fixture *f, artifact_id id, const struct brute_fo
     struct index_columns c;
     struct store_txn *t;
 
-    ok(store_begin(f->store, &t, &fixture_error));
-    ok(index_columns_read(t, id, &c, &fixture_error));
+    t = begin_reading(f->store);
+    assert_ok(index_columns_read(t, id, &c, &err));
     assert_int_equal(c.n, D_SAE);
     assert_int_equal(c.tokens, b->tokens);
     assert_true(b->n[5] == 0);
@@ -323,12 +320,12 @@ static void check_index(struct fixture *f, artifact_id id, const struct brute_fo
         struct label label;
         size_t n;
 
-        ok(index_histogram_read(t, id, i, &h, &fixture_error));
+        assert_ok(index_histogram_read(t, id, i, &h, &err));
         check_statistics(b, &c, &h, i);
-        ok(index_contexts_read(t, id, i, &x, &n, &fixture_error));
+        assert_ok(index_contexts_read(t, id, i, &x, &n, &err));
         check_contexts(b, i, x, n);
         latent_contexts_free(x, n);
-        ok(store_label(t, id, i, &label, &fixture_error));
+        assert_ok(store_label(t, id, i, &label, &err));
         assert_int_equal(label.text != NULL, b->n[i] > 0);
     }
     index_columns_free(&c);
@@ -355,7 +352,7 @@ static void test_index_is_brute_force(void **state)
         sae_free(sae);
     }
     struct index_options o = {.saes = saes, .n_saes = 2, .text = f->text, .seed = 11};
-    ok(index_run(f->store, &o, NULL, &fixture_error));
+    assert_ok(index_run(f->store, &o, NULL, &err));
     for (int i = 0; i < 2; i++) {
         check_index(f, saes[i], &b[i]);
         brute_force_free(&b[i]);
@@ -366,46 +363,37 @@ static void test_index_is_brute_force(void **state)
 }
 
 /* ---- Cancelling. ---- */
-static int asked, cancel_at;
-
-static enum monitor_request cancel_later(struct monitor *m)
-{
-    (void)m;
-    return asked++ >= cancel_at ? MONITOR_CANCEL : MONITOR_GO_ON;
-}
-
 static void test_cancelled_leaves_nothing(void **state)
 {
     struct fixture *f = *state;
-    struct monitor m = {.ask = cancel_later, .work_dir = f->directory};
-    struct store_txn *t;
-    struct artifact a;
+    struct monitor m = {.ask = cancel_later, .work_dir = test_directory};
+    artifact_id one = find_artifact(f->store, ARTIFACT_SAE, "one");
+    struct store_txn *t = begin_reading(f->store);
     struct index_columns before, after;
+    int cancel_at;
 
-    ok(store_begin(f->store, &t, &fixture_error));
-    ok(store_find(t, ARTIFACT_SAE, "one", &a, &fixture_error));
-    ok(index_columns_read(t, a.id, &before, &fixture_error));
+    assert_ok(index_columns_read(t, one, &before, &err));
     store_end(t);
-    struct index_options o = {.saes = &a.id, .n_saes = 1, .text = f->text, .tokens = 300, .seed = 11};
+    struct index_options o = {.saes = &one, .n_saes = 1, .text = f->text, .tokens = 300, .seed = 11};
     for (cancel_at = 0; cancel_at < 100; cancel_at++) {
         int status;
 
-        asked = 0;
-        status = index_run(f->store, &o, &m, &fixture_error);
+        asks_before_cancel = cancel_at;
+        status = index_run(f->store, &o, &m, &err);
         if (status == STATUS_OK)
             break;
         assert_int_equal(status, STATUS_FAILED);
-        assert_string_equal(fixture_error.message, "cancelled");
-        ok(store_begin(f->store, &t, &fixture_error));
-        ok(index_columns_read(t, a.id, &after, &fixture_error));
+        assert_string_equal(err.message, "cancelled");
+        t = begin_reading(f->store);
+        assert_ok(index_columns_read(t, one, &after, &err));
         store_end(t);
         assert_int_equal(after.index, before.index);
         index_columns_free(&after);
     }
     assert_true(cancel_at > 2 && cancel_at < 100);
     /* Fewer tokens: the new index has taken the old one's place. */
-    ok(store_begin(f->store, &t, &fixture_error));
-    ok(index_columns_read(t, a.id, &after, &fixture_error));
+    t = begin_reading(f->store);
+    assert_ok(index_columns_read(t, one, &after, &err));
     store_end(t);
     assert_true(after.index != before.index);
     assert_true(after.tokens >= 300 && after.tokens < 364);
@@ -419,38 +407,35 @@ static void test_refusals(void **state)
     struct index_histogram h;
     struct latent_context *x;
     struct index_columns c;
-    struct sae *sae;
+    struct sae *sae = new_sae("standard", 12, 3);
     struct store_txn *t;
     artifact_id id;
     size_t n;
 
-    ok(sae_new(sae_architecture_find("standard", &fixture_error), 12, 3, &sae, &fixture_error));
     memset(sae->owned_W_enc, 0, 36 * sizeof(float));
     memset(sae->owned_W_dec, 0, 36 * sizeof(float));
     id = save(f, "narrow", sae);
     sae_free(sae);
     struct index_options o = {.saes = &id, .n_saes = 1, .text = f->text};
-    assert_int_equal(index_run(f->store, &o, NULL, &fixture_error), STATUS_REFUSED);
+    assert_int_equal(index_run(f->store, &o, NULL, &err), STATUS_REFUSED);
     o.text = f->model;
-    assert_int_equal(index_run(f->store, &o, NULL, &fixture_error), STATUS_REFUSED);
-    assert_int_equal(index_meta_run(f->store, id, NULL, &fixture_error), STATUS_REFUSED);
-    ok(store_begin(f->store, &t, &fixture_error));
-    ok(index_columns_read(t, id, &c, &fixture_error));
+    assert_int_equal(index_run(f->store, &o, NULL, &err), STATUS_REFUSED);
+    assert_int_equal(index_meta_run(f->store, id, NULL, &err), STATUS_REFUSED);
+    t = begin_reading(f->store);
+    assert_ok(index_columns_read(t, id, &c, &err));
     assert_int_equal(c.index, 0);
-    assert_int_equal(index_histogram_read(t, id, 0, &h, &fixture_error), STATUS_REFUSED);
-    assert_int_equal(index_contexts_read(t, id, 0, &x, &n, &fixture_error), STATUS_REFUSED);
+    assert_int_equal(index_histogram_read(t, id, 0, &h, &err), STATUS_REFUSED);
+    assert_int_equal(index_contexts_read(t, id, 0, &x, &n, &err), STATUS_REFUSED);
     store_end(t);
 }
 
 /* ---- Meta-SAEs. ---- */
 static artifact_id save_meta(struct fixture *f, artifact_id base, size_t d, size_t d_meta)
 {
-    json *manifest = json_new_object(), *references = json_new_object();
-    struct sae *sae;
+    struct sae *sae = new_sae("jumprelu", d, d_meta);
     struct rng r;
     artifact_id id;
 
-    ok(sae_new(sae_architecture_find("jumprelu", &fixture_error), d, d_meta, &sae, &fixture_error));
     if (!sae->threshold)
         sae->threshold = xcalloc(d_meta, sizeof(float));
     rng_seed(&r, 99, 0);
@@ -458,12 +443,7 @@ static artifact_id save_meta(struct fixture *f, artifact_id base, size_t d, size
         sae->owned_W_enc[i] = sae->owned_W_dec[i] = (float)(rng_normal(&r) / sqrt((double)d));
     for (size_t i = 0; i < d_meta; i++)
         sae->threshold[i] = 0.03F;
-    ok(store_create(f->store, ARTIFACT_SAE, "meta", 0, &id, &fixture_error));
-    json_set(manifest, "kind", json_new_string("meta"));
-    json_set(manifest, "hook", json_new_null());
-    json_set(references, "base", json_new_integer((long long)base));
-    json_set(manifest, "references", references);
-    ok(sae_save(f->store, id, sae, manifest, &fixture_error));
+    id = save_sae(f->store, "meta", sae, sae_manifest(NULL, 0, base));
     sae_free(sae);
     return id;
 }
@@ -472,8 +452,8 @@ static void read_whole(struct store_txn *t, artifact_id id, const char *name, vo
 {
     struct store_tensor x;
 
-    ok(store_tensor_open(t, id, name, &x, &fixture_error));
-    ok(store_tensor_read(t, &x, 0, x.shape[0], out, &fixture_error));
+    assert_ok(store_tensor_open(t, id, name, &x, &err));
+    assert_ok(store_tensor_read(t, &x, 0, x.shape[0], out, &err));
 }
 
 static void test_meta_index(void **state)
@@ -482,27 +462,23 @@ static void test_meta_index(void **state)
     struct fixture *f = *state;
     struct index_columns c;
     struct store_txn *t;
-    struct artifact a;
-    artifact_id meta;
+    artifact_id meta, two = find_artifact(f->store, ARTIFACT_SAE, "two");
     double mean[256] = {0}, fired[D_META] = {0}, max[D_META] = {0};
     uint8_t metas[D_SAE];
     float ev[D_SAE];
     struct sae *base, *m;
 
-    ok(store_begin(f->store, &t, &fixture_error));
-    ok(store_find(t, ARTIFACT_SAE, "two", &a, &fixture_error));
-    store_end(t);
-    meta = save_meta(f, a.id, 256, D_META);
+    meta = save_meta(f, two, 256, D_META);
     struct index_options o = {.saes = &meta, .n_saes = 1};
-    ok(index_run(f->store, &o, NULL, &fixture_error));
-    ok(store_begin(f->store, &t, &fixture_error));
-    ok(index_columns_read(t, meta, &c, &fixture_error));
+    assert_ok(index_run(f->store, &o, NULL, &err));
+    t = begin_reading(f->store);
+    assert_ok(index_columns_read(t, meta, &c, &err));
     assert_int_equal(c.n, D_META);
     assert_int_equal(c.tokens, D_SAE);
     read_whole(t, c.index, "base_metas", metas);
     read_whole(t, c.index, "base_ev", ev);
-    ok(sae_open(t, a.id, &base, &fixture_error));
-    ok(sae_open(t, meta, &m, &fixture_error));
+    assert_ok(sae_open(t, two, &base, &err));
+    assert_ok(sae_open(t, meta, &m, &err));
     for (size_t i = 0; i < D_SAE; i++)
         for (size_t j = 0; j < 256; j++)
             mean[j] += (double)sae_decoder_row(base, i)[j] / D_SAE;
@@ -538,207 +514,13 @@ static void test_meta_index(void **state)
 
         assert_int_equal(c.fired[k], (int)fired[k]);
         assert_true(fabs((double)c.max[k] - max[k]) < 1e-5);
-        ok(store_label(t, meta, k, &label, &fixture_error));
+        assert_ok(store_label(t, meta, k, &label, &err));
         assert_int_equal(label.text != NULL, fired[k] > 0);
     }
     sae_free(base);
     sae_free(m);
     index_columns_free(&c);
     store_end(t);
-}
-
-/* ---- The spool: more triples than its chunks hold, read back in ranges. ---- */
-static void test_spool(void **state)
-{
-    enum { N = 1500000, LATENTS = 700 };
-    struct fixture *f = *state;
-    uint32_t *latents = xreallocarray(NULL, N, sizeof(*latents));
-    struct spool *sp;
-    struct rng r;
-
-    ok(spool_open(f->directory, LATENTS, &sp, &fixture_error));
-    rng_seed(&r, 1, 0);
-    for (uint32_t i = 0; i < N; i++) {
-        /* Half of them of one latent. */
-        latents[i] = i % 2 ? 13 : (uint32_t)rng_below(&r, LATENTS);
-        ok(spool_add(sp, latents[i], i, (float)i, &fixture_error));
-    }
-    for (size_t first = 0; first < LATENTS; first += 140) {
-        size_t n = LATENTS - first < 140 ? LATENTS - first : 140, offsets[141] = {0}, next[140];
-        uint32_t *places;
-        float *activations;
-
-        for (size_t i = 0; i < n; i++) {
-            next[i] = offsets[i];
-            offsets[i + 1] = offsets[i] + spool_counts(sp)[first + i];
-        }
-        places = xreallocarray(NULL, offsets[n], sizeof(*places));
-        activations = xreallocarray(NULL, offsets[n], sizeof(*activations));
-        ok(spool_read(sp, first, n, offsets, places, activations, NULL, &fixture_error));
-        for (uint32_t i = 0; i < N; i++)
-            if (latents[i] >= first && latents[i] - first < n) {
-                size_t at = next[latents[i] - first]++;
-
-                assert_int_equal(places[at], i);
-                assert_true(activations[at] == (float)i);
-            }
-        for (size_t i = 0; i < n; i++)
-            assert_int_equal(next[i], offsets[i + 1]);
-        free(places);
-        free(activations);
-    }
-    spool_close(sp);
-    free(latents);
-}
-
-/* ---- Histograms at their edges, as numpy.histogram has them. ---- */
-static void test_histogram_edges(void **state)
-{
-    const float values[] = {1, 1, 2, 51, 50, 26, 25.999F};
-    const uint32_t places[] = {0, 1, 2, 3, 4, 5, 6};
-    const struct firings f = {7, places, values}, same = {2, places, values}, none = {0, NULL, NULL};
-    struct firing_statistics s;
-
-    (void)state;
-    firing_statistics(&f, &s);
-    assert_int_equal(s.histogram[0], 2);
-    assert_int_equal(s.histogram[1], 1);
-    assert_int_equal(s.histogram[24], 1);
-    assert_int_equal(s.histogram[25], 1);
-    assert_int_equal(s.histogram[49], 2);
-    firing_statistics(&same, &s);
-    assert_int_equal(s.histogram[49], 2);
-    assert_true(s.mean == 1);
-    firing_statistics(&none, &s);
-    assert_true(s.max == 0 && s.min == 0 && s.mean == 0);
-}
-
-/* ---- Labels. ---- */
-struct labelled_text {
-    struct word_table *table;
-    uint32_t *ids, *words;
-    size_t n;
-};
-
-static char *label_of(const struct labelled_text *x, const char *token, float other)
-{
-    uint32_t *places = xreallocarray(NULL, x->n, sizeof(*places));
-    float *activations = xreallocarray(NULL, x->n, sizeof(*activations));
-    struct firings f = {0, places, activations};
-    struct strbuf label = STRBUF_INIT;
-    struct tokenizer *tok;
-    char *folder = shipped_file("wordnet-lm");
-
-    ok(tokenizer_read_folder(folder, &tok, &fixture_error));
-    free(folder);
-    for (size_t i = 0; i < x->n; i++) {
-        size_t n;
-        const char *bytes = tokenizer_token(tok, x->ids[i], &n);
-        int hit = n == strlen(token) && !memcmp(bytes, token, n);
-
-        if (!hit && !(other > 0 && i % 7 == 0))
-            continue;
-        places[f.n] = (uint32_t)i;
-        activations[f.n++] = hit ? 5 : other;
-    }
-    label_from_firings(x->table, &f, x->ids, x->words, x->n, &label);
-    tokenizer_free(tok);
-    free(places);
-    free(activations);
-    return strbuf_detach(&label);
-}
-
-static void test_labels(void **state)
-{
-    static const char text[] =
-        "the physicist is a kind of scientist. a kind of lizard. physics is a kind of science. the chemist "
-        "is a kind of "
-        "scientist. in the year of the biologist, geologist, zoologist, ecologist and the psychologist met a "
-        "physicist. "
-        "of the people of Rome. the best of the wines of France. of course, of the three of them.";
-    struct tokenizer *tok;
-    struct encoder *encoder;
-    struct token_list list = {NULL, 0, 0};
-    struct labelled_text x = {NULL, NULL, NULL, 0};
-    char *folder = shipped_file("wordnet-lm"), *label;
-    uint8_t *counted;
-    size_t ologist = 0;
-
-    (void)state;
-    ok(tokenizer_read_folder(folder, &tok, &fixture_error));
-    free(folder);
-    encoder = encoder_new(tok);
-    ok(encoder_encode(encoder, text, strlen(text), 0, &list, &fixture_error));
-    encoder_free(encoder);
-    ok(word_table_new(tok, &x.table, &fixture_error));
-    x.ids = list.ids;
-    x.n = list.n;
-    x.words = xreallocarray(NULL, x.n, sizeof(*x.words));
-    counted = xmalloc(x.n);
-    memset(counted, 1, x.n);
-    word_table_add(x.table, x.ids, counted, x.n, x.words);
-    label = label_of(&x, " kind", 0);
-    assert_string_equal(label, "kind");
-    free(label);
-    /* The word around a piece of it. */
-    for (size_t i = 0; i < x.n; i++) {
-        size_t n;
-        const char *bytes = tokenizer_token(tok, x.ids[i], &n);
-
-        if (n > 4 && !memcmp(bytes, "ologist", n < 7 ? n : 7))
-            ologist = i;
-    }
-    if (ologist) {
-        label = label_of(&x, "ologist", 0);
-        assert_string_equal(label, "-ologist");
-        free(label);
-    }
-    /* What is everywhere comes after what it fires on strongly. */
-    label = label_of(&x, " France", 0.5F);
-    assert_true(!strncmp(label, "France", 6));
-    free(label);
-    label = label_of(&x, "no such token", 0);
-    assert_string_equal(label, "");
-    free(label);
-    word_table_free(x.table);
-    tokenizer_free(tok);
-    token_list_free(&list);
-    free(x.words);
-    free(counted);
-}
-
-static void test_member_labels(void **state)
-{
-    static const char *const labels[] = {"physicist, scientist",
-                                         "chemist, scientist",
-                                         "biologist, Scientist",
-                                         "",
-                                         "herb, plant",
-                                         "tree, plant",
-                                         "shrub, plant",
-                                         ",",
-                                         "a, b"};
-    const uint32_t members[] = {1, 0, 2, 3}, one[] = {4}, comma[] = {7}, none[] = {3};
-    const float activations[] = {0.9F, 0.5F, 0.4F, 0.3F};
-    struct label_words *w = label_words_new();
-    struct strbuf label = STRBUF_INIT;
-
-    (void)state;
-    for (size_t i = 0; i < ARRAY_LENGTH(labels); i++)
-        label_words_add(w, labels[i], strlen(labels[i]));
-    label_from_members(w, members, activations, 4, &label);
-    assert_string_equal(strbuf_string(&label), "scientist: chemist, physicist, biologist");
-    strbuf_reset(&label);
-    label_from_members(w, one, activations, 1, &label);
-    assert_string_equal(strbuf_string(&label), "herb");
-    strbuf_reset(&label);
-    label_from_members(w, comma, activations, 1, &label);
-    assert_string_equal(strbuf_string(&label), ",");
-    strbuf_reset(&label);
-    label_from_members(w, none, activations, 1, &label);
-    assert_int_equal(label.length, 0);
-    strbuf_free(&label);
-    label_words_free(w);
 }
 
 int main(void)
@@ -748,11 +530,7 @@ int main(void)
         cmocka_unit_test(test_cancelled_leaves_nothing),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_meta_index),
-        cmocka_unit_test(test_spool),
-        cmocka_unit_test(test_histogram_edges),
-        cmocka_unit_test(test_labels),
-        cmocka_unit_test(test_member_labels),
     };
 
-    return cmocka_run_group_tests_name("index", tests, fixture_setup, fixture_teardown);
+    return cmocka_run_group_tests_name("index", tests, set_up_fixture, tear_down_fixture);
 }

@@ -3,10 +3,17 @@
 #include "config.h"
 
 #include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
+#include "saescope/base/blas.h"
+#include "saescope/base/memory.h"
+#include "saescope/base/random.h"
 #include "index_fixture.h"
 
-#include <math.h>
+static struct error err;
 
 static float relative_difference(const float *a, const float *b, size_t n)
 {
@@ -33,12 +40,12 @@ static void test_batches_are_the_contexts(void **state)
 
     assert_int_equal(width, 256);
     assert_true(n_contexts > 50);
-    ok(stream_open(f->store, &o, &st, &fixture_error));
+    assert_ok(stream_open(f->store, &o, &st, &err));
     bos = model_get_config(stream_model(st))->bos;
     for (;;) {
         size_t count = 0;
 
-        ok(stream_next(st, &b, &fixture_error));
+        assert_ok(stream_next(st, &b, &err));
         if (!b.n_contexts)
             break;
         assert_int_equal(b.first_context, at);
@@ -54,10 +61,10 @@ static void test_batches_are_the_contexts(void **state)
         at += b.n_contexts;
     }
     assert_int_equal(at, n_contexts);
-    ok(stream_rewind(st, 3, &fixture_error));
-    ok(stream_next(st, &b, &fixture_error));
+    assert_ok(stream_rewind(st, 3, &err));
+    assert_ok(stream_next(st, &b, &err));
     assert_int_equal(b.first_context, 3);
-    assert_int_equal(stream_rewind(st, n_contexts + 1, &fixture_error), STATUS_REFUSED);
+    assert_int_equal(stream_rewind(st, n_contexts + 1, &err), STATUS_REFUSED);
     stream_close(st);
     free(x);
     free(counted);
@@ -73,29 +80,29 @@ static void test_parts_of_a_text(void **state)
     uint64_t n_counted;
     size_t all;
 
-    ok(stream_open(f->store, &o, &st, &fixture_error));
+    assert_ok(stream_open(f->store, &o, &st, &err));
     all = stream_contexts(st);
-    ok(stream_limit(st, 100, &n_counted, &fixture_error));
+    assert_ok(stream_limit(st, 100, &n_counted, &err));
     assert_int_equal(stream_contexts(st), 2);
     assert_true(n_counted >= 100 && n_counted < 128);
-    ok(stream_next(st, &b, &fixture_error));
+    assert_ok(stream_next(st, &b, &err));
     assert_int_equal(b.n_contexts, 2);
     assert_int_equal(b.n_counted, n_counted);
     stream_close(st);
     o.first_context = 5;
     o.n_contexts = 3;
-    ok(stream_open(f->store, &o, &st, &fixture_error));
-    ok(stream_next(st, &b, &fixture_error));
+    assert_ok(stream_open(f->store, &o, &st, &err));
+    assert_ok(stream_next(st, &b, &err));
     assert_int_equal(b.first_context, 5);
     assert_int_equal(b.n_contexts, 3);
     stream_close(st);
     o.n_contexts = all;
-    assert_int_equal(stream_open(f->store, &o, &st, &fixture_error), STATUS_REFUSED);
+    assert_int_equal(stream_open(f->store, &o, &st, &err), STATUS_REFUSED);
     o = fixture_stream(f);
     o.context_size = 4096;
-    assert_int_equal(stream_open(f->store, &o, &st, &fixture_error), STATUS_REFUSED);
+    assert_int_equal(stream_open(f->store, &o, &st, &err), STATUS_REFUSED);
     o.context_size = 0;
-    ok(stream_open(f->store, &o, &st, &fixture_error));
+    assert_ok(stream_open(f->store, &o, &st, &err));
     assert_int_equal(stream_length(st), 128);
     stream_close(st);
 }
@@ -108,11 +115,11 @@ static void test_centring(void **state)
     struct stream_batch a, b;
     size_t d;
 
-    ok(stream_open(f->store, &o, &plain, &fixture_error));
+    assert_ok(stream_open(f->store, &o, &plain, &err));
     o.center = 1;
-    ok(stream_open(f->store, &o, &centred, &fixture_error));
-    ok(stream_next(plain, &a, &fixture_error));
-    ok(stream_next(centred, &b, &fixture_error));
+    assert_ok(stream_open(f->store, &o, &centred, &err));
+    assert_ok(stream_next(plain, &a, &err));
+    assert_ok(stream_next(centred, &b, &err));
     d = stream_width(plain);
     for (size_t i = 0; i < a.n_tokens; i++) {
         double mean = 0;
@@ -156,45 +163,45 @@ static void test_source_replays(void **state)
     struct batch_source *src, *other;
     float *x = xreallocarray(NULL, rows * d, sizeof(*x)), *y = xreallocarray(NULL, rows * d, sizeof(*y));
 
-    ok(activation_source_open(f->store, &o, 1000, 7, NULL, &src, &fixture_error));
+    assert_ok(activation_source_open(f->store, &o, 1000, 7, NULL, &src, &err));
     assert_int_equal(src->d_in, d);
     for (size_t i = 0; i < rows; i += chunk)
-        ok(src->next(src, x + i * d, chunk, &fixture_error));
+        assert_ok(src->next(src, x + i * d, chunk, &err));
     /* The same seed gives the same, whatever the pieces it is asked in; another does not. */
-    ok(activation_source_open(f->store, &o, 1000, 7, NULL, &other, &fixture_error));
-    ok(other->next(other, y, rows, &fixture_error));
+    assert_ok(activation_source_open(f->store, &o, 1000, 7, NULL, &other, &err));
+    assert_ok(other->next(other, y, rows, &err));
     assert_memory_equal(x, y, rows * d * sizeof(*x));
     other->close(other);
-    ok(activation_source_open(f->store, &o, 1000, 8, NULL, &other, &fixture_error));
-    ok(other->next(other, y, rows, &fixture_error));
+    assert_ok(activation_source_open(f->store, &o, 1000, 8, NULL, &other, &err));
+    assert_ok(other->next(other, y, rows, &err));
     assert_memory_not_equal(x, y, rows * d * sizeof(*x));
     other->close(other);
     /* From the start, from within the first filling, and past several epochs. */
     for (size_t from = 0; from < rows; from += from ? from * 2 : 13) {
-        ok(activation_source_open(f->store, &o, 1000, 7, NULL, &other, &fixture_error));
-        ok(other->seek(other, from, &fixture_error));
-        ok(other->next(other, y, rows - from, &fixture_error));
+        assert_ok(activation_source_open(f->store, &o, 1000, 7, NULL, &other, &err));
+        assert_ok(other->seek(other, from, &err));
+        assert_ok(other->next(other, y, rows - from, &err));
         assert_memory_equal(x + from * d, y, (rows - from) * d * sizeof(*x));
         other->close(other);
-        ok(src->seek(src, from, &fixture_error));
-        ok(src->next(src, y, 100, &fixture_error));
+        assert_ok(src->seek(src, from, &err));
+        assert_ok(src->next(src, y, 100, &err));
         assert_memory_equal(x + from * d, y, 100 * d * sizeof(*x));
     }
     src->close(src);
     /* Back while the buffer still holds its first filling: after a fresh start, and after a seek. */
-    ok(activation_source_open(f->store, &o, 1000, 7, NULL, &src, &fixture_error));
+    assert_ok(activation_source_open(f->store, &o, 1000, 7, NULL, &src, &err));
     for (int again = 0; again < 3; again++) {
         static const size_t places[] = {0, 200, 30, 499, 0};
 
         for (size_t i = 0; i < ARRAY_LENGTH(places); i++) {
-            ok(src->next(src, y, 37, &fixture_error));
-            ok(src->seek(src, places[i], &fixture_error));
-            ok(src->next(src, y, 450, &fixture_error));
+            assert_ok(src->next(src, y, 37, &err));
+            assert_ok(src->seek(src, places[i], &err));
+            assert_ok(src->next(src, y, 450, &err));
             assert_memory_equal(x + places[i] * d, y, 450 * d * sizeof(*x));
-            ok(src->seek(src, places[i], &fixture_error));
+            assert_ok(src->seek(src, places[i], &err));
         }
     }
-    ok(src->next(src, y, rows, &fixture_error));
+    assert_ok(src->next(src, y, rows, &err));
     assert_memory_equal(x, y, rows * d * sizeof(*x));
     src->close(src);
     free(x);
@@ -220,19 +227,19 @@ static void test_source_stops_while_filling(void **state)
     float *x = xreallocarray(NULL, rows * d, sizeof(*x)), *y = xreallocarray(NULL, rows * d, sizeof(*y));
 
     questions_left = INT_MAX;
-    ok(activation_source_open(f->store, &o, 1000, 7, &m, &src, &fixture_error));
-    ok(src->next(src, x, rows, &fixture_error));
+    assert_ok(activation_source_open(f->store, &o, 1000, 7, &m, &src, &err));
+    assert_ok(src->next(src, x, rows, &err));
     for (int n = 0; n < 4; n++) {
         questions_left = n;
-        assert_int_equal(src->seek(src, 0, &fixture_error), STATUS_OK);
-        assert_int_equal(src->next(src, y, rows, &fixture_error), STATUS_CHECKPOINTED);
+        assert_int_equal(src->seek(src, 0, &err), STATUS_OK);
+        assert_int_equal(src->next(src, y, rows, &err), STATUS_CHECKPOINTED);
         questions_left = INT_MAX;
-        ok(src->seek(src, 600, &fixture_error));
-        ok(src->next(src, y, rows - 600, &fixture_error));
+        assert_ok(src->seek(src, 600, &err));
+        assert_ok(src->next(src, y, rows - 600, &err));
         assert_memory_equal(x + 600 * d, y, (rows - 600) * d * sizeof(*x));
     }
     questions_left = 0;
-    assert_int_equal(src->seek(src, 2000, &fixture_error), STATUS_CHECKPOINTED);
+    assert_int_equal(src->seek(src, 2000, &err), STATUS_CHECKPOINTED);
     src->close(src);
     free(x);
     free(y);
@@ -265,8 +272,8 @@ static void test_source_serves_all(void **state)
     /* As long as served rows and buffer are less than an epoch, nothing comes twice. */
     assert_true(n_train > 2 * buffer);
     n_served = n_train - buffer - FIXTURE_LENGTH;
-    ok(activation_source_open(f->store, &o, buffer, 3, NULL, &src, &fixture_error));
-    ok(src->next(src, x, n_served, &fixture_error));
+    assert_ok(activation_source_open(f->store, &o, buffer, 3, NULL, &src, &err));
+    assert_ok(src->next(src, x, n_served, &err));
     hash_rows(x, n_served, d, served);
     qsort(served, n_served, sizeof(*served), compare_u64);
     qsort(expected, n_train, sizeof(*expected), compare_u64);
@@ -280,7 +287,7 @@ static void test_source_serves_all(void **state)
     for (size_t chunk = 0;; chunk++) {
         size_t n;
 
-        ok(src->held_out(src, chunk, x, FIXTURE_LENGTH + 5, &n, &fixture_error));
+        assert_ok(src->held_out(src, chunk, x, FIXTURE_LENGTH + 5, &n, &err));
         if (!n)
             break;
         for (size_t i = held_from * FIXTURE_LENGTH, j = 0, k = 0; k < n && i < n_contexts * FIXTURE_LENGTH;
@@ -318,33 +325,28 @@ static void test_source_errors(void **state)
 
     o.n_contexts = 1;
     o.first_context = 1;
-    ok(activation_source_open(f->store, &o, 0, 0, NULL, &src, &fixture_error));
+    assert_ok(activation_source_open(f->store, &o, 0, 0, NULL, &src, &err));
     for (int i = 0; i < 300; i++)
-        ok(src->next(src, x, 1, &fixture_error));
-    assert_int_equal(src->held_out(src, 0, x, 1, &n, &fixture_error), STATUS_FAILED);
+        assert_ok(src->next(src, x, 1, &err));
+    assert_int_equal(src->held_out(src, 0, x, 1, &n, &err), STATUS_FAILED);
     src->close(src);
-    ok(activation_source_open(f->store, &o, 0, 0, &m, &src, &fixture_error));
-    assert_int_equal(src->next(src, x, 1, &fixture_error), STATUS_FAILED);
+    assert_ok(activation_source_open(f->store, &o, 0, 0, &m, &src, &err));
+    assert_int_equal(src->next(src, x, 1, &err), STATUS_FAILED);
     src->close(src);
 }
 
-static artifact_id save_sae(struct fixture *f, const char *name, size_t d_sae)
+static artifact_id save_rows(struct fixture *f, const char *name, size_t d_sae)
 {
-    struct sae *sae;
+    struct sae *sae = new_sae("standard", 8, d_sae);
     struct rng r;
     artifact_id id;
-    json *manifest = json_new_object();
 
-    ok(sae_new(sae_architecture_find("standard", &fixture_error), 8, d_sae, &sae, &fixture_error));
     rng_seed(&r, 5, 0);
     for (size_t i = 0; i < d_sae * 8; i++) {
         sae->owned_W_enc[i] = 1;
         sae->owned_W_dec[i] = i / 8 % 4 == 1 ? 0 : (float)rng_normal(&r);
     }
-    ok(store_create(f->store, ARTIFACT_SAE, name, 0, &id, &fixture_error));
-    json_set(manifest, "kind", json_new_string("sae"));
-    json_set(manifest, "hook", json_new_null());
-    ok(sae_save(f->store, id, sae, manifest, &fixture_error));
+    id = save_sae(f->store, name, sae, sae_manifest(NULL, 0, 0));
     sae_free(sae);
     return id;
 }
@@ -352,15 +354,15 @@ static artifact_id save_sae(struct fixture *f, const char *name, size_t d_sae)
 static void test_decoder_rows_as_data(void **state)
 {
     struct fixture *f = *state;
-    artifact_id saes[2] = {save_sae(f, "rows-a", 20), save_sae(f, "rows-b", 8)};
+    artifact_id saes[2] = {save_rows(f, "rows-a", 20), save_rows(f, "rows-b", 8)};
     struct batch_source *src;
     float x[63 * 8], y[63 * 8];
     uint64_t first[21], second[21];
     size_t n;
 
     /* 15 rows of the one, 6 of the other: each fourth is zero. */
-    ok(decoder_source_open(f->store, saes, 2, 0, 1, &src, &fixture_error));
-    ok(src->next(src, x, 63, &fixture_error));
+    assert_ok(decoder_source_open(f->store, saes, 2, 0, 1, &src, &err));
+    assert_ok(src->next(src, x, 63, &err));
     for (size_t i = 0; i < 63; i++)
         assert_true(fabs(vec_norm2(x + i * 8, 8) - 1) < 1e-5);
     hash_rows(x, 21, 8, first);
@@ -369,16 +371,16 @@ static void test_decoder_rows_as_data(void **state)
     qsort(first, 21, sizeof(*first), compare_u64);
     qsort(second, 21, sizeof(*second), compare_u64);
     assert_memory_equal(first, second, sizeof(first));
-    ok(src->seek(src, 30, &fixture_error));
-    ok(src->next(src, y, 33, &fixture_error));
+    assert_ok(src->seek(src, 30, &err));
+    assert_ok(src->next(src, y, 33, &err));
     assert_memory_equal(x + 30 * 8, y, 33 * 8 * sizeof(*x));
-    ok(src->held_out(src, 1, y, 15, &n, &fixture_error));
+    assert_ok(src->held_out(src, 1, y, 15, &n, &err));
     assert_int_equal(n, 6);
-    ok(src->held_out(src, 2, y, 15, &n, &fixture_error));
+    assert_ok(src->held_out(src, 2, y, 15, &n, &err));
     assert_int_equal(n, 0);
     src->close(src);
-    ok(decoder_source_open(f->store, saes, 1, 1, 1, &src, &fixture_error));
-    ok(src->next(src, x, 1, &fixture_error));
+    assert_ok(decoder_source_open(f->store, saes, 1, 1, 1, &src, &err));
+    assert_ok(src->next(src, x, 1, &err));
     assert_true(fabs(vec_norm2(x, 8) - 1) > 1e-3);
     src->close(src);
 }
@@ -396,5 +398,5 @@ int main(void)
         cmocka_unit_test(test_decoder_rows_as_data),
     };
 
-    return cmocka_run_group_tests_name("streams", tests, fixture_setup, fixture_teardown);
+    return cmocka_run_group_tests_name("streams", tests, set_up_fixture, tear_down_fixture);
 }
