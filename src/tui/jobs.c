@@ -153,18 +153,19 @@ static int do_request(struct context *ctx, void *arg, struct error *err)
     return status;
 }
 
-static void request(struct app *a, uint64_t id, char action, const char *title)
+static void request(struct app *a, uint64_t id, char action, const char *doing)
 {
     struct job_request *r = xmalloc(sizeof *r);
     *r = (struct job_request){id, action};
-    runner_call(a, title, do_request, r);
+    app_message(a, 0, "%s job %llu", doing, (unsigned long long)id);
+    runner_call(a, doing, do_request, r);
 }
 
 static void cancel_answered(struct app *a, char answer, void *arg)
 {
     uint64_t *id = arg;
     if (answer == 'y')
-        request(a, *id, 'c', "cancel");
+        request(a, *id, 'c', "cancelling");
     free(id);
 }
 
@@ -174,9 +175,9 @@ void job_act(struct app *a, const char *action, const struct job_status *job)
         app_message(a, 0, "job %llu is over: %s", (unsigned long long)job->id, job_state_name(job->state));
     } else if (strcmp(action, "pause-job") == 0) {
         int resting = job->state == JOB_PAUSED || job->state == JOB_INTERRUPTED;
-        request(a, job->id, resting ? 'r' : 'p', resting ? "resume" : "pause");
+        request(a, job->id, resting ? 'r' : 'p', resting ? "resuming" : "pausing");
     } else if (strcmp(action, "detach-job") == 0) {
-        request(a, job->id, 'd', "detach");
+        request(a, job->id, 'd', "detaching: a process of its own goes on with");
     } else if (strcmp(action, "cancel-job") == 0) {
         uint64_t *id = xmalloc(sizeof *id);
         char *text = xasprintf("cancel job %llu, %s?", (unsigned long long)job->id, job->title);
@@ -229,7 +230,7 @@ static void add_outcome(struct strbuf *b, const struct job_status *j)
         strbuf_add_duration(b, j->elapsed);
         if (*j->makes)
             strbuf_addf(b, "  %s %s", glyph(GLYPH_ARROW), j->makes);
-    } else if (*j->message) {
+    } else if (*j->message && strcmp(j->message, job_state_name(j->state)) != 0) {
         strbuf_addf(b, ": %s", j->message);
     }
 }
