@@ -1,137 +1,24 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Jobs with kinds of the test's own: this program defines job_kinds, so that the library's are not linked.
- * Run as `test_jobs -S DIR run ID --batch` it is the runner of a job; as `test_jobs -S DIR control VERB ID`
- * another process that looks at a job and controls it.
+ * Jobs, of the kinds of counting_jobs.h. Run as `test_jobs -S DIR run ID --batch` this is the runner of a
+ * job; as `test_jobs -S DIR control VERB ID` another process that looks at a job and controls it.
  */
 #include "config.h"
 
 #include <math.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 #include "saescope/base/fileio.h"
 #include "saescope/base/memory.h"
 #include "saescope/jobs/internal.h"
 #include "saescope/jobs/jobs.h"
-
-#define MANY 1000000 /* steps of a job that is never meant to get to its end */
-
-/* ---- Kinds. ---- */
-static int plan(struct store *s, const json *parameters, json *needs, json *makes, struct error *err)
-{
-    (void)s;
-    if (json_get(parameters, "need"))
-        json_append(needs, json_new_string(json_get_string(parameters, "need", "")));
-    if (json_get(parameters, "name"))
-        json_append(makes, json_new_string(json_get_string(parameters, "name", "")));
-    if (json_get_boolean(parameters, "refuse", 0))
-        return error_set(err, STATUS_USAGE, "asked to refuse");
-    return STATUS_OK;
-}
-
-static void nap(void)
-{
-    nanosleep(&(struct timespec){0, 1000 * 1000}, NULL);
-}
-
-static uint64_t checkpoint_read(const char *path)
-{
-    struct strbuf text = STRBUF_INIT;
-    unsigned long long step = 0;
-    if (file_read(path, 100, &text, NULL) == STATUS_OK)
-        parse_u64(strbuf_string(&text), 0, MANY, &step);
-    strbuf_free(&text);
-    return step;
-}
-
-static int checkpoint_write(const char *path, uint64_t step, struct error *err)
-{
-    char text[32];
-    snprintf(text, sizeof(text), "%llu", (unsigned long long)step);
-    return file_write_atomic(path, text, strlen(text), err);
-}
-
-static int publish(struct store *s, const json *parameters, struct error *err)
-{
-    artifact_id id;
-    const char *name = json_get_string(parameters, "name", NULL);
-    if (!name)
-        return STATUS_OK;
-    json *manifest = json_new_object();
-    json_set(manifest, "kind", json_new_string("text"));
-    int status = store_create(s, ARTIFACT_TEXT, name, 0, &id, err);
-    if (status == STATUS_OK)
-        return store_publish(s, id, manifest, err);
-    json_free(manifest);
-    return status;
-}
-
-/* Counts up to "steps"; the checkpoint is the number. */
-static int count(struct store *s, const json *parameters, struct monitor *m, int checkpoints, json **result,
-                 struct error *err)
-{
-    struct progress p;
-    char *path = path_join(m->work_dir, "step");
-    uint64_t steps = (uint64_t)json_get_integer(parameters, "steps", 10);
-    uint64_t start = checkpoints ? checkpoint_read(path) : 0;
-    int status = STATUS_OK;
-    progress_init(&p);
-    p.steps = steps;
-    p.unit = "steps/s";
-    p.phase = "counting";
-    for (p.step = start; status == STATUS_OK && p.step < steps; p.step++) {
-        enum monitor_request request = monitor_ask(m);
-        p.loss = 1000.0 - (double)p.step;
-        if (request == MONITOR_CHECKPOINT)
-            status =
-                checkpoints ? STATUS_CHECKPOINTED : error_set(err, STATUS_FAILED, "asked for a checkpoint");
-        else if (request == MONITOR_CANCEL)
-            status = error_set(err, STATUS_FAILED, "cancelled");
-        else if ((uint64_t)json_get_integer(parameters, "fail_at", -1) == p.step)
-            status = error_set(err, STATUS_FAILED, "diverged at step %llu", (unsigned long long)p.step);
-        if (checkpoints && (p.step % 10 == 0 || status == STATUS_CHECKPOINTED) &&
-            checkpoint_write(path, p.step, err))
-            status = STATUS_FAILED;
-        monitor_report(m, &p);
-        nap();
-    }
-    free(path);
-    if (status == STATUS_OK)
-        status = publish(s, parameters, err);
-    if (status == STATUS_OK) {
-        *result = json_new_object();
-        json_set(*result, "started_at", json_new_integer((long long)start));
-    }
-    return status;
-}
-
-static int count_run(struct store *s, uint64_t id, const json *parameters, struct monitor *m, json **result,
-                     struct error *err)
-{
-    (void)id;
-    return count(s, parameters, m, 1, result, err);
-}
-
-static int plain_run(struct store *s, uint64_t id, const json *parameters, struct monitor *m, json **result,
-                     struct error *err)
-{
-    (void)id;
-    return count(s, parameters, m, 0, result, err);
-}
-
-static const struct job_kind kind_count = {"count", 1, plan, count_run};
-static const struct job_kind kind_plain = {"plain", 0, plan, plain_run};
-const struct job_kind *const job_kinds[] = {&kind_count, &kind_plain, NULL};
+#include "tests/support/support.h"
+#include "counting_jobs.h"
 
 /* ---- Another process. ---- */
 static volatile sig_atomic_t terminated;
@@ -148,25 +35,17 @@ static int stop_on_term(void *arg)
     return terminated;
 }
 
-static struct store *open_store(const char *path, int create)
-{
-    struct store_options o = {.path = path, .create = create};
-    struct store *s = NULL;
-    struct error err;
-    if (store_open(&o, &s, &err) != STATUS_OK) {
-        fprintf(stderr, "%s\n", err.message);
-        exit(STATUS_STORE);
-    }
-    return s;
-}
-
 static int other_process(char **argv)
 {
     struct error err;
-    struct store *s = open_store(argv[2], 0);
+    struct store *s;
     struct job_engine *e;
     uint64_t id = strtoull(argv[!strcmp(argv[3], "run") ? 4 : 5], NULL, 10);
-    int status;
+    int status = store_open(&(struct store_options){.path = argv[2]}, &s, &err);
+    if (status != STATUS_OK) {
+        fprintf(stderr, "%s\n", err.message);
+        return status;
+    }
     signal(SIGTERM, on_term);
     if (!strcmp(argv[3], "run")) {
         json *result = NULL;
@@ -193,7 +72,6 @@ static int other_process(char **argv)
 }
 
 /* ---- The test's surroundings. ---- */
-static char directory[] = "/tmp/test_jobs.XXXXXX";
 static char self[4096];
 
 struct fixture {
@@ -202,22 +80,15 @@ struct fixture {
     char *path;
 };
 
-static struct job_engine *engine(struct store *s)
-{
-    struct error err;
-    struct job_engine *e = NULL;
-    struct job_engine_options o = {.program = self};
-    assert_int_equal(job_engine_start(s, &o, &e, &err), STATUS_OK);
-    return e;
-}
-
 static int set_up(void **state)
 {
     static int number;
     struct fixture *x = xcalloc(1, sizeof(*x));
-    x->path = xasprintf("%s/store-%d", directory, number++);
-    x->s = open_store(x->path, 1);
-    x->e = engine(x->s);
+    char *name = xasprintf("store-%d", number++);
+    x->path = test_path(name);
+    x->s = open_store(name);
+    free(name);
+    x->e = start_engine(x->s, self);
     *state = x;
     return 0;
 }
@@ -232,30 +103,16 @@ static int tear_down(void **state)
     return 0;
 }
 
-static json *parameters(const char *text)
-{
-    struct error err;
-    json *v = json_parse(text, strlen(text), "test", &err);
-    assert_non_null(v);
-    return v;
-}
-
 static uint64_t submit(struct fixture *x, const char *kind, const char *text)
 {
-    struct error err;
-    uint64_t id = 0;
-    int status = job_submit(x->e, kind, parameters(text), &id, &err);
-    if (status != STATUS_OK)
-        print_error("%s\n", err.message);
-    assert_int_equal(status, STATUS_OK);
-    return id;
+    return submit_job(x->e, kind, parse_json(text));
 }
 
 static struct job_status status_of(struct fixture *x, uint64_t id)
 {
     struct job_status now;
     struct error err;
-    assert_int_equal(job_status_read(x->s, id, &now, &err), STATUS_OK);
+    assert_ok(job_status_read(x->s, id, &now, &err));
     return now;
 }
 
@@ -288,7 +145,7 @@ static long long started_at(struct fixture *x, uint64_t id)
 {
     json *result = NULL;
     struct error err;
-    assert_int_equal(job_result(x->s, id, &result, &err), STATUS_OK);
+    assert_ok(job_result(x->s, id, &result, &err));
     long long step = json_get_integer(result, "started_at", -1);
     json_free(result);
     return step;
@@ -327,7 +184,7 @@ static void runs_to_its_end(void **state)
     struct error err;
     uint64_t id = submit(x, "count", "{\"name\":\"corpus\",\"steps\":30}");
     assert_int_equal(id, 1);
-    assert_int_equal(job_wait(x->e, id, NULL, NULL, &err), STATUS_OK);
+    assert_ok(job_wait(x->e, id, NULL, NULL, &err));
     struct job_status now = status_of(x, id);
     assert_int_equal(now.state, JOB_DONE);
     assert_string_equal(now.kind, "count");
@@ -339,8 +196,8 @@ static void runs_to_its_end(void **state)
     assert_false(work_exists(x, id));
     struct store_txn *t;
     struct artifact found;
-    assert_int_equal(store_begin(x->s, &t, &err), STATUS_OK);
-    assert_int_equal(store_find(t, ARTIFACT_TEXT, "corpus", &found, &err), STATUS_OK);
+    assert_ok(store_begin(x->s, &t, &err));
+    assert_ok(store_find(t, ARTIFACT_TEXT, "corpus", &found, &err));
     store_end(t);
     assert_int_equal(job_pause(x->s, id, &err), STATUS_REFUSED);
     assert_int_equal(job_cancel(x->s, id, &err), STATUS_REFUSED);
@@ -352,15 +209,15 @@ static void refuses_what_cannot_be_planned(void **state)
     struct fixture *x = *state;
     struct error err;
     uint64_t id;
-    assert_int_equal(job_submit(x->e, "count", parameters("{\"refuse\":true}"), &id, &err), STATUS_USAGE);
-    assert_int_equal(job_submit(x->e, "nothing", parameters("{}"), &id, &err), STATUS_USAGE);
-    assert_int_equal(job_submit(x->e, "count", parameters("{\"need\":\"absent\"}"), &id, &err),
+    assert_int_equal(job_submit(x->e, "count", parse_json("{\"refuse\":true}"), &id, &err), STATUS_USAGE);
+    assert_int_equal(job_submit(x->e, "nothing", parse_json("{}"), &id, &err), STATUS_USAGE);
+    assert_int_equal(job_submit(x->e, "count", parse_json("{\"need\":\"absent\"}"), &id, &err),
                      STATUS_REFUSED);
     assert_int_equal(job_status_read(x->s, 1, &(struct job_status){0}, &err), STATUS_REFUSED);
     uint64_t first = submit(x, "count", "{\"name\":\"a\",\"steps\":1000000}");
-    assert_int_equal(job_submit(x->e, "count", parameters("{\"name\":\"a\"}"), &id, &err), STATUS_REFUSED);
-    assert_non_null(strstr(err.message, "job 1 is making a"));
-    assert_int_equal(job_cancel(x->s, first, &err), STATUS_OK);
+    assert_int_equal(job_submit(x->e, "count", parse_json("{\"name\":\"a\"}"), &id, &err), STATUS_REFUSED);
+    assert_says("job 1 is making a");
+    assert_ok(job_cancel(x->s, first, &err));
     await(x, first, JOB_CANCELLED);
 }
 
@@ -370,7 +227,7 @@ static void a_failure_is_told(void **state)
     struct error err;
     uint64_t id = submit(x, "plain", "{\"fail_at\":3}");
     assert_int_equal(job_wait(x->e, id, NULL, NULL, &err), STATUS_FAILED);
-    assert_non_null(strstr(err.message, "diverged at step 3"));
+    assert_says("diverged at step 3");
     assert_string_equal(status_of(x, id).message, "diverged at step 3");
     assert_int_equal(job_result(x->s, id, &(json *){NULL}, &err), STATUS_REFUSED);
     assert_false(work_exists(x, id));
@@ -386,16 +243,16 @@ static void one_at_a_time_in_order(void **state)
     await_step(x, first, 1);
     assert_int_equal(status_of(x, second).state, JOB_QUEUED);
     assert_int_equal(job_engine_active(x->e), 3);
-    assert_int_equal(job_cancel(x->s, first, &err), STATUS_OK);
+    assert_ok(job_cancel(x->s, first, &err));
     await(x, first, JOB_CANCELLED);
     await(x, second, JOB_DONE);
     await_step(x, third, 1);
-    assert_int_equal(job_cancel(x->s, third, &err), STATUS_OK);
+    assert_ok(job_cancel(x->s, third, &err));
     await(x, third, JOB_CANCELLED);
-    assert_int_equal(job_wait(x->e, 0, NULL, NULL, &err), STATUS_OK); /* none is left */
+    assert_ok(job_wait(x->e, 0, NULL, NULL, &err)); /* none is left */
     struct job_status *list;
     size_t n;
-    assert_int_equal(job_status_list(x->s, &list, &n, &err), STATUS_OK);
+    assert_ok(job_status_list(x->s, &list, &n, &err));
     assert_int_equal(n, 3);
     assert_int_equal(list[0].id, 3);
     assert_int_equal(list[2].state, JOB_CANCELLED);
@@ -408,7 +265,7 @@ static void pauses_and_goes_on(void **state)
     struct error err;
     uint64_t first = submit(x, "count", "{\"steps\":1000000}");
     await_step(x, first, 1);
-    assert_int_equal(job_pause(x->s, first, &err), STATUS_OK);
+    assert_ok(job_pause(x->s, first, &err));
     uint64_t step = await(x, first, JOB_PAUSED).progress.step;
     /* A paused job lets others compute. */
     uint64_t second = submit(x, "count", "{\"steps\":20}");
@@ -416,10 +273,10 @@ static void pauses_and_goes_on(void **state)
     assert_true(status_of(x, first).progress.step <=
                 step + 200); /* the file may have been a tenth of a second behind */
     assert_int_equal(status_of(x, first).state, JOB_PAUSED);
-    assert_int_equal(job_resume(x->e, first, &err), STATUS_OK);
+    assert_ok(job_resume(x->e, first, &err));
     await_step(x, first, step + 1);
     assert_int_equal(job_resume(x->e, first, &err), STATUS_REFUSED); /* it runs */
-    assert_int_equal(job_cancel(x->s, first, &err), STATUS_OK);
+    assert_ok(job_cancel(x->s, first, &err));
     await(x, first, JOB_CANCELLED);
     assert_false(work_exists(x, first));
 }
@@ -431,14 +288,14 @@ static void a_queued_job_can_be_paused_and_cancelled(void **state)
     uint64_t first = submit(x, "count", "{\"steps\":1000000}");
     uint64_t second = submit(x, "count", "{\"steps\":1}");
     uint64_t third = submit(x, "count", "{\"steps\":1000000}");
-    assert_int_equal(job_pause(x->s, second, &err), STATUS_OK);
-    assert_int_equal(job_cancel(x->s, third, &err), STATUS_OK);
+    assert_ok(job_pause(x->s, second, &err));
+    assert_ok(job_cancel(x->s, third, &err));
     await(x, third, JOB_CANCELLED);
     await(x, second, JOB_PAUSED);
-    assert_int_equal(job_cancel(x->s, first, &err), STATUS_OK);
+    assert_ok(job_cancel(x->s, first, &err));
     await(x, first, JOB_CANCELLED);
     assert_int_equal(status_of(x, second).state, JOB_PAUSED);
-    assert_int_equal(job_resume(x->e, second, &err), STATUS_OK);
+    assert_ok(job_resume(x->e, second, &err));
     await(x, second, JOB_DONE);
 }
 
@@ -449,13 +306,13 @@ static void waits_for_what_another_makes(void **state)
     uint64_t maker = submit(x, "count", "{\"name\":\"a\",\"steps\":1000000}");
     uint64_t user = submit(x, "count", "{\"need\":\"a\",\"steps\":2}");
     assert_string_equal(await(x, user, JOB_WAITING).message, "waiting for job 1");
-    assert_int_equal(job_cancel(x->s, maker, &err), STATUS_OK);
+    assert_ok(job_cancel(x->s, maker, &err));
     assert_int_equal(job_wait(x->e, user, NULL, NULL, &err), STATUS_FAILED);
     assert_non_null(strstr(status_of(x, user).message, "needs a, which job 1 did not make"));
 
     maker = submit(x, "count", "{\"name\":\"a\",\"steps\":40}");
     user = submit(x, "count", "{\"need\":\"a\",\"steps\":2}");
-    assert_int_equal(job_wait(x->e, user, NULL, NULL, &err), STATUS_OK);
+    assert_ok(job_wait(x->e, user, NULL, NULL, &err));
     assert_int_equal(status_of(x, maker).state, JOB_DONE);
 }
 
@@ -487,7 +344,7 @@ static void runs_in_the_foreground(void **state)
     struct told told = {.x = x};
     json *result = NULL;
     uint64_t id, before = submit(x, "plain", "{\"name\":\"a\",\"steps\":50}");
-    int status = job_run_here(x->e, "count", parameters("{\"need\":\"a\",\"steps\":60}"), tell, never, &told,
+    int status = job_run_here(x->e, "count", parse_json("{\"need\":\"a\",\"steps\":60}"), tell, never, &told,
                               &id, &result, &err);
     assert_int_equal(status, STATUS_OK);
     assert_int_equal(status_of(x, before).state, JOB_DONE);
@@ -511,17 +368,17 @@ static void stopped_in_the_foreground(void **state)
     struct told told = {.x = x};
     json *result = NULL;
     uint64_t id;
-    assert_int_equal(job_run_here(x->e, "plain", parameters("{\"steps\":1000000}"), tell, stop_when_running,
+    assert_int_equal(job_run_here(x->e, "plain", parse_json("{\"steps\":1000000}"), tell, stop_when_running,
                                   &told, &id, &result, &err),
                      STATUS_FAILED);
     assert_int_equal(status_of(x, id).state, JOB_CANCELLED);
     told.last = JOB_QUEUED;
-    assert_int_equal(job_run_here(x->e, "count", parameters("{\"steps\":1000000}"), tell, stop_when_running,
+    assert_int_equal(job_run_here(x->e, "count", parse_json("{\"steps\":1000000}"), tell, stop_when_running,
                                   &told, &id, &result, &err),
                      STATUS_FAILED);
     assert_int_equal(status_of(x, id).state, JOB_INTERRUPTED);
     assert_true(work_exists(x, id));
-    assert_int_equal(job_cancel(x->s, id, &err), STATUS_OK);
+    assert_ok(job_cancel(x->s, id, &err));
     assert_int_equal(status_of(x, id).state, JOB_CANCELLED);
     assert_false(work_exists(x, id));
 }
@@ -533,12 +390,12 @@ static void a_stopped_engine_interrupts(void **state)
     uint64_t first = submit(x, "count", "{\"steps\":300}"), second = submit(x, "plain", "{\"steps\":3}");
     await_step(x, first, 20);
     job_engine_stop(x->e, 0);
-    x->e = engine(x->s);
+    x->e = start_engine(x->s, self);
     assert_int_equal(status_of(x, first).state, JOB_INTERRUPTED);
     assert_int_equal(status_of(x, second).state, JOB_INTERRUPTED);
-    assert_int_equal(job_resume(x->e, second, &err), STATUS_OK);
-    assert_int_equal(job_resume(x->e, first, &err), STATUS_OK);
-    assert_int_equal(job_wait(x->e, 0, NULL, NULL, &err), STATUS_OK);
+    assert_ok(job_resume(x->e, second, &err));
+    assert_ok(job_resume(x->e, first, &err));
+    assert_ok(job_wait(x->e, 0, NULL, NULL, &err));
     assert_true(started_at(x, first) >= 20);
     assert_int_equal(started_at(x, second), 0);
 }
@@ -565,7 +422,7 @@ static void a_killed_runner_is_interrupted(void **state)
     struct error err;
     uint64_t id, waiting;
     assert_int_equal(
-        job_submit_detached(x->e, "count", parameters("{\"name\":\"a\",\"steps\":400}"), &id, &err),
+        job_submit_detached(x->e, "count", parse_json("{\"name\":\"a\",\"steps\":400}"), &id, &err),
         STATUS_OK);
     waiting = submit(x, "plain", "{\"need\":\"a\",\"steps\":1}");
     struct job_status now = await_step(x, id, 25);
@@ -577,9 +434,9 @@ static void a_killed_runner_is_interrupted(void **state)
     assert_int_equal(job_wait(x->e, waiting, NULL, NULL, &err), STATUS_FAILED);
     assert_non_null(strstr(status_of(x, waiting).message, "needs a"));
     assert_true(work_exists(x, id));
-    assert_int_equal(job_resume(x->e, id, &err), STATUS_OK);
-    assert_int_equal(job_resume(x->e, waiting, &err), STATUS_OK); /* one that failed starts again */
-    assert_int_equal(job_wait(x->e, 0, NULL, NULL, &err), STATUS_OK);
+    assert_ok(job_resume(x->e, id, &err));
+    assert_ok(job_resume(x->e, waiting, &err)); /* one that failed starts again */
+    assert_ok(job_wait(x->e, 0, NULL, NULL, &err));
     assert_in_range(started_at(x, id), 20, 399);
     assert_int_equal(status_of(x, waiting).state, JOB_DONE);
     assert_false(work_exists(x, id));
@@ -590,11 +447,11 @@ static void a_runner_that_is_asked_to_stop_checkpoints(void **state)
     struct fixture *x = *state;
     struct error err;
     uint64_t id;
-    assert_int_equal(job_submit_detached(x->e, "count", parameters("{\"steps\":400}"), &id, &err), STATUS_OK);
+    assert_int_equal(job_submit_detached(x->e, "count", parse_json("{\"steps\":400}"), &id, &err), STATUS_OK);
     kill(await_step(x, id, 25).pid, SIGTERM);
     uint64_t step = await(x, id, JOB_INTERRUPTED).progress.step;
-    assert_int_equal(job_resume(x->e, id, &err), STATUS_OK);
-    assert_int_equal(job_wait(x->e, id, NULL, NULL, &err), STATUS_OK);
+    assert_ok(job_resume(x->e, id, &err));
+    assert_ok(job_wait(x->e, id, NULL, NULL, &err));
     assert_true(started_at(x, id) >= (long long)step); /* exactly where it stopped, not the last tenth step */
 }
 
@@ -604,9 +461,9 @@ static void a_running_job_is_detached(void **state)
     struct error err;
     uint64_t id = submit(x, "count", "{\"steps\":300}"), other = submit(x, "plain", "{\"steps\":1}");
     await_step(x, id, 5);
-    assert_int_equal(job_detach(x->e, id, &err), STATUS_OK);
-    assert_int_equal(job_wait(x->e, other, NULL, NULL, &err), STATUS_OK);
-    assert_int_equal(job_wait(x->e, id, NULL, NULL, &err), STATUS_OK);
+    assert_ok(job_detach(x->e, id, &err));
+    assert_ok(job_wait(x->e, other, NULL, NULL, &err));
+    assert_ok(job_wait(x->e, id, NULL, NULL, &err));
     assert_true(started_at(x, id) >= 5);
     assert_int_equal(job_engine_active(x->e), 0);
 }
@@ -621,10 +478,10 @@ static void an_engine_hands_its_jobs_over(void **state)
     ids[2] = submit(x, "plain", "{\"need\":\"a\",\"steps\":1}");
     await_step(x, ids[0], 5);
     job_engine_stop(x->e, 1);
-    x->e = engine(x->s);
+    x->e = start_engine(x->s, self);
     assert_int_equal(job_engine_active(x->e), 0);
     for (size_t i = 0; i < ARRAY_LENGTH(ids); i++)
-        assert_int_equal(job_wait(x->e, ids[i], NULL, NULL, &err), STATUS_OK);
+        assert_ok(job_wait(x->e, ids[i], NULL, NULL, &err));
     assert_true(started_at(x, ids[0]) >= 5);
 }
 
@@ -634,13 +491,13 @@ static void a_paused_job_stays_paused_when_handed_over(void **state)
     struct error err;
     uint64_t id = submit(x, "count", "{\"steps\":300}");
     await_step(x, id, 5);
-    assert_int_equal(job_pause(x->s, id, &err), STATUS_OK);
+    assert_ok(job_pause(x->s, id, &err));
     await(x, id, JOB_PAUSED);
     job_engine_stop(x->e, 1);
-    x->e = engine(x->s);
+    x->e = start_engine(x->s, self);
     assert_true(await(x, id, JOB_PAUSED).pid != getpid());
-    assert_int_equal(job_resume(x->e, id, &err), STATUS_OK);
-    assert_int_equal(job_wait(x->e, id, NULL, NULL, &err), STATUS_OK);
+    assert_ok(job_resume(x->e, id, &err));
+    assert_ok(job_wait(x->e, id, NULL, NULL, &err));
     assert_true(started_at(x, id) >= 5);
 }
 
@@ -651,15 +508,15 @@ static void a_missing_file_does_no_harm(void **state)
     uint64_t id = submit(x, "count", "{\"steps\":1000000}");
     await_step(x, id, 5);
     job_engine_stop(x->e, 0);
-    x->e = engine(x->s);
+    x->e = start_engine(x->s, self);
     char *path = xasprintf("%s/jobs/%llu", x->path, (unsigned long long)id);
     assert_int_equal(truncate(path, 100), 0);
     await(x, id, JOB_INTERRUPTED);
     assert_int_equal(unlink(path), 0);
     await(x, id, JOB_INTERRUPTED);
-    assert_int_equal(job_resume(x->e, id, &err), STATUS_OK);
+    assert_ok(job_resume(x->e, id, &err));
     await_step(x, id, 6);
-    assert_int_equal(job_cancel(x->s, id, &err), STATUS_OK);
+    assert_ok(job_cancel(x->s, id, &err));
     await(x, id, JOB_CANCELLED);
     free(path);
 }
@@ -720,9 +577,5 @@ int main(int argc, char **argv)
     if (argc > 4)
         return other_process(argv);
     alarm(300); /* ends a test that waits in vain */
-    if (!mkdtemp(directory))
-        return 99;
-    int failed = cmocka_run_group_tests_name("jobs", tests, NULL, NULL);
-    remove_tree(directory, NULL);
-    return failed;
+    return cmocka_run_group_tests_name("jobs", tests, set_up_directory, tear_down_directory);
 }
