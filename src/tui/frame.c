@@ -112,6 +112,9 @@ void app_draw(struct app *a)
     a->invalid = INVALID_NONE;
     screen_begin();
     if (all.width < SCREEN_MIN_WIDTH || all.height < SCREEN_MIN_HEIGHT) {
+        prompt_close(a); /* what cannot be seen takes no keys */
+        palette_close(a);
+        a->invalid = INVALID_NONE;
         draw_too_small(&all);
         if (a->mode == INPUT_QUESTION) {
             struct canvas bottom = canvas_part(&all, all.height - 1, 0, 1, all.width);
