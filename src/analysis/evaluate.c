@@ -108,7 +108,8 @@ static int open_sae(struct evaluator *e, struct error *err)
     if (!status)
         status = stream_options_for_sae(t, e->options->sae, e->options->text, &e->range, e->hook, err);
     sae_facts_free(&facts);
-    if (!status)
+    e->sae = e->options->instead;
+    if (!status && !e->sae)
         status = sae_open(t, e->options->sae, &e->sae, err);
     store_end(t);
     return status;
@@ -412,7 +413,8 @@ static void close_all(struct evaluator *e)
 {
     stream_close(e->stream);
     splicer_free(e->splicer);
-    sae_free(e->sae);
+    if (e->sae != e->options->instead)
+        sae_free(e->sae);
     sparse_rows_free(&e->f);
     free(e->mean);
     free(e->fired);

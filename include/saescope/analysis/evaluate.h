@@ -9,10 +9,14 @@
 #include <stdint.h>
 #include "saescope/base/json.h"
 #include "saescope/base/monitor.h"
+#include "saescope/sae/sae.h"
 #include "saescope/store/store.h"
 
 struct evaluate_options {
     artifact_id sae, text;
+    /* Evaluated in the place of `sae`, whose model, hook and contexts it shares: an SAE on the heap that is not (yet) in
+     * the store. NULL: `sae` itself. */
+    struct sae *instead;
     uint64_t tokens; /* counted, 0: all */
     int held_out;    /* only the last 2% of contexts */
     int saebench;    /* SAEBench's own formulas where they differ */
