@@ -25,7 +25,8 @@ struct decoder_source {
     float *data;        /* [n_rows, d_in] */
     uint32_t *latents;  /* [n_rows]: of their SAEs */
     uint32_t *order;    /* the epoch's rows */
-    double *cumulative; /* [n_rows]: sums of the rows' weights up to and with each; NULL: every row once an epoch */
+    double *cumulative; /* [n_rows]: sums of the rows' weights up to and with each; NULL: every row once an
+                           epoch */
     uint64_t epoch;     /* UINT64_MAX: none drawn yet */
     uint64_t served;
 };
@@ -143,8 +144,8 @@ void decoder_source_permute(struct batch_source *s, uint64_t seed)
 
 /* Calls fn with each row and its latent's density in its SAE's index, in order of rows. */
 static int each_density(struct decoder_source *src, struct store *s,
-                        void (*fn)(struct decoder_source *src, size_t row, double density, void *arg), void *arg,
-                        struct error *err)
+                        void (*fn)(struct decoder_source *src, size_t row, double density, void *arg),
+                        void *arg, struct error *err)
 {
     struct store_txn *t;
     int status = store_begin(s, &t, err);
@@ -159,15 +160,17 @@ static int each_density(struct decoder_source *src, struct store *s,
         if (status)
             break;
         if (!columns.fired)
-            status = error_set(err, STATUS_REFUSED,
-                               "%s has no index, which says how often its latents fire: index it first", a.name);
+            status =
+                error_set(err, STATUS_REFUSED,
+                          "%s has no index, which says how often its latents fire: index it first", a.name);
         for (size_t row = src->first[i]; !status && row < src->first[i + 1]; row++) {
             if (src->latents[row] >= columns.n)
                 status = error_set(err, STATUS_STORE,
                                    "the index of %s is damaged: it has another number of latents", a.name);
             else
                 fn(src, row,
-                   columns.tokens ? (double)columns.fired[src->latents[row]] / (double)columns.tokens : 0, arg);
+                   columns.tokens ? (double)columns.fired[src->latents[row]] / (double)columns.tokens : 0,
+                   arg);
         }
         index_columns_free(&columns);
     }
@@ -337,8 +340,7 @@ int decoder_source_open(struct store *s, const artifact_id *saes, size_t n, int 
     src->base.seek = source_seek;
     src->base.held_out = source_held_out;
     src->base.close = source_close;
-    status = n ? read_rows(src, t, raw, err)
-               : error_set(err, STATUS_USAGE, "no SAE to take decoder rows of");
+    status = n ? read_rows(src, t, raw, err) : error_set(err, STATUS_USAGE, "no SAE to take decoder rows of");
     store_end(t);
     if (status)
         source_close(&src->base);

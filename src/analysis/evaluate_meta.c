@@ -25,8 +25,8 @@ struct meta_evaluator {
     struct store *store;
     struct monitor *monitor;
     struct meta_rows data;
-    struct sae *meta; /* data's */
-    size_t d, n_rows; /* n_rows: latents of all bases */
+    struct sae *meta;  /* data's */
+    size_t d, n_rows;  /* n_rows: latents of all bases */
     float *x, *x_hat;  /* [BATCH, d] */
     uint32_t *latents; /* [BATCH] */
     struct sparse_rows f;
@@ -154,7 +154,8 @@ static int run_threshold(struct meta_evaluator *e, size_t n, struct error *err)
     return STATUS_OK;
 }
 
-/* Fills x with the next rows, from row *next on; rows of zeros are left out, and so may be less than a batch. */
+/* Fills x with the next rows, from row *next on; rows of zeros are left out, and so may be less than a batch.
+ */
 static size_t fill_batch(struct meta_evaluator *e, size_t *next)
 {
     size_t n = 0;

@@ -115,8 +115,8 @@ int sae_facts_has_base(const struct sae_facts *f, artifact_id sae)
 static int is_meta_of(struct store_txn *t, artifact_id id, artifact_id sae)
 {
     json *manifest = store_manifest(t, id, NULL);
-    int fits = strcmp(json_get_string(manifest, "kind", ""), "meta") == 0 &&
-               meta_has_base(manifest, sae) && !json_get_boolean(manifest, "baseline", 0);
+    int fits = strcmp(json_get_string(manifest, "kind", ""), "meta") == 0 && meta_has_base(manifest, sae) &&
+               !json_get_boolean(manifest, "baseline", 0);
     json_free(manifest);
     return fits;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The index of a meta-SAE, over the decoder rows of its bases (unit rows, zero rows left out), whose latents are
- * numbered as struct meta_bases says. Its firings are few (rows · L0) and stay in memory.
+ * The index of a meta-SAE, over the decoder rows of its bases (unit rows, zero rows left out), whose latents
+ * are numbered as struct meta_bases says. Its firings are few (rows · L0) and stay in memory.
  */
 #include "config.h"
 

@@ -18,10 +18,10 @@
 const char *const latent_key_names[] = {"latent",       "fired", "density", "max", "mean",
                                         "meta_latents", "ev",    "label",   NULL};
 
-/* The part of a column of the meta-SAE's index that is about its `base`-th base; *out stays NULL when there is no
- * such column. */
-static int read_meta_column(struct store_txn *t, artifact_id index, const struct meta_bases *bases, size_t base,
-                            const char *name, enum dtype dtype, void *out, struct error *err)
+/* The part of a column of the meta-SAE's index that is about its `base`-th base; *out stays NULL when there
+ * is no such column. */
+static int read_meta_column(struct store_txn *t, artifact_id index, const struct meta_bases *bases,
+                            size_t base, const char *name, enum dtype dtype, void *out, struct error *err)
 {
     void **column = out;
     size_t first = bases->first[base], n = bases->first[base + 1] - first;

@@ -178,7 +178,8 @@ int meta_rows_open(struct store_txn *t, artifact_id meta, struct meta_rows *out,
             status = meta_check_fit(out->saes[i], out->meta, err);
     }
     if (!status && out->bases.first[out->bases.n] > UINT32_MAX)
-        status = error_set(err, STATUS_REFUSED, "%zu decoder rows are too many", out->bases.first[out->bases.n]);
+        status =
+            error_set(err, STATUS_REFUSED, "%zu decoder rows are too many", out->bases.first[out->bases.n]);
     if (status) {
         meta_rows_free(out);
         return status;

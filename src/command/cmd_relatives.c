@@ -193,8 +193,8 @@ static int run_members(struct context *ctx, const struct invocation *inv, struct
         writer_integer(out, "latent", (long long)at.latent);
         writer_real(out, "density", n_rows ? (double)n / (double)n_rows : 0);
         if (of_all)
-            writer_line(out, "%s/%zu fires on %zu of %zu latents of %zu SAEs", at.sae.name, at.latent, n, n_rows,
-                        meta.n_bases);
+            writer_line(out, "%s/%zu fires on %zu of %zu latents of %zu SAEs", at.sae.name, at.latent, n,
+                        n_rows, meta.n_bases);
         else
             writer_line(out, "%s/%zu fires on %zu of %zu latents of %s", at.sae.name, at.latent, n, n_rows,
                         base.name);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Job "rebuild": "sae", "meta", "without" (an array of addresses of meta-latents), "save" (the new SAE's name),
- * "replace". Weights go from the store to the store, a slice of rows at a time.
+ * Job "rebuild": "sae", "meta", "without" (an array of addresses of meta-latents), "save" (the new SAE's
+ * name), "replace". Weights go from the store to the store, a slice of rows at a time.
  */
 #include "config.h"
 
@@ -77,17 +77,21 @@ static int read_without(struct store_txn *t, struct rebuilding *r, const json *w
     return status;
 }
 
-/* What the base's manifest says of its place in the model, and where this one comes from. */
+/* What the base's manifest says of its place in the model, and where this one comes from. A meta-SAE's
+ * training says which rows it reads. */
 static json *new_manifest(const struct rebuilding *r, const json *base)
 {
-    static const char *const kept[] = {"kind",         "hook",        "center_activations",
-                                       "context_size", "prepend_bos", "references"};
+    static const char *const kept[] = {
+        "kind", "hook", "center_activations", "context_size", "prepend_bos", "references", "baseline"};
+    int is_meta = !strcmp(json_get_string(base, "kind", ""), "meta");
     json *manifest = json_new_object(), *source = json_new_object(), *without = json_new_array();
     for (size_t i = 0; i < ARRAY_LENGTH(kept); i++) {
         json *value = json_get(base, kept[i]);
         if (value)
             json_set(manifest, kept[i], json_retain(value));
     }
+    if (is_meta && json_get(base, "training"))
+        json_set(manifest, "training", json_retain(json_get(base, "training")));
     for (size_t i = 0; i < r->what.n_without; i++)
         json_append(without, json_new_integer((long long)r->without[i]));
     json_set(source, "rebuilt_from", json_new_string(r->base_name.name));
@@ -128,7 +132,8 @@ static int open_all(struct store_txn *t, struct rebuilding *r, const json *param
     return status;
 }
 
-static int read_slice(struct rebuilding *r, int decoder, size_t first, size_t n, float *rows, struct error *err)
+static int read_slice(struct rebuilding *r, int decoder, size_t first, size_t n, float *rows,
+                      struct error *err)
 {
     struct store_txn *t;
     int status = store_begin(r->store, &t, err);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Job "train meta". Parameters: train_common.c's, "steps", "preset", "sae" (a name, or an array of names: a joint
- * meta-SAE), "raw_rows", "permute_columns", "alive" or "alive_density" (leave out latents whose density is at most
- * that), "weight" ("uniform" or "frequency").
+ * Job "train meta". Parameters: train_common.c's, "steps", "preset", "sae" (a name, or an array of names: a
+ * joint meta-SAE), "raw_rows", "permute_columns", "alive" or "alive_density" (leave out latents whose density
+ * is at most that), "weight" ("uniform" or "frequency").
  */
 #include "config.h"
 
@@ -16,12 +16,12 @@
 #include "saescope/sae/bases.h"
 
 /*
- * Meta-SAEs of Leask et al. 2025 and the post before it: BatchTopK with k 4 and no b_enc, Adam 0.9/0.99, auxiliary
- * coefficient 1/16 with the top 512 dead latents, dead after 100 silent batches, rows as they are.
+ * Meta-SAEs of Leask et al. 2025 and the post before it: BatchTopK with k 4 and no b_enc, Adam 0.9/0.99,
+ * auxiliary coefficient 1/16 with the top 512 dead latents, dead after 100 silent batches, rows as they are.
  *
  *   paper      learning rate 1e-4, 2,000 epochs in batches of 4,096 (of 49,152 rows: 24,000 steps)
- *   post       2,000 batches of 16,384; the learning rate is that of the run the authors' code loads for it, 1e-3
- *   dashboard  that run's learning rate and 2,000 steps, in the batches of the authors' scripts, 2^15
+ *   post       2,000 batches of 16,384; the learning rate is that of the run the authors' code loads for it,
+ * 1e-3 dashboard  that run's learning rate and 2,000 steps, in the batches of the authors' scripts, 2^15
  *
  * Without a preset: 2,000 steps of 4,096 rows at 1e-3.
  */
@@ -30,10 +30,7 @@ static const struct preset {
     size_t batch;
     uint64_t steps, epochs; /* one of them is 0 */
 } presets[] = {
-    {1e-4, 4096, 0, 2000},
-    {1e-3, 16384, 2000, 0},
-    {1e-3, 32768, 2000, 0},
-    {1e-3, 4096, 2000, 0}, /* none */
+    {1e-4, 4096, 0, 2000}, {1e-3, 16384, 2000, 0}, {1e-3, 32768, 2000, 0}, {1e-3, 4096, 2000, 0}, /* none */
 };
 static const char *const preset_names[] = {"paper", "post", "dashboard", NULL};
 
@@ -99,8 +96,8 @@ static int check_bases(struct store *s, const json *parameters, size_t *d_in, st
                 return error_set(err, STATUS_USAGE, "--sae names %s twice", name);
         if (own && first && own != *d_in)
             return error_set(err, STATUS_REFUSED,
-                             "decoder rows of %s have %zu numbers, those of %s %zu: they do not go together", first,
-                             *d_in, name, own);
+                             "decoder rows of %s have %zu numbers, those of %s %zu: they do not go together",
+                             first, *d_in, name, own);
         if (own && !first) {
             first = name;
             *d_in = own;
@@ -134,12 +131,13 @@ static int read_choice(const json *parameters, struct row_choice *c, struct erro
     c->alive = json_get_boolean(parameters, "alive", 0) || json_get(parameters, "alive_density") != NULL;
     c->by_frequency = !strcmp(weight, "frequency");
     if (!(c->density >= 0 && c->density < 1))
-        return error_set(err, STATUS_USAGE, "--alive-density is a fraction of tokens: at least 0 and less than 1");
+        return error_set(err, STATUS_USAGE,
+                         "--alive-density is a fraction of tokens: at least 0 and less than 1");
     return word_in_list("weight", weight, weights, err);
 }
 
-static int open_rows(struct store *s, const artifact_id *bases, size_t n, const struct row_choice *c, uint64_t seed,
-                     struct batch_source **out, struct error *err)
+static int open_rows(struct store *s, const artifact_id *bases, size_t n, const struct row_choice *c,
+                     uint64_t seed, struct batch_source **out, struct error *err)
 {
     int status = decoder_source_open(s, bases, n, c->raw, seed, out, err);
     if (status == STATUS_OK && c->alive)
@@ -209,7 +207,8 @@ static int plan(struct store *s, const json *parameters, json *needs, json *make
 }
 
 static int train_on(struct store *s, uint64_t id, struct training *t, const artifact_id *bases,
-                    const struct row_choice *c, struct batch_source *source, struct monitor *m, struct error *err)
+                    const struct row_choice *c, struct batch_source *source, struct monitor *m,
+                    struct error *err)
 {
     json *manifest = manifest_of(bases, count_bases(t->parameters), c);
     json *details = details_of(t->parameters, c, decoder_source_rows(source));

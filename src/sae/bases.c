@@ -55,7 +55,8 @@ static int add_base(struct store_txn *t, artifact_id id, struct meta_bases *b, s
     json *manifest = store_manifest(t, id, err);
     if (!manifest)
         return STATUS_STORE;
-    int status = json_need_size(manifest, "d_sae", "the manifest of a meta-SAE's base", INT32_MAX, &rows, err);
+    int status =
+        json_need_size(manifest, "d_sae", "the manifest of a meta-SAE's base", INT32_MAX, &rows, err);
     json_free(manifest);
     if (status)
         return status;

@@ -42,8 +42,8 @@ char *page_label(struct store_txn *t, artifact_id sae, size_t latent, enum label
 
 /* ---- Links. ---- */
 
-static void add_link(struct page_links *links, struct store_txn *t, const struct sae_facts *facts, size_t latent,
-                     float value)
+static void add_link(struct page_links *links, struct store_txn *t, const struct sae_facts *facts,
+                     size_t latent, float value)
 {
     const struct artifact *sae = &facts->artifact;
     if (links->n == links->capacity) {
@@ -51,9 +51,11 @@ static void add_link(struct page_links *links, struct store_txn *t, const struct
         links->items = xreallocarray(links->items, links->capacity, sizeof *links->items);
     }
     struct page_link *link = &links->items[links->n++];
-    *link = (struct page_link){
-        .sae = sae->id, .is_meta = facts->is_meta, .latent = latent, .value = value,
-        .label = page_label(t, sae->id, latent, NULL)};
+    *link = (struct page_link){.sae = sae->id,
+                               .is_meta = facts->is_meta,
+                               .latent = latent,
+                               .value = value,
+                               .label = page_label(t, sae->id, latent, NULL)};
     memcpy(link->name, sae->name, sizeof link->name);
 }
 
@@ -251,8 +253,8 @@ int page_logits_read(struct query *q, struct store_txn *t, void *arg, void **res
         if (status == STATUS_OK && l.own.facts.row_hook)
             status = hook_parse(model_get_config(m), l.own.facts.row_hook, &hook, err);
         if (status == STATUS_OK)
-            status = latent_logits(m, l.own.sae, l.own.facts.row_hook ? &hook : NULL, l.at.latent, LOGITS_SHOWN, 0,
-                                   &logits, err);
+            status = latent_logits(m, l.own.sae, l.own.facts.row_hook ? &hook : NULL, l.at.latent,
+                                   LOGITS_SHOWN, 0, &logits, err);
     }
     if (status == STATUS_OK && m) {
         out->n_positive = make_logits(model_tokenizer(m), logits.positive, logits.n_positive, out->positive);
@@ -325,8 +327,7 @@ static int read_decomposition(struct store_txn *t, const struct opened_latent *l
         out->explained_variance = d.explained_variance;
         out->residual_norm = d.residual_norm;
         for (size_t i = 0; i < d.n; i++)
-            add_link(&out->links, t, &meta.facts, d.components[i].latent,
-                     d.components[i].activation);
+            add_link(&out->links, t, &meta.facts, d.components[i].latent, d.components[i].activation);
         decomposition_free(&d);
     }
     opened_sae_close(&meta);
