@@ -18,24 +18,6 @@ int argument_address(struct context *ctx, const struct invocation *inv, size_t i
     return address_parse(t, invocation_argument(inv, i), sae && *sae ? sae : NULL, out, err);
 }
 
-int opened_sae_open(struct store_txn *t, artifact_id id, struct opened_sae *out, struct error *err)
-{
-    memset(out, 0, sizeof *out);
-    int status = sae_facts_read(t, id, &out->facts, err);
-    if (status == STATUS_OK)
-        status = sae_open(t, id, &out->sae, err);
-    if (status != STATUS_OK)
-        opened_sae_close(out);
-    return status;
-}
-
-void opened_sae_close(struct opened_sae *o)
-{
-    sae_free(o->sae);
-    sae_facts_free(&o->facts);
-    memset(o, 0, sizeof *o);
-}
-
 void write_label(struct writer *out, struct store_txn *t, artifact_id sae, size_t latent)
 {
     struct label label;

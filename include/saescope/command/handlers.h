@@ -36,14 +36,6 @@ extern const struct command set_command, bind_command, source_command, help_comm
 int argument_address(struct context *ctx, const struct invocation *inv, size_t i, struct store_txn *t,
                      struct address *out, struct error *err);
 
-/* An SAE opened with its facts. `sae` is attached to t. */
-struct opened_sae {
-    struct sae_facts facts;
-    struct sae *sae;
-};
-int opened_sae_open(struct store_txn *t, artifact_id id, struct opened_sae *out, struct error *err);
-void opened_sae_close(struct opened_sae *o);
-
 /* The shown label of a latent under "label" (null when it has none). */
 void write_label(struct writer *out, struct store_txn *t, artifact_id sae, size_t latent);
 
