@@ -110,6 +110,12 @@ int sae_facts_has_base(const struct sae_facts *f, artifact_id sae)
     return f->is_meta && meta_has_base(f->manifest, sae);
 }
 
+int same_place(const struct sae_facts *a, const struct sae_facts *b)
+{
+    return !a->is_meta && !b->is_meta && a->d_in == b->d_in && a->model == b->model && a->hook && b->hook &&
+           strcmp(a->hook, b->hook) == 0;
+}
+
 int opened_sae_open(struct store_txn *t, artifact_id id, struct opened_sae *out, struct error *err)
 {
     memset(out, 0, sizeof *out);

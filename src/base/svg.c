@@ -12,8 +12,9 @@
 #define NUMBER_MAX   1e6
 
 const char *const svg_color_values[SVG_COLORS] = {
-    [SVG_NONE] = "none",     [SVG_GREY] = "#757575", [SVG_BLUE] = "#1f75d8",   [SVG_ORANGE] = "#b75d0f",
-    [SVG_GREEN] = "#188746", [SVG_RED] = "#d53b50",  [SVG_VIOLET] = "#9958c7", [SVG_TEAL] = "#0f8383",
+    [SVG_NONE] = "none",      [SVG_GREY] = "#757575",  [SVG_BLUE] = "#1f75d8",
+    [SVG_ORANGE] = "#b75d0f", [SVG_GREEN] = "#188746", [SVG_RED] = "#d53b50",
+    [SVG_VIOLET] = "#9958c7", [SVG_TEAL] = "#0f8383",  [SVG_WHITE] = "#ffffff",
 };
 
 /* Two decimals, without those that say nothing. */
@@ -152,6 +153,8 @@ void svg_rect(struct strbuf *out, double x, double y, double width, double heigh
     add_attribute(out, "y", y);
     add_attribute(out, "width", fmax(width, 0));
     add_attribute(out, "height", fmax(height, 0));
+    if (style->corner > 0)
+        add_attribute(out, "rx", style->corner);
     add_style(out, style);
 }
 

@@ -378,11 +378,6 @@ static int add_nearest(struct store_txn *t, const struct opened_latent *l, struc
     return status;
 }
 
-static int same_text(const char *a, const char *b)
-{
-    return a && b && strcmp(a, b) == 0;
-}
-
 /* One of the store's SAEs: `home` gives several, others of the same hook and width of rows one each. */
 static int add_relative(struct store_txn *t, const struct opened_latent *l, const struct sae_facts *home,
                         artifact_id id, size_t neighbors, struct page_relatives *out, struct error *err)
@@ -393,8 +388,7 @@ static int add_relative(struct store_txn *t, const struct opened_latent *l, cons
     int status = sae_facts_read(t, id, &facts, err);
     if (status != STATUS_OK)
         return status;
-    int fits = !facts.is_meta && facts.d_in == l->own.facts.d_in && facts.model == home->model &&
-               same_text(facts.hook, home->hook);
+    int fits = same_place(&facts, home);
     sae_facts_free(&facts);
     if (!fits && !is_home)
         return STATUS_OK;

@@ -42,6 +42,8 @@ int sae_facts_read(struct store_txn *t, artifact_id sae, struct sae_facts *out, 
 void sae_facts_free(struct sae_facts *f);
 /* Whether it is a meta-SAE on that SAE. */
 int sae_facts_has_base(const struct sae_facts *f, artifact_id sae);
+/* Whether both are of the same model and hook, with rows of one length, and no meta-SAEs: their latents can be compared. */
+int same_place(const struct sae_facts *a, const struct sae_facts *b);
 /* An SAE opened with its facts. `sae` is attached to t. */
 struct opened_sae {
     struct sae_facts facts;

@@ -2,7 +2,8 @@
 /*
  * A picture as an SVG document (W3C SVG 1.1), appended to a strbuf: begin, shapes, end. Lengths are in user units, of
  * which `width` × `height` are shown; y points down. The background is left open: a page shows the picture on white or on
- * black, so every colour of the palette has a contrast of at least 4.5:1 on both (WCAG 2.1, relative luminance near 0.18).
+ * black, so every colour of the palette has a contrast of at least 4.5:1 on both (WCAG 2.1, relative luminance near 0.18),
+ * and white has it on each of them.
  * Text is made displayable and escaped here, so that any bytes may be given. A shape with a number that is not finite
  * is left out; numbers have two decimals at most and are cut to ±1,000,000.
  */
@@ -12,7 +13,8 @@
 #include <stddef.h>
 #include "saescope/base/strbuf.h"
 
-enum svg_color { SVG_NONE, SVG_GREY, SVG_BLUE, SVG_ORANGE, SVG_GREEN, SVG_RED, SVG_VIOLET, SVG_TEAL, SVG_COLORS };
+enum svg_color { SVG_NONE, SVG_GREY, SVG_BLUE, SVG_ORANGE, SVG_GREEN, SVG_RED, SVG_VIOLET, SVG_TEAL, SVG_WHITE,
+                 SVG_COLORS };
 extern const char *const svg_color_values[SVG_COLORS]; /* "none", "#757575", ... */
 
 enum svg_anchor { SVG_START, SVG_MIDDLE, SVG_END }; /* which part of a text is at its place */
@@ -23,6 +25,7 @@ struct svg_style {
     double width;   /* of the stroke; 0: 1 */
     double opacity; /* of both; 0: 1 */
     int dotted;
+    double corner; /* radius of a rectangle's corners */
 };
 
 void svg_begin(struct strbuf *out, double width, double height, const char *title);
