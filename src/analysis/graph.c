@@ -265,11 +265,13 @@ static int add_relatives(struct latent_graph *g, struct store_txn *t, const stru
 
 /* ---- All of it. ---- */
 
-static int add_labels(struct latent_graph *g, struct store_txn *t, struct error *err)
+int latent_graph_label(struct latent_graph *g, struct store_txn *t, struct error *err)
 {
     struct label label;
     for (size_t i = 0; i < g->n_nodes; i++) {
         struct graph_node *node = &g->nodes[i];
+        free(node->label);
+        node->label = NULL;
         int status = store_label(t, node->sae.id, node->latent, &label, err);
         if (status)
             return status;
@@ -297,7 +299,7 @@ int latent_graph_make(struct store_txn *t, const struct address *at, const struc
     if (!status && o->relatives > 0)
         status = add_relatives(out, t, &own, o->relatives, m, err);
     if (!status)
-        status = add_labels(out, t, err);
+        status = latent_graph_label(out, t, err);
     opened_sae_close(&own);
     if (status)
         latent_graph_free(out);

@@ -186,6 +186,13 @@ static int write_document(struct context *ctx, const struct invocation *inv, str
     if (status == STATUS_OK)
         status = save_document(ctx, inv, file ? file : "-", &text, err);
     if (status == STATUS_OK && file && strcmp(file, "-") != 0) {
+        struct strbuf said = STRBUF_INIT;
+        strbuf_adds(&said, "wrote ");
+        displayable(&said, file, strlen(file));
+        strbuf_adds(&said, ", ");
+        strbuf_add_bytes(&said, text.length);
+        writer_own_text(out);
+        writer_line(out, "%s", said.data);
         writer_begin_object(out, NULL);
         write_address(out, "name", &g->nodes[0]);
         writer_string(out, "kind", "graph");
@@ -193,6 +200,7 @@ static int write_document(struct context *ctx, const struct invocation *inv, str
         writer_integer(out, "bytes", (long long)text.length);
         writer_real(out, "seconds", clock_seconds() - start);
         writer_end_object(out);
+        strbuf_free(&said);
     }
     strbuf_free(&text);
     return status;
@@ -232,10 +240,36 @@ static int make_graph(struct context *ctx, const struct invocation *inv, struct 
     return status;
 }
 
+/* Where there is a screen the graph is looked at, unless something else was asked for. */
+static int wants_view(const struct context *ctx, const struct invocation *inv, const struct writer *out)
+{
+    return ctx->frontend && ctx->frontend->open_view && inv->n_options == 0 && !inv->pipe &&
+           writer_format(out) == WRITE_TEXT;
+}
+
+static int open_view(struct context *ctx, const struct invocation *inv, struct error *err)
+{
+    struct store_txn *t;
+    struct address at;
+    int status = store_begin(ctx->store, &t, err);
+    if (status != STATUS_OK)
+        return status;
+    status = argument_address(ctx, inv, 0, t, &at, err);
+    store_end(t);
+    if (status != STATUS_OK)
+        return status;
+    char *address = xasprintf("%s/%zu", at.sae.name, at.latent);
+    status = ctx->frontend->open_view(ctx->frontend->arg, "graph", address, err);
+    free(address);
+    return status;
+}
+
 static int run_graph(struct context *ctx, const struct invocation *inv, struct writer *out, struct error *err)
 {
     struct latent_graph g;
     enum document kind;
+    if (wants_view(ctx, inv, out))
+        return open_view(ctx, inv, err);
     int status = find_document(inv, out, &kind, err);
     if (status == STATUS_OK)
         status = make_graph(ctx, inv, &g, err);

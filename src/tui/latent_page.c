@@ -148,8 +148,7 @@ static int read_contexts(struct store_txn *t, artifact_id model, struct page_hea
     return status;
 }
 
-/* Changes when SAEs come, go or are renamed, or when the meta-SAE or an index of theirs changes. */
-static uint64_t hash_relatives(struct store_txn *t)
+uint64_t page_relatives_hash(struct store_txn *t)
 {
     struct artifact *all = NULL;
     size_t n = 0;
@@ -179,7 +178,7 @@ int page_head_read(struct query *q, struct store_txn *t, void *arg, void **resul
         if (facts.base && store_get(t, facts.base, &base, NULL) == STATUS_OK)
             memcpy(head->base_name, base.name, sizeof head->base_name);
         head->label = page_label(t, head->at.sae.id, head->at.latent, &head->source);
-        head->relatives_hash = hash_relatives(t);
+        head->relatives_hash = page_relatives_hash(t);
         status = read_statistics(t, head, err);
     }
     if (status == STATUS_OK && head->fired && !head->is_meta && facts.model && !q->cancelled(q))

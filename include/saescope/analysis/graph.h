@@ -52,6 +52,7 @@ struct latent_graph {
 int latent_graph_make(struct store_txn *t, const struct address *at, const struct graph_options *o, struct monitor *m,
                       struct latent_graph *out, struct error *err);
 void latent_graph_free(struct latent_graph *g);
+int latent_graph_label(struct latent_graph *g, struct store_txn *t, struct error *err); /* reads the labels again */
 /* A node's edges to what is behind it; of the middle: to the parts. */
 const struct graph_edge *graph_edges(const struct latent_graph *g, size_t node, size_t *n);
 const struct graph_edge *graph_relatives(const struct latent_graph *g, size_t *n); /* the middle's */
