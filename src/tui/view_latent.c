@@ -544,7 +544,7 @@ const struct view_ops latent_view = {
 
 const struct view_ops meta_view = {
     .name = "meta",
-    .summary = "all about a meta-latent: its members, their activations, logits, nearest latents",
+    .summary = "all about a meta-latent: members, their activations, logits, nearest latents",
     .actions = meta_actions,
     .private_size = sizeof(struct latent_state),
     .open = latent_open,
