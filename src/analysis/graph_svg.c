@@ -175,8 +175,10 @@ static void draw_edge(const struct picture *p, const struct graph_edge *e, struc
 
 static void draw_node(const struct picture *p, size_t i, struct strbuf *out)
 {
-    static const enum svg_color fills[] = {
-        [GRAPH_CENTER] = SVG_RED, [GRAPH_PART] = SVG_BLUE, [GRAPH_BEHIND] = SVG_GREEN};
+    static const enum svg_color fills[] = {[GRAPH_CENTER] = SVG_RED,
+                                           [GRAPH_PART] = SVG_BLUE,
+                                           [GRAPH_BEHIND] = SVG_GREEN,
+                                           [GRAPH_RELATIVE] = SVG_NONE};
     const struct place *place = &p->places[i];
     enum graph_role role = p->graph->nodes[i].role;
     struct svg_text_style text = styles[role];
