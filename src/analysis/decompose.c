@@ -168,7 +168,7 @@ static int compare_members(const void *a, const void *b)
 
 /* All rows of base through encoder, whose latents `latents` are those of the lists. */
 static int read_members(const struct sae *base, const struct sae *encoder, int raw, const size_t *latents,
-                        size_t count, struct member_list *lists, struct error *err)
+                        size_t count, struct monitor *m, struct member_list *lists, struct error *err)
 {
     struct sparse_rows f = {0};
     float *rows = array_alloc(CHUNK, base->d_in * sizeof(float), "decoder rows", err);
@@ -177,7 +177,9 @@ static int read_members(const struct sae *base, const struct sae *encoder, int r
     for (size_t first = 0; !status && first < base->d_sae; first += CHUNK) {
         size_t n = base->d_sae - first < CHUNK ? base->d_sae - first : CHUNK;
         n = decoder_rows(base, first, n, raw, rows, numbers);
-        status = n ? sae_encode(encoder, rows, n, &f, err) : STATUS_OK;
+        status = monitor_check(m, err);
+        if (!status && n)
+            status = sae_encode(encoder, rows, n, &f, err);
         if (!status && n)
             add_members(lists, count, latents, &f, base->id, numbers);
     }
@@ -188,8 +190,8 @@ static int read_members(const struct sae *base, const struct sae *encoder, int r
 }
 
 int meta_members_of_each(struct store_txn *t, const struct sae *base, const struct sae *meta,
-                         const size_t *meta_latents, size_t count, struct member_list *lists,
-                         struct error *err)
+                         const size_t *meta_latents, size_t count, struct monitor *m,
+                         struct member_list *lists, struct error *err)
 {
     memset(lists, 0, count * sizeof(*lists));
     int status = meta_check_fit(base, meta, err);
@@ -207,7 +209,7 @@ int meta_members_of_each(struct store_txn *t, const struct sae *base, const stru
     if (alone)
         status = pick_latents(meta, meta_latents, count, &picked, err);
     if (!status)
-        status = read_members(base, alone ? &picked : meta, raw, numbers, count, lists, err);
+        status = read_members(base, alone ? &picked : meta, raw, numbers, count, m, lists, err);
     for (size_t i = 0; i < count; i++)
         if (lists[i].n && !status)
             qsort(lists[i].members, lists[i].n, sizeof(*lists[i].members), compare_members);
@@ -229,7 +231,7 @@ int meta_members(struct store_txn *t, const struct sae *base, const struct sae *
                  struct member **out, size_t *n, struct error *err)
 {
     struct member_list list;
-    int status = meta_members_of_each(t, base, meta, &meta_latent, 1, &list, err);
+    int status = meta_members_of_each(t, base, meta, &meta_latent, 1, NULL, &list, err);
     *out = status || list.members ? list.members : xcalloc(1, sizeof(**out));
     *n = list.n;
     return status;

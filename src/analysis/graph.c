@@ -105,9 +105,8 @@ static int add_meta_latents(struct latent_graph *g, struct store_txn *t, const s
         latents[i] = d.components[i].latent;
         add_part(g, &meta->facts.artifact, latents[i], d.components[i].activation);
     }
-    status = monitor_check(m, err);
-    if (!status && o->behind > 0)
-        status = meta_members_of_each(t, own->sae, meta->sae, latents, n, lists, err);
+    if (o->behind > 0)
+        status = meta_members_of_each(t, own->sae, meta->sae, latents, n, m, lists, err);
     for (size_t i = 0; !status && i < n; i++)
         add_behind_meta(g, 1 + i, &own->facts.artifact, &lists[i], o->behind);
     member_lists_free(lists, n);

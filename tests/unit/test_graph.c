@@ -305,11 +305,14 @@ static void test_cancelled(void **state)
     struct address at;
     struct latent_graph g;
     (void)state;
-    assert_ok(address_parse(t, "meta/0", NULL, &at, &err));
-    for (int asks = 0; asks < 5; asks++) {
-        asks_before_cancel = asks;
-        assert_int_equal(latent_graph_make(t, &at, &o, &m, &g, &err), STATUS_FAILED);
-        assert_says("cancelled");
+    static const char *const addresses[] = {"meta/0", "base/1"};
+    for (size_t i = 0; i < ARRAY_LENGTH(addresses); i++) {
+        assert_ok(address_parse(t, addresses[i], NULL, &at, &err));
+        for (int asks = 0; asks < 5; asks++) {
+            asks_before_cancel = asks;
+            assert_int_equal(latent_graph_make(t, &at, &o, &m, &g, &err), STATUS_FAILED);
+            assert_says("cancelled");
+        }
     }
     store_end(t);
 }

@@ -383,7 +383,7 @@ static void check_members(artifact_id base, artifact_id meta, size_t n_base)
     struct sae *b = open_sae(t, base), *m = open_sae(t, meta);
     struct dense x;
     struct member_list lists[4];
-    assert_ok(meta_members_of_each(t, b, m, (const size_t[]){26, 0, 39, 13}, 4, lists, &err));
+    assert_ok(meta_members_of_each(t, b, m, (const size_t[]){26, 0, 39, 13}, 4, NULL, lists, &err));
     for (size_t j = 0; j < 40; j += 13) {
         const struct member_list *same = &lists[(const size_t[]){1, 3, 0, 2}[j / 13]];
         struct member *members;

@@ -112,7 +112,7 @@ struct member_list {
     size_t n;
 };
 int meta_members_of_each(struct store_txn *t, const struct sae *base, const struct sae *meta, const size_t *meta_latents,
-                         size_t count, struct member_list *lists, struct error *err);
+                         size_t count, struct monitor *m, struct member_list *lists, struct error *err);
 void member_lists_free(struct member_list *lists, size_t count);
 
 /* ---- A text's tokens and the latents that fire on them. ---- */
