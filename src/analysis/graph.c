@@ -65,6 +65,14 @@ const struct graph_edge *graph_relatives(const struct latent_graph *g, size_t *n
     return *n ? &g->edges[g->n_edges - *n] : NULL;
 }
 
+int graph_needs_name(const struct latent_graph *g, size_t node)
+{
+    int several = 0;
+    for (size_t i = 2; i <= g->n_parts; i++)
+        several |= g->nodes[i].sae.id != g->nodes[1].sae.id;
+    return g->nodes[node].role == GRAPH_RELATIVE || (g->nodes[node].role == GRAPH_PART && several);
+}
+
 float graph_strongest(const struct latent_graph *g)
 {
     float most = 0;
@@ -124,60 +132,78 @@ static int add_behind_member(struct latent_graph *g, struct store_txn *t, size_t
 {
     struct decomposition d;
     int status = decompose_latent(t, base->sae, meta->sae, g->nodes[part].latent, &d, err);
-    for (size_t i = 0; !status && i < d.n && count > 0; i++) {
+    if (status)
+        return status;
+    for (size_t i = 0; i < d.n && count > 0; i++) {
         if (d.components[i].latent == g->nodes[0].latent)
             continue;
         add_edge(g, part, add_node(g, GRAPH_BEHIND, &meta->facts.artifact, d.components[i].latent), 0,
                  d.components[i].activation);
         count--;
     }
-    if (!status)
-        decomposition_free(&d);
+    decomposition_free(&d);
+    return STATUS_OK;
+}
+
+/* The members may be of several SAEs, when the meta-SAE has several bases. */
+static int add_behind_members(struct latent_graph *g, struct store_txn *t, const struct opened_sae *meta,
+                              size_t count, struct monitor *m, struct error *err)
+{
+    struct opened_sae base = {0};
+    int status = STATUS_OK;
+    for (size_t part = 1; !status && part <= g->n_parts; part++) {
+        artifact_id id = g->nodes[part].sae.id;
+        if (!base.sae || base.facts.artifact.id != id) {
+            opened_sae_close(&base);
+            status = opened_sae_open(t, id, &base, err);
+        }
+        if (!status)
+            status = monitor_check(m, err);
+        if (!status)
+            status = add_behind_member(g, t, part, &base, meta, count, err);
+    }
+    opened_sae_close(&base);
     return status;
 }
 
 static int add_members(struct latent_graph *g, struct store_txn *t, const struct opened_sae *meta,
-                       const struct opened_sae *base, const struct graph_options *o, struct monitor *m,
-                       struct error *err)
+                       const struct graph_options *o, struct monitor *m, struct error *err)
 {
     struct member *members = NULL;
-    size_t n;
-    int status = meta_members(t, base->sae, meta->sae, g->nodes[0].latent, &members, &n, err);
+    struct artifact a;
+    size_t n, n_rows;
+    int status =
+        meta_members_of_all(t, meta->facts.artifact.id, g->nodes[0].latent, 0, &members, &n, &n_rows, err);
+    memcpy(g->meta, meta->facts.artifact.name, sizeof g->meta);
     g->of_meta = 1;
-    for (size_t i = 0; !status && i < n && i < o->parts; i++)
-        add_part(g, &base->facts.artifact, members[i].latent, members[i].activation);
-    for (size_t i = 0; !status && i < g->n_parts; i++) {
-        status = monitor_check(m, err);
+    for (size_t i = 0; !status && i < n && i < o->parts; i++) {
+        status = store_get(t, members[i].sae, &a, err);
         if (!status)
-            status = add_behind_member(g, t, 1 + i, base, meta, o->behind, err);
+            add_part(g, &a, members[i].latent, members[i].activation);
     }
     free(members);
-    return status;
+    return status ? status : add_behind_members(g, t, meta, o->behind, m, err);
 }
 
 static int add_parts(struct latent_graph *g, struct store_txn *t, const struct opened_sae *own,
                      const struct graph_options *o, struct monitor *m, struct error *err)
 {
-    struct opened_sae other;
-    int of_members = own->facts.is_meta && !o->meta;
-    artifact_id id = of_members ? own->facts.base
-                     : o->meta  ? o->meta
-                                : meta_sae_of(t, own->facts.artifact.id);
+    struct opened_sae meta;
+    artifact_id id = o->meta ? o->meta : meta_sae_of(t, own->facts.artifact.id);
+    if (own->facts.is_meta && !o->meta)
+        return add_members(g, t, own, o, m, err);
     if (!id)
         return STATUS_OK;
-    int status = opened_sae_open(t, id, &other, err);
+    int status = opened_sae_open(t, id, &meta, err);
     if (status)
         return status;
-    const struct artifact *meta = of_members ? &own->facts.artifact : &other.facts.artifact;
-    memcpy(g->meta, meta->name, sizeof g->meta);
-    if (!of_members && (!other.facts.is_meta || other.facts.base != own->facts.artifact.id))
-        status = error_set(err, STATUS_REFUSED, "%s is no meta-SAE of %s", other.facts.artifact.name,
-                           own->facts.artifact.name);
-    else if (of_members)
-        status = add_members(g, t, own, &other, o, m, err);
+    memcpy(g->meta, meta.facts.artifact.name, sizeof g->meta);
+    if (sae_facts_has_base(&meta.facts, own->facts.artifact.id))
+        status = add_meta_latents(g, t, own, &meta, o, m, err);
     else
-        status = add_meta_latents(g, t, own, &other, o, m, err);
-    opened_sae_close(&other);
+        status = error_set(err, STATUS_REFUSED, "%s is no meta-SAE of %s", meta.facts.artifact.name,
+                           own->facts.artifact.name);
+    opened_sae_close(&meta);
     return status;
 }
 
@@ -188,15 +214,31 @@ struct relative {
     struct neighbor nearest;
 };
 
+/* Replaces a meta-SAE's facts by those of its widest base. */
+static int go_down(struct store_txn *t, struct sae_facts *home, struct error *err)
+{
+    struct sae_facts widest = {0}, facts;
+    int status = STATUS_OK;
+    for (size_t i = 0; !status && i < home->n_bases; i++) {
+        status = sae_facts_read(t, home->bases[i], &facts, err);
+        if (!status && facts.d_sae > widest.d_sae) {
+            sae_facts_free(&widest);
+            widest = facts;
+        } else if (!status) {
+            sae_facts_free(&facts);
+        }
+    }
+    sae_facts_free(home);
+    *home = widest;
+    return status;
+}
+
 /* The SAE at the bottom of meta-SAEs of meta-SAEs. */
 static int home_of(struct store_txn *t, artifact_id sae, struct sae_facts *home, struct error *err)
 {
     int status = sae_facts_read(t, sae, home, err);
-    while (!status && home->is_meta && home->base) {
-        artifact_id base = home->base;
-        sae_facts_free(home);
-        status = sae_facts_read(t, base, home, err);
-    }
+    while (!status && home->is_meta && home->n_bases > 0)
+        status = go_down(t, home, err);
     return status;
 }
 

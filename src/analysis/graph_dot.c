@@ -12,9 +12,10 @@ void graph_title(const struct latent_graph *g, struct strbuf *out)
 {
     const struct graph_node *center = &g->nodes[0];
     strbuf_addf(out, "%s/%zu", center->sae.name, center->latent);
+    int one_base = g->n_parts > 0 && !graph_needs_name(g, 1);
     if (g->of_meta)
-        strbuf_addf(out, " and its members%s%s", g->n_parts ? " in " : "",
-                    g->n_parts ? g->nodes[1].sae.name : "");
+        strbuf_addf(out, " and its members%s%s", one_base ? " in " : "",
+                    one_base ? g->nodes[1].sae.name : "");
     else if (g->meta[0])
         strbuf_addf(out, " and its meta-latents in %s", g->meta);
     else

@@ -55,7 +55,7 @@ static void add_text(struct strbuf *out, const struct latent_graph *g, size_t i,
     const struct graph_node *node = &g->nodes[i];
     if (i > 0)
         strbuf_addf(out, "%.2f  ", (double)weight);
-    if (node->role == GRAPH_CENTER || node->role == GRAPH_RELATIVE)
+    if (node->role == GRAPH_CENTER || graph_needs_name(g, i))
         strbuf_addf(out, "%s/", node->sae.name);
     strbuf_addf(out, node->label ? "%zu " : "%zu", node->latent);
     if (node->label)

@@ -94,14 +94,14 @@ static void forget(struct graph_state *s)
     s->hash = 0;
 }
 
-/* "88 scientists"; of another SAE than the latents around: "wn-1024/211 physics". */
+/* "88 scientists"; where the number alone does not tell: "wn-1024/211 physics". */
 static void make_texts(struct graph_state *s)
 {
     s->texts = xcalloc(s->graph.n_nodes, sizeof *s->texts);
     for (size_t i = 0; i < s->graph.n_nodes; i++) {
         const struct graph_node *node = &s->graph.nodes[i];
         struct strbuf b = STRBUF_INIT;
-        if (node->role == GRAPH_RELATIVE)
+        if (graph_needs_name(&s->graph, i))
             strbuf_addf(&b, "%s/", node->sae.name);
         strbuf_addf(&b, node->label ? "%zu " : "%zu", node->latent);
         if (node->label)

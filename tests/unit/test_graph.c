@@ -13,6 +13,7 @@
 #include "saescope/base/memory.h"
 #include "saescope/base/parallel.h"
 #include "saescope/base/random.h"
+#include "saescope/sae/bases.h"
 #include "tests/support/support.h"
 
 #define D    12
@@ -58,8 +59,11 @@ static int set_up(void **state)
     base_id = save_sae(store, "base", base, sae_manifest(hook, model, 0));
     meta_id = save_sae(store, "meta", meta, sae_manifest(NULL, model, base_id));
     save_sae(store, "upper", upper, sae_manifest(NULL, model, meta_id));
-    save_sae(store, "small", small, sae_manifest(hook, model, 0));
-    save_sae(store, "tiny", tiny, sae_manifest(hook, model, 0));
+    const artifact_id both[] = {save_sae(store, "small", small, sae_manifest(hook, model, 0)),
+                                save_sae(store, "tiny", tiny, sae_manifest(hook, model, 0))};
+    json *joint = sae_manifest(NULL, model, both[0]);
+    json_set(joint, "references", meta_bases_references(both, 2));
+    save_sae(store, "joint", meta, joint);
     save_sae(store, "elsewhere", tiny, sae_manifest(other_hook, model, 0));
     save_sae(store, "as-wide", base, sae_manifest(hook, model, 0));
     assert_ok(store_put_labels(store, base_id, labels, 2, &err));
@@ -273,6 +277,45 @@ static void test_other_meta_saes(void **state)
     store_end(t);
 }
 
+/* A meta-SAE on two SAEs: members of both. */
+static void test_joint_meta(void **state)
+{
+    static const struct graph_options o = {.parts = 6, .behind = 2, .relatives = 5};
+    struct store_txn *t = begin_reading(store);
+    struct latent_graph g;
+    struct strbuf b = STRBUF_INIT;
+    double values[20 + 8], others[META];
+    size_t n, n_small = 0;
+    (void)state;
+    make(t, "joint/1", &o, &g);
+    for (size_t i = 0; i < 28; i++)
+        values[i] = i < 20 ? activation(small, i, meta, 1) : activation(tiny, i - 20, meta, 1);
+    const struct graph_edge *parts = graph_edges(&g, 0, &n);
+    assert_int_equal(n, o.parts);
+    for (size_t i = 0; i < n; i++) {
+        const struct graph_node *node = &g.nodes[parts[i].to];
+        int is_small = strcmp(node->sae.name, "small") == 0;
+        double value = values[is_small ? node->latent : 20 + node->latent];
+        assert_true(is_small || strcmp(node->sae.name, "tiny") == 0);
+        assert_true(fabs((double)parts[i].weight - value) < 1e-4);
+        assert_int_equal(rank(values, 28, SIZE_MAX, value), i);
+        assert_true(graph_needs_name(&g, parts[i].to));
+        n_small += (size_t)is_small;
+        for (size_t j = 0; j < META; j++)
+            others[j] = activation(is_small ? small : tiny, node->latent, meta, j);
+        size_t n_behind;
+        const struct graph_edge *behind = graph_edges(&g, parts[i].to, &n_behind);
+        check_edges(&g, behind, n_behind, o.behind, others, META, 1);
+    }
+    assert_true(n_small > 0 && n_small < n);
+    assert_int_equal(g.n_relatives, 1); /* "tiny", which has fewer latents than the wider of the two */
+    graph_title(&g, &b);
+    assert_string_equal(b.data, "joint/1 and its members");
+    strbuf_free(&b);
+    latent_graph_free(&g);
+    store_end(t);
+}
+
 static void test_without_parts(void **state)
 {
     static const struct graph_options o = {.parts = 5, .behind = 2, .relatives = 0};
@@ -285,12 +328,12 @@ static void test_without_parts(void **state)
     graph_svg(&g, &b);
     check_xml(strbuf_string(&b), NULL, NULL);
     latent_graph_free(&g);
-    make(t, "small/1", &o, &g);
+    make(t, "elsewhere/1", &o, &g);
     assert_int_equal(g.n_nodes, 1);
     assert_string_equal(g.meta, "");
     strbuf_reset(&b);
     graph_title(&g, &b);
-    assert_string_equal(b.data, "small/1, which has no meta-SAE");
+    assert_string_equal(b.data, "elsewhere/1, which has no meta-SAE");
     latent_graph_free(&g);
     strbuf_free(&b);
     store_end(t);
@@ -508,13 +551,10 @@ static void test_documents_of_hostile_labels(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_around_latents),
-        cmocka_unit_test(test_around_meta_latents),
-        cmocka_unit_test(test_other_meta_saes),
-        cmocka_unit_test(test_without_parts),
-        cmocka_unit_test(test_cancelled),
-        cmocka_unit_test(test_labels_do_not_overlap),
-        cmocka_unit_test(test_documents_of_hostile_labels),
+        cmocka_unit_test(test_around_latents),        cmocka_unit_test(test_around_meta_latents),
+        cmocka_unit_test(test_other_meta_saes),       cmocka_unit_test(test_joint_meta),
+        cmocka_unit_test(test_without_parts),         cmocka_unit_test(test_cancelled),
+        cmocka_unit_test(test_labels_do_not_overlap), cmocka_unit_test(test_documents_of_hostile_labels),
     };
     locale_start();
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -2,7 +2,7 @@
 /*
  * The graph around a latent: its strongest meta-latents, behind each the latents in which that meta-latent is strongest
  * (the latent itself left out), and the nearest latent of each smaller SAE of the same hook. Around a meta-latent: its
- * strongest members, and behind each the member's other meta-latents.
+ * strongest members (of all its SAEs, when it has several), and behind each the member's other meta-latents.
  */
 #ifndef SAESCOPE_ANALYSIS_GRAPH_H
 #define SAESCOPE_ANALYSIS_GRAPH_H
@@ -56,6 +56,8 @@ int latent_graph_label(struct latent_graph *g, struct store_txn *t, struct error
 /* A node's edges to what is behind it; of the middle: to the parts. */
 const struct graph_edge *graph_edges(const struct latent_graph *g, size_t node, size_t *n);
 const struct graph_edge *graph_relatives(const struct latent_graph *g, size_t *n); /* the middle's */
+/* Whether a node's number alone does not say whose latent it is: of relatives, and of members from several SAEs. */
+int graph_needs_name(const struct latent_graph *g, size_t node);
 /* The most that an edge of activations weighs; at least 0. */
 float graph_strongest(const struct latent_graph *g);
 
