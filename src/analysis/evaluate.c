@@ -327,6 +327,9 @@ static int compare_weights(struct evaluator *e, struct evaluation *out, struct e
 {
     size_t n = e->sae->d_sae;
     struct store_txn *t;
+    out->average_max_encoder_cosine_sim = out->average_max_decoder_cosine_sim = NAN;
+    if (e->options->no_cosines)
+        return STATUS_OK;
     int status = store_begin(e->store, &t, err);
     if (status)
         return status;

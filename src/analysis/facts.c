@@ -97,6 +97,12 @@ int sae_facts_read(struct store_txn *t, artifact_id sae, struct sae_facts *out, 
     return STATUS_OK;
 }
 
+int sae_facts_derived(const struct sae_facts *f)
+{
+    const json *source = json_get(f->manifest, "source");
+    return json_is_object(source) && (json_get(source, "stitch") || json_get(source, "rebuilt_from"));
+}
+
 void sae_facts_free(struct sae_facts *f)
 {
     json_free(f->manifest);

@@ -55,13 +55,6 @@ static artifact_id newest_between(const struct stitches *s, artifact_id small, a
 
 /* ---- Which SAEs fit. ---- */
 
-/* Made out of other SAEs, not trained: it says nothing of its width. */
-static int is_derived(const struct sae_facts *f)
-{
-    const json *source = json_get(f->manifest, "source");
-    return json_is_object(source) && (json_get(source, "stitch") || json_get(source, "rebuilt_from"));
-}
-
 struct candidates {
     struct family_column *items;
     size_t n;
@@ -88,7 +81,7 @@ static int find_fitting(struct store_txn *t, const struct sae_facts *own, struct
             break;
         if (f.artifact.id == own->artifact.id ||
             (same_place(own, &f) && f.context_size == own->context_size && f.center == own->center &&
-             !is_derived(&f)))
+             !sae_facts_derived(&f)))
             add_column(c, &f);
         sae_facts_free(&f);
     }

@@ -8,6 +8,7 @@
 
 #include "saescope/analysis/latent.h"
 #include "saescope/analysis/nearest.h"
+#include "saescope/analysis/row_tiles.h"
 #include "saescope/base/blas.h"
 #include "saescope/base/memory.h"
 #include "saescope/base/parallel.h"
@@ -100,13 +101,8 @@ int latent_neighbors(const struct sae *in, const float *direction, size_t exclud
 #define TILE_A 256
 #define TILE_B 1024
 
-struct tile {
-    const float *rows;
-    size_t first, n;
-};
-
 struct comparison {
-    const struct tile *a, *b;
+    const struct row_tile *a, *b;
     size_t n_b, d;
     int same;                       /* a row is not its own neighbour */
     const float *a_scale, *b_scale; /* 1/norm, 0 for zero rows */
@@ -115,51 +111,13 @@ struct comparison {
     float *cosine;
 };
 
-static const float *rows_of(const struct sae_block *block, int decoder)
-{
-    return decoder ? block->W_dec : block->W_enc;
-}
-
-static struct tile *cut(const struct sae *sae, int decoder, size_t height, size_t *n, struct error *err)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < sae->n_blocks; i++)
-        count += (sae->blocks[i].n + height - 1) / height;
-    struct tile *tiles = array_alloc(count, sizeof(*tiles), "tiles", err);
-    *n = 0;
-    for (size_t i = 0; tiles && i < sae->n_blocks; i++) {
-        const struct sae_block *block = &sae->blocks[i];
-        for (size_t start = 0; start < block->n; start += height)
-            tiles[(*n)++] = (struct tile){rows_of(block, decoder) + start * sae->d_in, block->first + start,
-                                          block->n - start < height ? block->n - start : height};
-    }
-    return tiles;
-}
-
-struct norms {
-    const struct tile *tiles;
-    size_t d;
-    float *scale;
-};
-
-static void tile_norms(size_t block, size_t worker, void *arg)
-{
-    (void)worker;
-    const struct norms *q = arg;
-    const struct tile *tile = &q->tiles[block];
-    for (size_t j = 0; j < tile->n; j++) {
-        double norm = sqrt(vec_norm2(tile->rows + j * q->d, q->d));
-        q->scale[tile->first + j] = norm > 0 ? (float)(1 / norm) : 0;
-    }
-}
-
 static void compare_tile(size_t block, size_t worker, void *arg)
 {
     const struct comparison *c = arg;
-    const struct tile *a = &c->a[block];
+    const struct row_tile *a = &c->a[block];
     float *products = c->products + worker * TILE_A * TILE_B;
     for (size_t k = 0; k < c->n_b; k++) {
-        const struct tile *b = &c->b[k];
+        const struct row_tile *b = &c->b[k];
         sgemm_nt(a->n, b->n, c->d, 1, a->rows, c->d, b->rows, c->d, 0, products, TILE_B);
         for (size_t i = 0; i < a->n; i++) {
             size_t row = a->first + i;
@@ -183,15 +141,15 @@ int nearest_rows(const struct sae *a, const struct sae *b, int decoder, struct m
         return error_set(err, STATUS_REFUSED, "their rows have %zu and %zu numbers: cosines need the same",
                          a->d_in, b->d_in);
     size_t n_a, n_b;
-    struct tile *tiles_a = cut(a, decoder, TILE_A, &n_a, err);
-    struct tile *tiles_b = cut(b, decoder, TILE_B, &n_b, err);
+    struct row_tile *tiles_a = row_tiles(a, decoder, TILE_A, &n_a, err);
+    struct row_tile *tiles_b = row_tiles(b, decoder, TILE_B, &n_b, err);
     float *a_scale = array_alloc(a->d_sae, sizeof(float), "norms", err);
     float *b_scale = array_alloc(b->d_sae, sizeof(float), "norms", err);
     float *products = array_alloc(parallel_threads(), TILE_A * TILE_B * sizeof(float), "cosines", err);
     int status = tiles_a && tiles_b && a_scale && b_scale && products ? STATUS_OK : STATUS_FAILED;
     if (!status) {
-        parallel_for(n_a, tile_norms, &(struct norms){tiles_a, a->d_in, a_scale});
-        parallel_for(n_b, tile_norms, &(struct norms){tiles_b, b->d_in, b_scale});
+        row_tiles_scale(tiles_a, n_a, a->d_in, a_scale);
+        row_tiles_scale(tiles_b, n_b, b->d_in, b_scale);
         for (size_t i = 0; i < a->d_sae; i++) {
             nearest[i] = 0;
             cosine[i] = -INFINITY;

@@ -79,8 +79,7 @@ int rebuild_rows(const struct rebuild *r, size_t first, size_t n, float *rows, s
     return status;
 }
 
-/* All of an SAE but its decoder rows, on the heap. */
-static int copy_but_decoder(const struct sae *sae, struct sae **out, struct error *err)
+int sae_copy_but_decoder(const struct sae *sae, struct sae **out, struct error *err)
 {
     struct sae *copy;
     int status = sae_new(sae->architecture, sae->d_in, sae->d_sae, &copy, err);
@@ -115,7 +114,7 @@ int rebuild_sae(const struct rebuild *r, struct monitor *m, struct sae **out, st
     *out = NULL;
     int status = rebuild_check(r, err);
     if (!status)
-        status = copy_but_decoder(r->base, &copy, err);
+        status = sae_copy_but_decoder(r->base, &copy, err);
     for (size_t first = 0; !status && first < n; first += SLICE) {
         size_t count = n - first < SLICE ? n - first : SLICE;
         struct progress p;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* decompose, members, neighbors, compare: latents and what they are made of or close to. */
+/* members, neighbors, compare: the latents that a meta-latent is in, and those that are close to each other. */
 #include "config.h"
 
 #include <stdlib.h>
@@ -8,115 +8,6 @@
 #include "saescope/base/display.h"
 #include "saescope/base/memory.h"
 #include "saescope/command/handlers.h"
-
-/* ---- decompose ---- */
-
-/* The meta-SAE that --meta names, or the one that is shown with the SAE. */
-static int find_meta(struct store_txn *t, const struct address *at, const char *name, artifact_id *id,
-                     struct error *err)
-{
-    struct artifact a;
-    struct sae_facts facts;
-    if (!name) {
-        *id = meta_sae_of(t, at->sae.id);
-        return *id ? STATUS_OK
-                   : error_set(err, STATUS_REFUSED,
-                               "%s has no meta-SAE: make one with `train meta NAME --sae %s --width W`",
-                               at->sae.name, at->sae.name);
-    }
-    int status = store_find(t, ARTIFACT_SAE, name, &a, err);
-    if (status == STATUS_OK)
-        status = sae_facts_read(t, a.id, &facts, err);
-    if (status != STATUS_OK)
-        return status;
-    if (!sae_facts_has_base(&facts, at->sae.id))
-        status = error_set(err, STATUS_REFUSED, "%s is no meta-SAE of %s", name, at->sae.name);
-    sae_facts_free(&facts);
-    *id = a.id;
-    return status;
-}
-
-static void write_components(struct writer *out, struct store_txn *t, artifact_id meta,
-                             const struct decomposition *d)
-{
-    static const struct writer_column columns[] = {{"latent", NULL, "%d", 0},
-                                                   {"activation", NULL, "%.3f", 0},
-                                                   {"cosine", NULL, "%.3f", 0},
-                                                   {"label", NULL, NULL, 1}};
-    writer_begin_table(out, "components", columns, ARRAY_LENGTH(columns));
-    for (size_t i = 0; i < d->n; i++) {
-        writer_begin_row(out);
-        writer_integer(out, "latent", (long long)d->components[i].latent);
-        writer_real(out, "activation", d->components[i].activation);
-        writer_real(out, "cosine", d->components[i].cosine);
-        write_label(out, t, meta, d->components[i].latent);
-        writer_end_row(out);
-    }
-    writer_end_table(out);
-}
-
-static int run_decompose(struct context *ctx, const struct invocation *inv, struct writer *out,
-                         struct error *err)
-{
-    struct store_txn *t;
-    struct address at;
-    artifact_id meta_id = 0;
-    struct opened_sae base = {0}, meta = {0};
-    struct decomposition d;
-    int status = store_begin(ctx->store, &t, err);
-    if (status != STATUS_OK)
-        return status;
-    status = argument_address(ctx, inv, 0, t, &at, err);
-    if (status == STATUS_OK)
-        status = find_meta(t, &at, invocation_option(inv, "meta"), &meta_id, err);
-    if (status == STATUS_OK)
-        status = opened_sae_open(t, at.sae.id, &base, err);
-    if (status == STATUS_OK)
-        status = opened_sae_open(t, meta_id, &meta, err);
-    if (status == STATUS_OK)
-        status = decompose_latent(t, base.sae, meta.sae, at.latent, &d, err);
-    if (status == STATUS_OK) {
-        writer_own_text(out);
-        writer_begin_object(out, NULL);
-        writer_string(out, "sae", at.sae.name);
-        writer_integer(out, "latent", (long long)at.latent);
-        writer_string(out, "meta", meta.facts.artifact.name);
-        writer_real(out, "explained_variance", d.explained_variance);
-        writer_real(out, "residual_norm", d.residual_norm);
-        writer_line(out, "%s/%zu in %s: explained variance %.3f, residual %.3f of the norm", at.sae.name,
-                    at.latent, meta.facts.artifact.name, d.explained_variance, d.residual_norm);
-        write_components(out, t, meta_id, &d);
-        writer_end_object(out);
-        decomposition_free(&d);
-    }
-    opened_sae_close(&meta);
-    opened_sae_close(&base);
-    store_end(t);
-    return status;
-}
-
-static const struct argument_spec address_argument[] = {{.name = "SAE/ID", .type = WORD_ADDRESS},
-                                                        {.name = NULL}};
-static const struct option_spec decompose_options[] = {
-    {.name = "meta",
-     .type = WORD_META,
-     .value = "META",
-     .help = "meta-SAE (default: the newest on this SAE)"},
-    {.name = NULL},
-};
-const struct command decompose_command = {
-    .name = "decompose",
-    .group = GROUP_EXPLORE,
-    .summary = "break a latent into meta-latents",
-    .description = "The latent's decoder row, scaled to unit norm, runs through a meta-SAE; explained "
-                   "variance is relative "
-                   "to the mean decoder row.",
-    .arguments = address_argument,
-    .options = decompose_options,
-    .cost = COST_QUERY,
-    .needs_store = 1,
-    .run = run_decompose,
-};
 
 /* ---- members ---- */
 
@@ -306,6 +197,8 @@ static int run_neighbors(struct context *ctx, const struct invocation *inv, stru
     return status;
 }
 
+static const struct argument_spec address_argument[] = {{.name = "SAE/ID", .type = WORD_ADDRESS},
+                                                        {.name = NULL}};
 static const struct option_spec neighbors_options[] = {
     {.name = "in",
      .type = WORD_SAE,

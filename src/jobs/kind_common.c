@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "saescope/base/display.h"
+#include "saescope/analysis/latent.h"
 #include "saescope/base/memory.h"
 #include "saescope/base/strbuf.h"
 #include "saescope/jobs/kinds.h"
@@ -171,4 +172,21 @@ int job_plan_name(struct store *s, enum artifact_kind kind, const char *name, in
     if (status == STATUS_OK)
         json_append(makes, json_new_string(name));
     return status;
+}
+
+int job_meta_latents(struct store_txn *t, const struct artifact *meta, const json *addresses, size_t **latents, size_t *n,
+                     struct error *err)
+{
+    *n = json_length(addresses);
+    *latents = xcalloc(*n + 1, sizeof(**latents));
+    for (size_t i = 0; i < *n; i++) {
+        struct address at;
+        int status = address_parse(t, json_string(json_at(addresses, i), ""), meta->name, &at, err);
+        if (status == STATUS_OK && at.sae.id != meta->id)
+            status = error_set(err, STATUS_REFUSED, "--without names a latent of %s, not of %s", at.sae.name, meta->name);
+        if (status != STATUS_OK)
+            return status;
+        (*latents)[i] = at.latent;
+    }
+    return STATUS_OK;
 }

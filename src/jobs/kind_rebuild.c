@@ -61,22 +61,6 @@ static int check_base(struct store_txn *t, const struct rebuilding *r, struct er
     return status;
 }
 
-static int read_without(struct store_txn *t, struct rebuilding *r, const json *without, struct error *err)
-{
-    int status = STATUS_OK;
-    r->without = xcalloc(json_length(without) + 1, sizeof(*r->without));
-    for (size_t i = 0; status == STATUS_OK && i < json_length(without); i++) {
-        struct address at;
-        const char *text = json_string(json_at(without, i), "");
-        status = address_parse(t, text, r->meta_name.name, &at, err);
-        if (status == STATUS_OK && at.sae.id != r->meta_name.id)
-            status = error_set(err, STATUS_REFUSED, "--without names a latent of %s, not of %s", at.sae.name,
-                               r->meta_name.name);
-        r->without[i] = status == STATUS_OK ? at.latent : 0;
-    }
-    return status;
-}
-
 /* What the base's manifest says of its place in the model, and where this one comes from. A meta-SAE's
  * training says which rows it reads. */
 static json *new_manifest(const struct rebuilding *r, const json *base)
@@ -110,7 +94,7 @@ static int open_all(struct store_txn *t, struct rebuilding *r, const json *param
     if (status == STATUS_OK)
         status = check_base(t, r, err);
     if (status == STATUS_OK)
-        status = read_without(t, r, without, err);
+        status = job_meta_latents(t, &r->meta_name, without, &r->without, &r->what.n_without, err);
     if (status == STATUS_OK)
         status = sae_open(t, r->base_name.id, &r->base, err);
     if (status == STATUS_OK)
@@ -121,7 +105,7 @@ static int open_all(struct store_txn *t, struct rebuilding *r, const json *param
                                .meta = r->meta,
                                .raw = meta_wants_raw_rows(t, r->meta_name.id),
                                .without = r->without,
-                               .n_without = json_length(without)};
+                               .n_without = r->what.n_without};
     status = rebuild_check(&r->what, err);
     json *base = status == STATUS_OK ? store_manifest(t, r->base_name.id, err) : NULL;
     if (status == STATUS_OK && !base)

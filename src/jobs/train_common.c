@@ -116,6 +116,7 @@ static json *manifest_of(const struct training *t, size_t i, const json *manifes
     json_set(training, "l0", json_new_real(r->l0));
     json_set(training, "explained_variance", json_new_real(r->explained_variance));
     json_set(training, "dead", json_new_integer((long long)r->dead));
+    json_set(training, "seconds", json_new_real(r->seconds));
     json_set(source, "trained_by", json_new_string("saescope " PACKAGE_VERSION));
     json_set(m, "training", training);
     json_set(m, "source", source);

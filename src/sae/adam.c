@@ -68,8 +68,10 @@ static void update_block(size_t block, size_t worker, void *arg)
             scale_row(g_enc, u->clip, d);
             scale_row(g_dec, u->clip, d);
         }
-        project_and_normalize(dec, g_dec, d);
         row_adam(&u->rates, g_enc, enc, t->m_enc + i * d, t->v_enc + i * d, d);
+        if (t->o.frozen_decoder)
+            continue;
+        project_and_normalize(dec, g_dec, d);
         row_adam(&u->rates, g_dec, dec, t->m_dec + i * d, t->v_dec + i * d, d);
     }
 }
@@ -125,6 +127,8 @@ void adam_step(struct trainer *t)
     };
     u.clip = clip_factor(&u, n_blocks);
     parallel_for(n_blocks, update_block, &u);
+    if (t->o.frozen_decoder)
+        return;
     bias_gradient(t, n_blocks);
     scale_row(t->bias_gradient, u.clip, t->d_in);
     row_adam(&u.rates, t->bias_gradient, t->sae->b_dec, t->m_bias, t->v_bias, t->d_in);

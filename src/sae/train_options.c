@@ -71,7 +71,42 @@ json *train_options_json(const struct train_options *o)
     json_set(j, "clip", json_new_real(o->clip));
     json_set(j, "normalization", json_new_string(train_normalization_name(o->normalization)));
     json_set(j, "seed", json_new_integer((long long)o->seed));
+    if (o->frozen_decoder)
+        json_set(j, "frozen_decoder", json_new_boolean(1));
     return j;
+}
+
+static uint64_t count_member(const json *training, const char *key, uint64_t fallback)
+{
+    long long n = json_get_integer(training, key, -1);
+    return n >= 0 ? (uint64_t)n : fallback;
+}
+
+int train_options_read(const json *training, struct train_options *o, struct error *err)
+{
+    const char *architecture = json_get_string(training, "architecture", NULL);
+    const char *normalization = json_get_string(training, "normalization", NULL);
+    if (architecture && !(o->architecture = sae_architecture_find(architecture, err)))
+        return STATUS_REFUSED;
+    if (normalization && train_normalization_find(normalization, &o->normalization, err))
+        return STATUS_REFUSED;
+    o->width = (size_t)count_member(training, "width", o->width);
+    o->k = (size_t)count_member(training, "k", o->k);
+    o->lr = json_get_number(training, "lr", o->lr);
+    o->beta1 = json_get_number(training, "beta1", o->beta1);
+    o->beta2 = json_get_number(training, "beta2", o->beta2);
+    o->epsilon = json_get_number(training, "epsilon", o->epsilon);
+    o->batch = (size_t)count_member(training, "batch", o->batch);
+    o->steps = count_member(training, "steps", o->steps);
+    o->warmup = count_member(training, "warmup", o->warmup);
+    o->decay = json_get_number(training, "decay", o->decay);
+    o->aux_k = (size_t)count_member(training, "aux_k", o->aux_k);
+    o->aux_coefficient = json_get_number(training, "aux_coefficient", o->aux_coefficient);
+    o->dead_after = count_member(training, "dead_after", o->dead_after);
+    o->clip = json_get_number(training, "clip", o->clip);
+    o->seed = count_member(training, "seed", o->seed);
+    o->frozen_decoder = json_get_boolean(training, "frozen_decoder", 0);
+    return STATUS_OK;
 }
 
 static int in_range(double x, double low, double high)

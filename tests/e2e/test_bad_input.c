@@ -487,6 +487,15 @@ static void test_unknown(void **state)
     PROGRAM_REFUSES(3, SAYS("needed by"), "rebuild", "s", "--meta", "m", "--save", "s", "--replace");
     PROGRAM_REFUSES(3, SAYS("m is no meta-SAE of m"), "members", "m/1", "--sae", "m");
     PROGRAM_REFUSES(3, SAYS("s is no meta-SAE"), "members", "s/1", "--sae", "s");
+    PROGRAM_REFUSES(2, SAYS("--meta", "--onto"), "decompose", "s/1", "--meta", "m", "--onto", "s");
+    PROGRAM_REFUSES(2, SAYS("--onto SAE"), "decompose", "s/1", "--atoms", "3");
+    PROGRAM_REFUSES(2, SAYS("1 to 256 atoms"), "decompose", "s/1", "--onto", "s", "--atoms", "257");
+    PROGRAM_REFUSES(2, SAYS("1 to 256 atoms"), "decompose", "s/1", "--onto", "s", "--atoms", "0");
+    PROGRAM_REFUSES(3, SAYS("no SAE named"), "decompose", "s/1", "--onto", "nothing");
+    PROGRAM_REFUSES(3, SAYS("no meta-SAE"), "report", "s");
+    PROGRAM_REFUSES(3, SAYS("of s, not of m"), "report", "m", "--text", "t", "--without", "s/1");
+    PROGRAM_REFUSES(3, SAYS("m has latents 0 to"), "report", "m", "--text", "t", "--without", "m/99999");
+    PROGRAM_REFUSES(2, SAYS("--text"), "report", "m", "--without", "m/1");
     PROGRAM_REFUSES(3, SAYS("m"), "index", "s", "--text", "m");
     PROGRAM_REFUSES(2, SAYS("3 names and 2 widths"), "train", "sae", "x", "y", "z", "--model", "lm", "--hook",
                     HOOK, "--text", "t", "--width", "16,32");

@@ -479,7 +479,7 @@ static void test_show_meta_latent(void **state)
     char *member = xasprintf("s/%lld", integer_of(json_at(list, 0), "latent"));
     json *d = PROGRAM_JSON("decompose", member);
     assert_shape(d, "{sae:s,latent:i,meta:s,explained_variance:n,components:[{latent:i,activation:n,cosine:n,"
-                    "label:s?}]+}");
+                    "label:s?,nearest:[{sae:s,latent:i,cosine:n,label:s?}]+}]+}");
     int found = 0;
     for (size_t i = 0; i < json_length(json_get(d, "components")); i++) {
         const json *c = json_at(json_get(d, "components"), i);
@@ -492,6 +492,103 @@ static void test_show_meta_latent(void **state)
     json_free(d);
     free(member);
     free(address);
+}
+
+/* By sparse regression onto its own SAE and onto a narrower one. */
+static void test_decompose_onto(void **state)
+{
+    (void)state;
+    static const char shape[] = "{sae:s,latent:i,meta:x,onto:s,atoms:i,non_negative:b,explained_variance:n,"
+                                "residual_norm:n,components:[{latent:i,activation:n,cosine:n,label:s?,"
+                                "nearest:[{sae:s,latent:i,cosine:n,label:s?}]}]+}";
+    json_free(PROGRAM_JSON("train", "sae", "narrow", "--model", "lm", "--hook", HOOK, "--text", "t", "--width", "32",
+                           "--k", "4", "--steps", "5", "--batch", "64"));
+    json *own = PROGRAM_JSON("decompose", "s/5", "--onto", "s", "--atoms", "3", "--nearest", "0");
+    json *other = PROGRAM_JSON("decompose", "s/5", "--onto", "narrow", "--non-negative");
+    assert_shape(own, shape);
+    assert_shape(other, shape);
+    assert_true(json_is_null(json_get(own, "meta")));
+    const json *list = json_get(own, "components");
+    assert_int_equal(json_length(list), 3);
+    for (size_t i = 0; i < json_length(list); i++) {
+        assert_int_not_equal(integer_of(json_at(list, i), "latent"), 5);
+        assert_int_equal(json_length(json_get(json_at(list, i), "nearest")), 0);
+    }
+    list = json_get(other, "components");
+    assert_in_range(json_length(list), 1, 4);
+    for (size_t i = 0; i < json_length(list); i++) {
+        const json *c = json_at(list, i), *nearest = json_get(c, "nearest");
+        assert_true(number_of(c, "activation") > 0);
+        /* In its own SAE first, then in narrower ones; never the component itself. */
+        assert_int_equal(json_length(nearest), 2);
+        assert_is(json_at(nearest, 0), "sae", "s");
+        assert_is(json_at(nearest, 1), "sae", "narrow");
+        assert_int_not_equal(integer_of(json_at(nearest, 0), "latent"), 5);
+        assert_int_not_equal(integer_of(json_at(nearest, 1), "latent"), integer_of(c, "latent"));
+    }
+    json_free(own);
+    json_free(other);
+    PROGRAM_DONE("remove", "narrow", "--yes");
+}
+
+#define BASELINE "{baseline:s,sae:s?,explained_variance:n,mse:n,l0:n}"
+
+/* A report's cross-entropies are those of `evaluate`, of the base and of the base rebuilt. */
+static void check_losses(const json *r)
+{
+    const json *c = json_get(r, "cross_entropy");
+    json_free(PROGRAM_JSON("rebuild", "s", "--meta", "m", "--save", "rebuilt"));
+    json_free(PROGRAM_JSON("rebuild", "s", "--meta", "m", "--without", "m/3", "--save", "lesser"));
+    static const char *const saes[] = {"s", "rebuilt", "lesser"};
+    const double losses[] = {number_of(c, "sae"), number_of(c, "rebuilt"),
+                             number_of(json_at(json_get(c, "without"), 0), "cross_entropy")};
+    for (size_t i = 0; i < ARRAY_LENGTH(saes); i++) {
+        json *e = PROGRAM_JSON("evaluate", saes[i], "--text", "t", "--tokens", "500");
+        const json *group = json_get(json_get(e, "metrics"), "model_performance_preservation");
+        assert_true(fabs(number_of(group, "ce_loss_with_sae") - losses[i]) < 1e-5);
+        assert_true(fabs(number_of(group, "ce_loss_without_sae") - number_of(c, "model")) < 1e-5);
+        assert_true(fabs(number_of(group, "ce_loss_with_ablation") - number_of(c, "zero_ablation")) < 1e-5);
+        assert_int_equal(integer_of(e, "tokens"), integer_of(c, "tokens"));
+        json_free(e);
+    }
+    PROGRAM_DONE("remove", "rebuilt", "--yes");
+    PROGRAM_DONE("remove", "lesser", "--yes");
+}
+
+static void test_report(void **state)
+{
+    (void)state;
+    json_free(PROGRAM_JSON("train", "sae", "narrow", "--model", "lm", "--hook", HOOK, "--text", "t", "--width", "32",
+                           "--k", "4", "--steps", "5", "--batch", "64"));
+    json *r = PROGRAM_JSON("report", "m", "--text", "t", "--tokens", "500", "--without", "m/3");
+    json *e = PROGRAM_JSON("evaluate", "m");
+    assert_shape(r, "{meta:s,base:s,bases:i,rows:i,width:i,k:i,explained_variance:n,explained_variance_batchtopk:n,"
+                    "mse:n,l0:n,dead_fraction:n,meta_structure:{decoder_fraction_variance_explained:n,"
+                    "train_time_seconds:n?,final_reconstruction_mse:n},baselines:[" BASELINE "]+,"
+                    "by_density:[{from:n,to:n,latents:i,meta_latents:n,explained_variance:n}]+,"
+                    "max_cosine:[{from:s,against:s,mean:n,median:n,above:[{cosine:n,fraction:n}]+,"
+                    "histogram:{edges:[n]+,counts:[i]+}}]+,"
+                    "graph:[{sae:s,latents:i,edges:i,edges_of_sae:i,common:i,share:n?,chance:n?,cosine:n?}]+,"
+                    "cross_entropy:{text:s,tokens:i,model:n,sae:n,rebuilt:n,without:[{latent:i,cross_entropy:n}]+,"
+                    "zero_ablation:n},note:s?}");
+    const json *quality = json_get(json_get(e, "metrics"), "reconstruction_quality");
+    assert_true(number_of(r, "explained_variance") == number_of(quality, "explained_variance"));
+    assert_true(number_of(r, "explained_variance_batchtopk") == number_of(quality, "explained_variance_batchtopk"));
+    assert_int_equal(json_length(json_get(r, "baselines")), 6);
+    assert_is(json_at(json_get(r, "baselines"), 1), "sae", "narrow");
+    check_losses(r);
+    json_free(r);
+    json_free(e);
+    r = PROGRAM_JSON("report", "m", "--quick");
+    assert_int_equal(json_length(json_get(r, "baselines")), 2);
+    assert_true(json_is_null(json_get(r, "cross_entropy")));
+    json_free(r);
+    struct result text = PROGRAM("report", "m", "--quick");
+    assert_int_equal(text.status, 0);
+    assert_non_null(strstr(text.out, "\nrandom_decoder"));
+    assert_non_null(strstr(text.out, "\nlargest cosine of"));
+    result_free(&text);
+    PROGRAM_DONE("remove", "narrow", "--yes");
 }
 
 static void test_relatives(void **state)
@@ -763,6 +860,7 @@ static void test_tsv_of_everything(void **state)
         {{"encode", "s", "a kind"}, "position\tid\ttext\tlatent\tactivation"},
         {{"tokenize", "lm", "a kind"}, "id\ttext"},
         {{"decompose", "s/1"}, "latent\tactivation\tcosine\tlabel"},
+        {{"report", "m", "--quick"}, "baseline\tsae\texplained_variance\tmse\tl0"},
         {{"members", "m/1"}, "latent\tactivation\tlabel"},
         {{"neighbors", "s/1"}, "latent\tcosine\tlabel"},
         {{"compare", "s", "s"}, "latent\tnearest\tcosine"},
@@ -901,6 +999,8 @@ int main(void)
         cmocka_unit_test(test_rebuild),
         cmocka_unit_test(test_relatives),
         cmocka_unit_test(test_family),
+        cmocka_unit_test(test_decompose_onto),
+        cmocka_unit_test(test_report),
         cmocka_unit_test(test_search),
         cmocka_unit_test(test_encode),
         cmocka_unit_test(test_tokenize),

@@ -537,6 +537,71 @@ static void starts_as_documented(void **state)
     trainer_free(b);
 }
 
+/* A frozen decoder stays bit for bit while the encoder learns; what is learnt is the encoder's alone. */
+static void a_frozen_decoder_stays(void **state)
+{
+    (void)state;
+    struct train_options o;
+    struct trainer *t;
+    struct error err;
+    double first = 0, loss = 0;
+    float *x = xmalloc(GOLDEN_BATCH * GOLDEN_D_IN * sizeof *x);
+    const size_t bytes = GOLDEN_D_IN * GOLDEN_D_SAE * sizeof(float);
+    struct sae *start = golden_start(GOLDEN_SEED);
+    start->b_dec[1] = 0.25F;
+    golden_options(&o);
+    o.frozen_decoder = 1;
+    assert_ok(trainer_new(&o, GOLDEN_D_IN, start, &t, &err));
+    for (uint64_t step = 0; step < GOLDEN_STEPS; step++) {
+        golden_batch(GOLDEN_SEED, 0, x);
+        assert_ok(trainer_step(t, x, &loss, &err));
+        first = step == 0 ? loss : first;
+    }
+    assert_memory_equal(trainer_sae(t)->owned_W_dec, start->owned_W_dec, bytes);
+    assert_memory_equal(trainer_sae(t)->b_dec, start->b_dec, GOLDEN_D_IN * sizeof(float));
+    assert_true(memcmp(trainer_sae(t)->owned_W_enc, start->owned_W_enc, bytes) != 0);
+    assert_true(loss < 0.9 * first);
+    assert_true(trainer_threshold(t) > 0);
+    trainer_free(t);
+    sae_free(start);
+    free(x);
+}
+
+/* What a manifest says of a training is enough to train alike. */
+static void options_come_back_from_json(void **state)
+{
+    (void)state;
+    struct train_options o, back;
+    struct error err;
+    golden_options(&o);
+    o.architecture = &architecture_topk;
+    o.lr = 0.0123;
+    o.beta1 = 0.8;
+    o.beta2 = 0.95;
+    o.epsilon = 1e-7;
+    o.warmup = 17;
+    o.decay = 0.25;
+    o.aux_coefficient = 0.125;
+    o.clip = 3;
+    o.normalization = TRAIN_NORMALIZE_LAYER_NORM;
+    o.seed = 99;
+    json *j = train_options_json(&o);
+    train_options_default(&back);
+    assert_ok(train_options_read(j, &back, &err));
+    json *again = train_options_json(&back);
+    struct strbuf a = STRBUF_INIT, b = STRBUF_INIT;
+    json_dump(j, &a);
+    json_dump(again, &b);
+    assert_string_equal(strbuf_string(&a), strbuf_string(&b));
+    assert_true(back.architecture == &architecture_topk && back.seed == 99 && back.warmup == 17);
+    json_set(j, "architecture", json_new_string("nonsense"));
+    assert_int_equal(train_options_read(j, &back, &err), STATUS_REFUSED);
+    strbuf_free(&a);
+    strbuf_free(&b);
+    json_free(j);
+    json_free(again);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -544,6 +609,7 @@ int main(void)
         cmocka_unit_test(selects_with_ties),     cmocka_unit_test(resumes_bit_for_bit),
         cmocka_unit_test(folds_the_scale),       cmocka_unit_test(trains_normalized_rows),
         cmocka_unit_test(stops_and_refuses),     cmocka_unit_test(starts_as_documented),
+        cmocka_unit_test(a_frozen_decoder_stays), cmocka_unit_test(options_come_back_from_json),
     };
     blas_start();
     return cmocka_run_group_tests_name("train", tests, set_up, tear_down);

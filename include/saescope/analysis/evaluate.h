@@ -21,6 +21,7 @@ struct evaluate_options {
     int held_out;    /* only the last 2% of contexts */
     int saebench;    /* SAEBench's own formulas where they differ */
     int no_model;    /* leave the spliced cross-entropies out */
+    int no_cosines;  /* leave the mean largest cosines out (NaN) */
 };
 
 /* float64 sums. */

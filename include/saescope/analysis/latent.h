@@ -40,6 +40,8 @@ struct sae_facts {
 };
 int sae_facts_read(struct store_txn *t, artifact_id sae, struct sae_facts *out, struct error *err);
 void sae_facts_free(struct sae_facts *f);
+/* Whether it was made out of other SAEs (stitched, rebuilt), not trained: it says nothing of its width. */
+int sae_facts_derived(const struct sae_facts *f);
 /* Whether it is a meta-SAE on that SAE. */
 int sae_facts_has_base(const struct sae_facts *f, artifact_id sae);
 /* Whether both are of the same model and hook, with rows of one length, and no meta-SAEs: their latents can be compared. */

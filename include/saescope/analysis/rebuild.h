@@ -27,4 +27,7 @@ int rebuild_rows(const struct rebuild *r, size_t first, size_t n, float *rows, s
 /* A copy of the base on the heap whose decoder rows are rebuilt. Memory: that copy and a slice of rows. */
 int rebuild_sae(const struct rebuild *r, struct monitor *m, struct sae **out, struct error *err);
 
+/* All of an attached SAE but its decoder rows, which are zeros, on the heap. */
+int sae_copy_but_decoder(const struct sae *sae, struct sae **out, struct error *err);
+
 #endif

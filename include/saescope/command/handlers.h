@@ -21,8 +21,10 @@ extern const struct command rebuild_command;
 extern const struct command latents_command, search_command, label_command;
 /* cmd_show.c */
 extern const struct command show_command, contexts_command, logits_command;
+/* cmd_decompose.c, cmd_report.c */
+extern const struct command decompose_command, report_command;
 /* cmd_relatives.c */
-extern const struct command decompose_command, members_command, neighbors_command, compare_command;
+extern const struct command members_command, neighbors_command, compare_command;
 /* cmd_family.c */
 extern const struct command family_command;
 /* cmd_graph.c */

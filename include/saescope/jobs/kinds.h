@@ -7,7 +7,7 @@
 #include "saescope/sae/train.h"
 
 extern const struct job_kind kind_train_sae, kind_train_meta, kind_index, kind_evaluate, kind_import_model,
-    kind_import_text, kind_import_sae, kind_rebuild;
+    kind_import_text, kind_import_sae, kind_rebuild, kind_report;
 
 /* An unpublished id under a name, kept as long as the job is unfinished; a resumed run gets the same one.
  * *published: an earlier run of this job got as far as to publish it. */
@@ -20,6 +20,10 @@ int job_find(struct store *s, enum artifact_kind kind, const char *name, artifac
 json *job_peek(struct store *s, enum artifact_kind kind, const char *name);
 /* STATUS_USAGE, with a suggestion, unless word is one of the names[] (NULL-terminated). */
 int word_in_list(const char *what, const char *word, const char *const *names, struct error *err);
+/* An array of addresses ("META/ID", or "/ID") as numbers of one meta-SAE's latents; *latents is the caller's to free, also after a
+ * failure. */
+int job_meta_latents(struct store_txn *t, const struct artifact *meta, const json *addresses, size_t **latents, size_t *n,
+                     struct error *err);
 /* A string parameter that must be there. */
 int job_need(const json *parameters, const char *key, const char *option, const char **out, struct error *err);
 /* Good, new (or to be replaced) names, appended to makes. */

@@ -35,9 +35,12 @@ struct train_options {
     double clip;         /* gradient norm; 0: none */
     enum training_normalization normalization;
     uint64_t seed;
+    int frozen_decoder;  /* W_dec and b_dec stay as they start: only the encoder and the threshold are fitted */
 };
 void train_options_default(struct train_options *o); /* CONTRACT.md's */
 json *train_options_json(const struct train_options *o); /* for the manifest and checkpoints */
+/* What train_options_json made, of a manifest's "training"; members that are missing keep what *o has. */
+int train_options_read(const json *training, struct train_options *o, struct error *err);
 int train_options_check(const struct train_options *o, size_t d_in, struct error *err);
 
 struct train_result {
