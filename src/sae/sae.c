@@ -112,6 +112,18 @@ const float *sae_encoder_row(const struct sae *sae, size_t latent)
     return b->W_enc + (latent - b->first) * sae->d_in;
 }
 
+struct sae sae_one_latent(const struct sae *whole, size_t latent, struct sae_block *block)
+{
+    struct sae one = *whole;
+    *block = (struct sae_block){0, 1, sae_encoder_row(whole, latent), sae_decoder_row(whole, latent)};
+    one.d_sae = 1;
+    one.b_enc = whole->b_enc ? whole->b_enc + latent : NULL;
+    one.threshold = whole->threshold ? whole->threshold + latent : NULL;
+    one.blocks = block;
+    one.n_blocks = 1;
+    return one;
+}
+
 /* ---- Opening. ---- */
 
 /* Opens a float32 tensor of the shape that the manifest says. */

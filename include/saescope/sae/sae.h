@@ -105,9 +105,14 @@ int sae_encode(const struct sae *sae, const float *x, size_t n, struct sparse_ro
 void sae_encoder_input(const struct sae *sae, const float *x, size_t n, float *x_enc);
 /* x_hat[n, d_in] of activations f of inputs x (x is needed for per-token normalisations; else may be NULL). */
 int sae_decode(const struct sae *sae, const struct sparse_rows *f, const float *x, float *x_hat, struct error *err);
+/* scale[n]: what per-token normalisations multiply a decoder row with on its way to the hook's units; else 1. */
+void sae_output_scale(const struct sae *sae, const float *x, size_t n, float *scale);
 
 /* Row i of W_dec (attached), [d_in]. */
 const float *sae_decoder_row(const struct sae *sae, size_t latent);
 const float *sae_encoder_row(const struct sae *sae, size_t latent);
+/* One latent of an attached SAE as an SAE of one latent: nothing else is computed. Not for architectures with
+ * per_token_k. Its pointers go into `whole` and `block`, and so must not be freed. */
+struct sae sae_one_latent(const struct sae *whole, size_t latent, struct sae_block *block);
 
 #endif
