@@ -256,6 +256,30 @@ static int unique_changes(struct edit_run *r, struct error *err)
     return status;
 }
 
+/* How much of a meta-latent goes or comes. */
+static double change_size(const struct edit_run *r, size_t i)
+{
+    const struct component *c = find_component(&r->parts, r->changes[i].meta_latent);
+    return r->changes[i].adds ? fabs(r->changes[i].value) : c ? (double)c->activation : 0;
+}
+
+/* Subsets are of all changes, or of the largest when too many were found; too many that were named are refused. */
+static int choose_varied(struct edit_run *r, int given, struct error *err)
+{
+    if (r->edit.n > (given ? SUBSETS_MAX : 63))
+        return error_set(err, STATUS_REFUSED,
+                         "%zu meta-latents have too many subsets: name at most %d with --remove and --add", r->edit.n,
+                         SUBSETS_MAX);
+    for (size_t k = 0; k < r->edit.n && k < SUBSETS_MAX; k++) {
+        size_t best = SIZE_MAX;
+        for (size_t i = 0; i < r->edit.n; i++)
+            if (!(r->varied >> i & 1) && (best == SIZE_MAX || change_size(r, i) > change_size(r, best)))
+                best = i;
+        r->varied |= (uint64_t)1 << best;
+    }
+    return STATUS_OK;
+}
+
 static int read_changes(struct edit_run *r, struct error *err)
 {
     int given = invocation_flag(r->inv, "remove") || invocation_flag(r->inv, "add");
@@ -272,9 +296,8 @@ static int read_changes(struct edit_run *r, struct error *err)
         status = read_list(r, 0, err);
     if (!status && given)
         status = read_list(r, 1, err);
-    if (!status && invocation_flag(r->inv, "subsets") && r->edit.n > SUBSETS_MAX)
-        status = error_set(err, STATUS_REFUSED, "%zu meta-latents have too many subsets: name at most %d with --remove and --add",
-                           r->edit.n, SUBSETS_MAX);
+    if (!status && invocation_flag(r->inv, "subsets"))
+        status = choose_varied(r, given, err);
     return status;
 }
 
@@ -331,7 +354,7 @@ static int run_variants(struct edit_run *r, struct monitor *m, struct error *err
     return status;
 }
 
-static int bits(unsigned mask)
+static int bits(uint64_t mask)
 {
     int n = 0;
     for (; mask; mask &= mask - 1)
@@ -341,7 +364,7 @@ static int bits(unsigned mask)
 
 static int by_size(const void *a, const void *b)
 {
-    unsigned x = ((const struct edit_subset *)a)->mask, y = ((const struct edit_subset *)b)->mask;
+    uint64_t x = ((const struct edit_subset *)a)->mask, y = ((const struct edit_subset *)b)->mask;
     return bits(x) != bits(y) ? bits(x) - bits(y) : (x > y) - (x < y);
 }
 
@@ -367,10 +390,10 @@ static int run_subsets(struct edit_run *r, struct monitor *m, struct error *err)
 {
     float *row = array_alloc(r->base.facts.d_in, sizeof *row, "a decoder row", err);
     int status = row ? STATUS_OK : STATUS_FAILED;
-    r->n_subsets = (size_t)1 << r->edit.n;
+    r->n_subsets = (size_t)1 << bits(r->varied);
     r->subsets = xcalloc(r->n_subsets, sizeof *r->subsets);
-    for (size_t i = 0; i < r->n_subsets; i++)
-        r->subsets[i].mask = (unsigned)i;
+    for (size_t i = 1; i < r->n_subsets; i++) /* counting up in the varied bits alone */
+        r->subsets[i].mask = (r->subsets[i - 1].mask - r->varied) & r->varied;
     qsort(r->subsets, r->n_subsets, sizeof *r->subsets, by_size);
     for (size_t i = 0; i < r->n_subsets && !status; i++) {
         struct progress p;

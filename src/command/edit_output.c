@@ -71,11 +71,11 @@ static void latent_line(struct writer *out, const struct edit_run *r, const char
     strbuf_free(&b);
 }
 
-static void change_list(struct strbuf *b, const struct edit_run *r, unsigned mask, int adds)
+static void change_list(struct strbuf *b, const struct edit_run *r, uint64_t mask, int adds)
 {
     const char *separator = "";
     for (size_t i = 0; i < r->edit.n; i++)
-        if ((mask >> i & 1) && r->changes[i].adds == adds) {
+        if ((mask == CHANGES_ALL || mask >> i & 1) && r->changes[i].adds == adds) {
             strbuf_addf(b, "%s%zu", separator, r->changes[i].meta_latent);
             separator = " ";
         }
@@ -83,12 +83,12 @@ static void change_list(struct strbuf *b, const struct edit_run *r, unsigned mas
         strbuf_addc(b, '-');
 }
 
-static void write_changes(struct writer *out, const struct edit_run *r, unsigned mask)
+static void write_changes(struct writer *out, const struct edit_run *r, uint64_t mask)
 {
     for (int adds = 0; adds < 2; adds++) {
         writer_begin_array(out, adds ? "add" : "remove");
         for (size_t i = 0; i < r->edit.n; i++)
-            if ((mask >> i & 1) && r->changes[i].adds == adds)
+            if ((mask == CHANGES_ALL || mask >> i & 1) && r->changes[i].adds == adds)
                 writer_integer(out, NULL, (long long)r->changes[i].meta_latent);
         writer_end_array(out);
     }
@@ -111,7 +111,7 @@ static void write_head(struct writer *out, const struct edit_run *r)
     } else {
         writer_null(out, "target");
     }
-    write_changes(out, r, (1U << r->edit.n) - 1);
+    write_changes(out, r, CHANGES_ALL);
     writer_string(out, "method", r->edit.raw != 0 ? "raw" : r->edit.keep_residual ? "residual" : "rebuilt");
     writer_real(out, "cosine", r->cosine);
     writer_line(out, "row     from %s, cosine with the old one %.3f", r->meta.facts.artifact.name, r->cosine);
@@ -198,6 +198,7 @@ static void prompts_as_table(struct writer *out, const struct edit_run *r)
         at += p->n_answers;
     }
     writer_end_table(out);
+    writer_line(out, "%s", "* the likeliest of the answers");
     for (size_t i = 0; i < r->table.n; i++)
         if (r->active[i] == 0) {
             char *shown = displayable_string(r->table.prompts[i].text);
@@ -281,6 +282,8 @@ static void write_outcomes(struct writer *out, const struct edit_run *r)
     for (size_t s = 0; s < r->n_subsets; s++)
         free(outcomes[s]);
     free(outcomes);
+    if (r->n_subsets > 0 && r->edit.n > SUBSETS_MAX)
+        writer_line(out, "subsets of the %d largest of %zu changes", SUBSETS_MAX, r->edit.n);
 }
 
 void edit_write(struct writer *out, const struct edit_run *r)

@@ -8,13 +8,14 @@
 #include "saescope/command/prompts.h"
 
 #define SUBSETS_MAX 10 /* changes of which all subsets are tried */
+#define CHANGES_ALL UINT64_MAX
 
 /* The model as it is, with the row of another latent, with the row as the meta-SAE rebuilds it, with the edited one. */
 enum edit_variant { EDIT_UNMODIFIED, EDIT_SWAPPED, EDIT_REBUILT, EDIT_EDITED, EDIT_VARIANTS };
 extern const char *const edit_variant_names[EDIT_VARIANTS]; /* "unmodified", "swapped", "rebuilt", "edited" */
 
 struct edit_subset {
-    unsigned mask; /* bit i: changes[i] is made */
+    uint64_t mask; /* bit i: changes[i] is made */
     double cosine; /* of the edited row with the latent's; NaN: nothing was left of the row, and it was not run */
     double *log_probs; /* as in log_probs[] below */
 };
@@ -36,6 +37,7 @@ struct edit_run {
     int there[EDIT_VARIANTS];
     double *log_probs[EDIT_VARIANTS]; /* all prompts' answers, one prompt after the other */
     size_t *active;                   /* positions at which the latent is active, for each prompt */
+    uint64_t varied; /* changes that the subsets are of */
     struct edit_subset *subsets;
     size_t n_subsets;
 };
