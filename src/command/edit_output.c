@@ -175,13 +175,20 @@ static void write_cell(struct writer *out, const char *name, double log_prob, in
     writer_string(out, name, text);
 }
 
+/* Numbers come before the prompts where the lines may be cut at a screen's edge. */
 static void prompts_as_table(struct writer *out, const struct edit_run *r)
 {
-    struct writer_column columns[EDIT_VARIANTS + 2] = {{"prompt", NULL, NULL, 1}, {"answer", NULL, NULL, 1}};
-    size_t n = 2, at = 0;
+    const struct writer_column prompt = {"prompt", NULL, NULL, 1}, answer = {"answer", NULL, NULL, 1};
+    struct writer_column columns[EDIT_VARIANTS + 2];
+    size_t n = 0, at = 0;
+    if (writer_format(out) != WRITE_TEXT)
+        columns[n++] = prompt;
+    columns[n++] = answer;
     for (int v = 0; v < EDIT_VARIANTS; v++)
         if (r->there[v])
             columns[n++] = (struct writer_column){edit_variant_names[v], NULL, NULL, 0};
+    if (writer_format(out) == WRITE_TEXT)
+        columns[n++] = prompt;
     writer_begin_table(out, "prompts", columns, n);
     for (size_t i = 0; i < r->table.n; i++) {
         const struct prompt *p = &r->table.prompts[i];
