@@ -35,8 +35,8 @@ static int to_sparse(const float *u, size_t n, struct sparse_rows *out, struct e
 }
 
 /* x_hat becomes r̂(u′); with keep_residual, r̂(u′) + r − r̂(u). u and work have d_sae numbers. */
-static int rebuild(const struct sae *meta, const struct row_edit *e, const float *r, float *u, float *work, float *x_hat,
-                   struct error *err)
+static int rebuild(const struct sae *meta, const struct row_edit *e, const float *r, float *u, float *work,
+                   float *x_hat, struct error *err)
 {
     size_t d = meta->d_in;
     struct sparse_rows f = {0};
@@ -62,12 +62,12 @@ static void add_raw(const struct sae *meta, const struct row_edit *e, const floa
 {
     memcpy(out, r, meta->d_in * sizeof *out);
     for (size_t i = 0; i < e->n; i++)
-        vec_axpy((float)(e->changes[i].adds ? e->raw : -e->raw), sae_decoder_row(meta, e->changes[i].meta_latent), out,
-                 meta->d_in);
+        vec_axpy((float)(e->changes[i].adds ? e->raw : -e->raw),
+                 sae_decoder_row(meta, e->changes[i].meta_latent), out, meta->d_in);
 }
 
-static int check_changes(const struct sae *base, const struct sae *meta, size_t latent, const struct row_edit *e,
-                         struct error *err)
+static int check_changes(const struct sae *base, const struct sae *meta, size_t latent,
+                         const struct row_edit *e, struct error *err)
 {
     int status = meta_check_fit(base, meta, err);
     for (size_t i = 0; i < e->n && !status; i++)
@@ -75,12 +75,13 @@ static int check_changes(const struct sae *base, const struct sae *meta, size_t 
             status = error_set(err, STATUS_REFUSED, "no meta-latent %zu: the meta-SAE has 0 to %zu",
                                e->changes[i].meta_latent, meta->d_sae - 1);
     if (!status && latent >= base->d_sae)
-        status = error_set(err, STATUS_REFUSED, "no latent %zu: the SAE has 0 to %zu", latent, base->d_sae - 1);
+        status =
+            error_set(err, STATUS_REFUSED, "no latent %zu: the SAE has 0 to %zu", latent, base->d_sae - 1);
     return status;
 }
 
-int edit_row(struct store_txn *t, const struct sae *base, const struct sae *meta, size_t latent, const struct row_edit *e,
-             float *row, struct error *err)
+int edit_row(struct store_txn *t, const struct sae *base, const struct sae *meta, size_t latent,
+             const struct row_edit *e, float *row, struct error *err)
 {
     size_t d = base->d_in;
     uint32_t number;
@@ -92,7 +93,8 @@ int edit_row(struct store_txn *t, const struct sae *base, const struct sae *meta
     if (!r || !u)
         status = STATUS_FAILED;
     else if (decoder_rows(base, latent, 1, meta_wants_raw_rows(t, meta->id), r, &number) == 0)
-        status = error_set(err, STATUS_REFUSED, "the decoder row of latent %zu is zero: there is nothing to edit", latent);
+        status = error_set(err, STATUS_REFUSED,
+                           "the decoder row of latent %zu is zero: there is nothing to edit", latent);
     else if (e->raw != 0)
         add_raw(meta, e, r, row);
     else
@@ -102,15 +104,16 @@ int edit_row(struct store_txn *t, const struct sae *base, const struct sae *meta
         if (norm > 0 && isfinite(norm))
             vec_scale((float)(own / norm), row, d);
         else
-            status = error_set(err, STATUS_REFUSED, "nothing is left of the row: keep some meta-latents, or the residual");
+            status = error_set(err, STATUS_REFUSED,
+                               "nothing is left of the row: keep some meta-latents, or the residual");
     }
     free(r);
     free(u);
     return status;
 }
 
-int mean_member_activation(struct store_txn *t, const struct sae *base, const struct sae *meta, size_t meta_latent,
-                           double *mean, struct error *err)
+int mean_member_activation(struct store_txn *t, const struct sae *base, const struct sae *meta,
+                           size_t meta_latent, double *mean, struct error *err)
 {
     struct member *members;
     size_t n;
@@ -156,7 +159,8 @@ static int add_at(const struct finding *f, const char *prompt, size_t end, struc
     return STATUS_OK;
 }
 
-static int strongest(const double *sums, const double *others, size_t n, size_t prompts, struct found_latent *out)
+static int strongest(const double *sums, const double *others, size_t n, size_t prompts,
+                     struct found_latent *out)
 {
     size_t best = SIZE_MAX;
     for (size_t i = 0; i < n; i++)
@@ -171,7 +175,8 @@ static int strongest(const double *sums, const double *others, size_t n, size_t 
 static int no_latent(const char *text, const char *other, struct error *err)
 {
     char *shown = displayable_string(text), *shown_other = displayable_string(other);
-    error_set(err, STATUS_REFUSED, "no latent fires on '%s' in the prompts and not on '%s'", shown, shown_other);
+    error_set(err, STATUS_REFUSED, "no latent fires on '%s' in the prompts and not on '%s'", shown,
+              shown_other);
     free(shown);
     free(shown_other);
     return STATUS_REFUSED;
@@ -200,8 +205,8 @@ static int sum_prompts(struct finding f, double *of_from, double *of_to, const c
 }
 
 static int search(struct store *s, const struct sae_facts *facts, const struct tokenizer *tokenizer,
-                  const char *const *prompts, size_t n, const char *from, const char *to, struct found_latent *of_from,
-                  struct found_latent *of_to, struct error *err)
+                  const char *const *prompts, size_t n, const char *from, const char *to,
+                  struct found_latent *of_from, struct found_latent *of_to, struct error *err)
 {
     size_t d_sae = facts->d_sae, used = 0;
     double *sums = array_zeroed(d_sae, 2 * sizeof *sums, "activations", err);
@@ -225,8 +230,8 @@ static int search(struct store *s, const struct sae_facts *facts, const struct t
     return status;
 }
 
-int find_latents(struct store *s, artifact_id sae, const char *const *prompts, size_t n, const char *from, const char *to,
-                 struct found_latent *of_from, struct found_latent *of_to, struct error *err)
+int find_latents(struct store *s, artifact_id sae, const char *const *prompts, size_t n, const char *from,
+                 const char *to, struct found_latent *of_from, struct found_latent *of_to, struct error *err)
 {
     struct store_txn *t;
     struct sae_facts facts = {0};
@@ -238,7 +243,8 @@ int find_latents(struct store *s, artifact_id sae, const char *const *prompts, s
         return status;
     status = sae_facts_read(t, sae, &facts, err);
     if (!status && (facts.is_meta || !facts.model))
-        status = error_set(err, STATUS_REFUSED, "%s reads no text of a model in the store", facts.artifact.name);
+        status =
+            error_set(err, STATUS_REFUSED, "%s reads no text of a model in the store", facts.artifact.name);
     if (!status)
         status = tokenizer_open(t, facts.model, &tokenizer, err);
     store_end(t);

@@ -53,7 +53,8 @@ static void read_rows(const struct steer_reader *r, struct selection *s)
     sae_output_scale(r->sae, s->x, s->n, s->scale);
 }
 
-/* Activations of one latent where the architecture allows it, else of all; *number is the latent's in them. */
+/* Activations of one latent where the architecture allows it, else of all; *number is the latent's in them.
+ */
 static int encode_latent(const struct steer_reader *r, const struct selection *s, size_t latent,
                          struct sparse_rows *f, size_t *number, struct error *err)
 {
@@ -99,9 +100,10 @@ static int edit_latent(const struct steer_reader *r, const struct steer_edit *e,
     return status;
 }
 
-/* change[i of the base's latents that are active in f] = n_i·(u′_i − u_i): how much more of m there is in row d_i. */
-static int row_changes(const struct steer_reader *meta, const struct steer_edit *e, uint32_t *latents, size_t n,
-                       float *change, struct error *err)
+/* change[i of the base's latents that are active in f] = n_i·(u′_i − u_i): how much more of m there is in row
+ * d_i. */
+static int row_changes(const struct steer_reader *meta, const struct steer_edit *e, uint32_t *latents,
+                       size_t n, float *change, struct error *err)
 {
     const struct sae *base = meta->base->sae;
     size_t d = base->d_in, kept = 0, number;
@@ -165,8 +167,8 @@ static int edit_meta_latent(const struct steer_reader *r, const struct steer_edi
         for (size_t p = f.offsets[i]; p < f.offsets[i + 1]; p++)
             sum += (double)f.values[p] * (double)change[f.latents[p]];
         s->active[i] |= sum != 0;
-        row_add_scaled((float)((double)s->scale[i] * sum), sae_decoder_row(r->sae, e->latent), s->delta + i * s->d,
-                       s->d);
+        row_add_scaled((float)((double)s->scale[i] * sum), sae_decoder_row(r->sae, e->latent),
+                       s->delta + i * s->d, s->d);
     }
     sparse_rows_free(&f);
     free(latents);
@@ -183,7 +185,8 @@ static int edit_additive(const struct steering *st, struct selection *s, struct 
         const struct steer_reader *r = st->edit_readers[k];
         if (e->kind == STEER_ADD)
             for (size_t i = 0; i < s->n; i++)
-                row_add_scaled((float)e->value, sae_decoder_row(r->sae, e->latent), s->delta + i * s->d, s->d);
+                row_add_scaled((float)e->value, sae_decoder_row(r->sae, e->latent), s->delta + i * s->d,
+                               s->d);
         else
             status = r->base ? edit_meta_latent(r, e, s, err) : edit_latent(r, e, s, err);
     }

@@ -81,9 +81,10 @@ static int open_reader(struct steering *s, artifact_id id, struct steer_reader *
     if (!status)
         status = sae_open(s->t, id, &r->sae, err);
     if (!status && r->facts.is_meta) {
-        status = r->facts.base ? open_reader(s, r->facts.base, &r->base, err)
-                               : error_set(err, STATUS_REFUSED, "the SAE under the meta-SAE %s is not in the store",
-                                           r->facts.artifact.name);
+        status = r->facts.base
+                     ? open_reader(s, r->facts.base, &r->base, err)
+                     : error_set(err, STATUS_REFUSED, "the SAE under the meta-SAE %s is not in the store",
+                                 r->facts.artifact.name);
         if (!status)
             status = meta_check_fit(r->base->sae, r->sae, err);
         r->raw = meta_wants_raw_rows(s->t, id);
@@ -115,7 +116,8 @@ static int check_hook(struct steering *s, const struct steer_reader *r, int firs
         return error_set(err, STATUS_REFUSED, "%s has d_in %zu, but %s has %zu numbers", name, r->facts.d_in,
                          hook.name, hook_width(config, &hook));
     if (!first && strcmp(hook.name, s->hook.name) != 0)
-        return error_set(err, STATUS_REFUSED, "%s is at %s, the edits before it are at %s: steer one hook at a time", name,
+        return error_set(err, STATUS_REFUSED,
+                         "%s is at %s, the edits before it are at %s: steer one hook at a time", name,
                          hook.name, s->hook.name);
     s->hook = hook;
     return STATUS_OK;
@@ -132,16 +134,18 @@ static int check_edit(const struct steering *s, size_t k, enum steer_method meth
     if (!isfinite((float)e->value))
         return error_set(err, STATUS_REFUSED, "%s/%zu: the value is too large", name, e->latent);
     if (method == STEER_ADDITIVE && e->kind != STEER_ADD && r->base && r->base->base)
-        return error_set(err, STATUS_REFUSED,
-                         "%s is a meta-SAE of a meta-SAE: additively its latents can only be added, not scaled, "
-                         "clamped or removed",
-                         name);
+        return error_set(
+            err, STATUS_REFUSED,
+            "%s is a meta-SAE of a meta-SAE: additively its latents can only be added, not scaled, "
+            "clamped or removed",
+            name);
     if (e->kind == STEER_ROW && (r->base || method != STEER_ADDITIVE))
         return error_set(err, STATUS_REFUSED, "the row of %s/%zu cannot be replaced here", name, e->latent);
     for (size_t i = 0; i < k && e->kind != STEER_ADD; i++)
         if (s->edits[i].kind != STEER_ADD && s->edits[i].sae == e->sae && s->edits[i].latent == e->latent)
-            return error_set(err, STATUS_REFUSED, "%s/%zu is changed twice: scale, clamp or remove it, not several of them",
-                             name, e->latent);
+            return error_set(err, STATUS_REFUSED,
+                             "%s/%zu is changed twice: scale, clamp or remove it, not several of them", name,
+                             e->latent);
     return STATUS_OK;
 }
 
@@ -176,8 +180,8 @@ int steering_check_length(const struct steering *s, size_t n, struct error *err)
     if (n == 0)
         return error_set(err, STATUS_REFUSED, "the prompt is empty");
     if (n > most)
-        return error_set(err, STATUS_REFUSED, "the prompt has %zu tokens with BOS and answer, %s takes %zu", n,
-                         model_name(s->model), most);
+        return error_set(err, STATUS_REFUSED, "the prompt has %zu tokens with BOS and answer, %s takes %zu",
+                         n, model_name(s->model), most);
     return STATUS_OK;
 }
 
@@ -210,8 +214,8 @@ static int run(struct steering *s, const uint32_t *tokens, size_t n, int steered
     int hooked = steered && s->n_edits > 0;
     if (steered)
         s->n_active = 0;
-    return forward_run(s->forward, s->model, tokens, 1, n, hooked ? &s->hook : NULL, hooked ? steer_at_hook : NULL,
-                       &pass, s->final, err);
+    return forward_run(s->forward, s->model, tokens, 1, n, hooked ? &s->hook : NULL,
+                       hooked ? steer_at_hook : NULL, &pass, s->final, err);
 }
 
 /* Logits after position `at` of the last pass; *lse is log Σ exp of them. */
@@ -237,8 +241,8 @@ int steering_next(struct steering *s, const uint32_t *tokens, size_t n, int stee
     return status;
 }
 
-int steering_answer(struct steering *s, const uint32_t *tokens, size_t n, const uint32_t *answer, size_t n_answer,
-                    int steered, double *log_prob, struct error *err)
+int steering_answer(struct steering *s, const uint32_t *tokens, size_t n, const uint32_t *answer,
+                    size_t n_answer, int steered, double *log_prob, struct error *err)
 {
     if (n == 0 || n_answer == 0)
         return error_set(err, STATUS_REFUSED, n ? "the answer is empty" : "the prompt is empty");
@@ -282,8 +286,8 @@ static uint32_t sample(const float *logits, size_t n, double temperature, struct
     return likeliest(logits, n); /* rounding alone leads here */
 }
 
-int steering_generate(struct steering *s, const uint32_t *tokens, size_t n, const struct generation *g, int steered,
-                      struct monitor *m, struct token_list *out, struct error *err)
+int steering_generate(struct steering *s, const uint32_t *tokens, size_t n, const struct generation *g,
+                      int steered, struct monitor *m, struct token_list *out, struct error *err)
 {
     const struct model_config *config = model_get_config(s->model);
     struct token_list all = {0};

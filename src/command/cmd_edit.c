@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* edit: a latent's decoder row without some of its meta-latents and with others, and what the model then answers. */
+/* edit: a latent's decoder row without some of its meta-latents and with others, and what the model then
+ * answers. */
 #include "config.h"
 
 #include <math.h>
@@ -70,8 +71,9 @@ static int find_by_text(struct edit_run *r, struct error *err)
     const char **texts = xcalloc(r->table.n + 1, sizeof *texts);
     for (size_t i = 0; i < r->table.n; i++)
         texts[i] = r->table.prompts[i].text;
-    int status = find_latents(r->ctx->store, r->at.sae.id, texts, r->table.n, invocation_option(r->inv, "from"),
-                              invocation_option(r->inv, "to"), &r->found[0], &r->found[1], err);
+    int status =
+        find_latents(r->ctx->store, r->at.sae.id, texts, r->table.n, invocation_option(r->inv, "from"),
+                     invocation_option(r->inv, "to"), &r->found[0], &r->found[1], err);
     free(texts);
     if (status)
         return status;
@@ -85,17 +87,24 @@ static int check_words(const struct edit_run *r, int by_text, struct error *err)
 {
     const struct invocation *inv = r->inv;
     if (by_text && (!invocation_flag(inv, "from") || !invocation_flag(inv, "to")))
-        return error_set(err, STATUS_USAGE, "edit takes an address SAE/ID, or an SAE with --from TEXT and --to TEXT");
+        return error_set(err, STATUS_USAGE,
+                         "edit takes an address SAE/ID, or an SAE with --from TEXT and --to TEXT");
     if (!by_text && (invocation_flag(inv, "from") || invocation_flag(inv, "to")))
-        return error_set(err, STATUS_USAGE, "--from and --to find a latent of an SAE: name the SAE alone, not %s",
+        return error_set(err, STATUS_USAGE,
+                         "--from and --to find a latent of an SAE: name the SAE alone, not %s",
                          invocation_argument(inv, 0));
     if (by_text && invocation_flag(inv, "swap"))
         return error_set(err, STATUS_USAGE, "--to finds the latent that is swapped in: --swap is not needed");
     if (by_text && !invocation_flag(inv, "prompts") && !invocation_flag(inv, "prompt"))
-        return error_set(err, STATUS_USAGE, "--from and --to need prompts to look in: --prompts FILE, or --prompt and --answers");
-    if (invocation_flag(inv, "subsets") && !invocation_flag(inv, "prompts") && !invocation_flag(inv, "prompt"))
-        return error_set(err, STATUS_USAGE, "--subsets needs prompts: --prompts FILE, or --prompt and --answers");
-    if (invocation_flag(inv, "raw-add") && (invocation_flag(inv, "keep-residual") || invocation_flag(inv, "scale")))
+        return error_set(
+            err, STATUS_USAGE,
+            "--from and --to need prompts to look in: --prompts FILE, or --prompt and --answers");
+    if (invocation_flag(inv, "subsets") && !invocation_flag(inv, "prompts") &&
+        !invocation_flag(inv, "prompt"))
+        return error_set(err, STATUS_USAGE,
+                         "--subsets needs prompts: --prompts FILE, or --prompt and --answers");
+    if (invocation_flag(inv, "raw-add") &&
+        (invocation_flag(inv, "keep-residual") || invocation_flag(inv, "scale")))
         return error_set(err, STATUS_USAGE, "--raw-add excludes --keep-residual and --scale");
     return STATUS_OK;
 }
@@ -124,7 +133,8 @@ static int open_latents(struct edit_run *r, struct error *err)
     if (status)
         return status;
     if (r->base.facts.is_meta)
-        return error_set(err, STATUS_REFUSED, "%s is a meta-SAE: edit a latent of the SAE below it", r->at.sae.name);
+        return error_set(err, STATUS_REFUSED, "%s is a meta-SAE: edit a latent of the SAE below it",
+                         r->at.sae.name);
     if (!r->base.facts.model)
         return error_set(err, STATUS_REFUSED, "the model of %s is not in the store: import it, then %s again",
                          r->at.sae.name, r->at.sae.name);
@@ -133,171 +143,6 @@ static int open_latents(struct edit_run *r, struct error *err)
         status = read_prompts(r, err);
     if (!status)
         status = by_text ? find_by_text(r, err) : find_swap(r, err);
-    return status;
-}
-
-/* ---- The changes. ---- */
-
-/* The meta-SAE: of --meta, of the first meta-latent that is named in full, or the one that is shown with the SAE. */
-static int open_meta(struct edit_run *r, struct error *err)
-{
-    const char *name = invocation_option(r->inv, "meta"), *lists[] = {invocation_option(r->inv, "remove"),
-                                                                     invocation_option(r->inv, "add")};
-    struct artifact a = {0};
-    int status = STATUS_OK;
-    for (size_t i = 0; i < ARRAY_LENGTH(lists) && !name && !a.id && !status; i++)
-        if (lists[i] && lists[i][0] != '/' && strchr(lists[i], '/')) {
-            char *first = xstrndup(lists[i], strcspn(lists[i], "/"));
-            status = store_find(r->t, ARTIFACT_SAE, first, &a, err);
-            free(first);
-        }
-    if (!status && name)
-        status = store_find(r->t, ARTIFACT_SAE, name, &a, err);
-    if (!status && !a.id && !(a.id = meta_sae_of(r->t, r->at.sae.id)))
-        return error_set(err, STATUS_REFUSED, "%s has no meta-SAE: make one with `train meta NAME --sae %s --width W`",
-                         r->at.sae.name, r->at.sae.name);
-    if (!status)
-        status = opened_sae_open(r->t, a.id, &r->meta, err);
-    if (!status && (!r->meta.facts.is_meta || r->meta.facts.base != r->at.sae.id))
-        status = error_set(err, STATUS_REFUSED, "%s is no meta-SAE of %s", r->meta.facts.artifact.name, r->at.sae.name);
-    return status;
-}
-
-static const struct component *find_component(const struct decomposition *d, size_t meta_latent)
-{
-    for (size_t i = 0; i < d->n; i++)
-        if (d->components[i].latent == meta_latent)
-            return &d->components[i];
-    return NULL;
-}
-
-static int add_change(struct edit_run *r, struct row_change change, struct error *err)
-{
-    for (size_t i = 0; i < r->edit.n; i++)
-        if (r->changes[i].meta_latent == change.meta_latent)
-            return error_set(err, STATUS_REFUSED, "%s/%zu is named twice", r->meta.facts.artifact.name, change.meta_latent);
-    r->changes = xreallocarray(r->changes, r->edit.n + 1, sizeof *r->changes);
-    r->changes[r->edit.n++] = change;
-    r->edit.changes = r->changes;
-    return STATUS_OK;
-}
-
-/* How active an added meta-latent becomes: as in the target, else as in its members on the average; times --scale. */
-static int added_value(struct edit_run *r, size_t meta_latent, double *value, struct error *err)
-{
-    const struct component *c = find_component(&r->target_parts, meta_latent);
-    int status = STATUS_OK;
-    if (c)
-        *value = (double)c->activation;
-    else
-        status = mean_member_activation(r->t, r->base.sae, r->meta.sae, meta_latent, value, err);
-    if (!status && *value == 0 && r->edit.raw == 0)
-        return error_set(err, STATUS_REFUSED, "%s/%zu is active in no latent of %s: say how much of it, as %s/%zu=0.3",
-                         r->meta.facts.artifact.name, meta_latent, r->at.sae.name, r->meta.facts.artifact.name,
-                         meta_latent);
-    *value *= invocation_number(r->inv, "scale", 1);
-    return status;
-}
-
-/* META/ID, or META/ID=X of one that is added. */
-static int read_change(struct edit_run *r, int adds, const char *word, struct error *err)
-{
-    const char *equals = strrchr(word, '=');
-    struct row_change change = {.adds = adds};
-    struct address at;
-    if (equals && (!adds || parse_double(equals + 1, &change.value) != 0)) {
-        char *shown = displayable_string(word);
-        error_set(err, STATUS_USAGE, adds ? "--add takes META/ID or META/ID=X, not '%s'" : "--remove takes META/ID, not '%s'",
-                  shown);
-        free(shown);
-        return STATUS_USAGE;
-    }
-    char *text = xstrndup(word, equals ? (size_t)(equals - word) : strlen(word));
-    int status = address_parse(r->t, text, r->meta.facts.artifact.name, &at, err);
-    free(text);
-    if (!status && at.sae.id != r->meta.facts.artifact.id)
-        return error_set(err, STATUS_REFUSED, "%s/%zu is not of %s: an edit has the meta-latents of one meta-SAE", at.sae.name,
-                         at.latent, r->meta.facts.artifact.name);
-    change.meta_latent = at.latent;
-    if (!status && !adds && r->edit.raw == 0 && !find_component(&r->parts, at.latent))
-        return error_set(err, STATUS_REFUSED, "%s/%zu is not active in %s/%zu: `decompose %s/%zu` lists what is", at.sae.name,
-                         at.latent, r->at.sae.name, r->at.latent, r->at.sae.name, r->at.latent);
-    if (!status && adds && !equals)
-        status = added_value(r, at.latent, &change.value, err);
-    return status ? status : add_change(r, change, err);
-}
-
-static int read_list(struct edit_run *r, int adds, struct error *err)
-{
-    const char *list = invocation_option(r->inv, adds ? "add" : "remove");
-    char *copy = xstrdup(list ? list : ""), *save = NULL;
-    int status = STATUS_OK;
-    for (char *word = strtok_r(copy, ",", &save); word && !status; word = strtok_r(NULL, ",", &save))
-        status = read_change(r, adds, word, err);
-    free(copy);
-    return status;
-}
-
-/* What one of the two latents has and the other has not: the start's goes, the target's comes. */
-static int unique_changes(struct edit_run *r, struct error *err)
-{
-    int status = STATUS_OK;
-    for (size_t i = 0; i < r->parts.n && !status; i++)
-        if (!find_component(&r->target_parts, r->parts.components[i].latent))
-            status = add_change(r, (struct row_change){r->parts.components[i].latent, 0, 0}, err);
-    for (size_t i = 0; i < r->target_parts.n && !status; i++) {
-        struct row_change change = {r->target_parts.components[i].latent, 1, 0};
-        if (find_component(&r->parts, change.meta_latent))
-            continue;
-        status = added_value(r, change.meta_latent, &change.value, err);
-        if (!status)
-            status = add_change(r, change, err);
-    }
-    return status;
-}
-
-/* How much of a meta-latent goes or comes. */
-static double change_size(const struct edit_run *r, size_t i)
-{
-    const struct component *c = find_component(&r->parts, r->changes[i].meta_latent);
-    return r->changes[i].adds ? fabs(r->changes[i].value) : c ? (double)c->activation : 0;
-}
-
-/* Subsets are of all changes, or of the largest when too many were found; too many that were named are refused. */
-static int choose_varied(struct edit_run *r, int given, struct error *err)
-{
-    if (r->edit.n > (given ? SUBSETS_MAX : 63))
-        return error_set(err, STATUS_REFUSED,
-                         "%zu meta-latents have too many subsets: name at most %d with --remove and --add", r->edit.n,
-                         SUBSETS_MAX);
-    for (size_t k = 0; k < r->edit.n && k < SUBSETS_MAX; k++) {
-        size_t best = SIZE_MAX;
-        for (size_t i = 0; i < r->edit.n; i++)
-            if (!(r->varied >> i & 1) && (best == SIZE_MAX || change_size(r, i) > change_size(r, best)))
-                best = i;
-        r->varied |= (uint64_t)1 << best;
-    }
-    return STATUS_OK;
-}
-
-static int read_changes(struct edit_run *r, struct error *err)
-{
-    int given = invocation_flag(r->inv, "remove") || invocation_flag(r->inv, "add");
-    r->edit.raw = invocation_number(r->inv, "raw-add", 0);
-    r->edit.keep_residual = invocation_flag(r->inv, "keep-residual");
-    if (!given && !r->to.sae.id)
-        return error_set(err, STATUS_USAGE, "edit needs --remove or --add META/ID, or a latent to take them from: --swap SAE/ID");
-    int status = decompose_latent(r->t, r->base.sae, r->meta.sae, r->at.latent, &r->parts, err);
-    if (!status && r->to.sae.id)
-        status = decompose_latent(r->t, r->base.sae, r->meta.sae, r->to.latent, &r->target_parts, err);
-    if (!status && !given)
-        status = unique_changes(r, err);
-    if (!status && given)
-        status = read_list(r, 0, err);
-    if (!status && given)
-        status = read_list(r, 1, err);
-    if (!status && invocation_flag(r->inv, "subsets"))
-        status = choose_varied(r, given, err);
     return status;
 }
 
@@ -312,8 +157,8 @@ static double cosine_of_rows(const struct edit_run *r, const float *row)
 }
 
 /* All prompts with the latent's row replaced (NULL: the model as it is). */
-static int run_prompts(struct edit_run *r, const float *row, double *log_probs, size_t *active, struct monitor *m,
-                       struct error *err)
+static int run_prompts(struct edit_run *r, const float *row, double *log_probs, size_t *active,
+                       struct monitor *m, struct error *err)
 {
     struct steer_edit edit = {r->at.sae.id, r->at.latent, STEER_ROW, 0, row};
     int status = steering_set(r->steering, &edit, row ? 1 : 0, STEER_ADDITIVE, STEER_EVERYWHERE, err);
@@ -327,7 +172,8 @@ static int run_prompts(struct edit_run *r, const float *row, double *log_probs, 
     return status;
 }
 
-static int run_variant(struct edit_run *r, enum edit_variant v, const float *row, struct monitor *m, struct error *err)
+static int run_variant(struct edit_run *r, enum edit_variant v, const float *row, struct monitor *m,
+                       struct error *err)
 {
     r->there[v] = 1;
     r->log_probs[v] = xcalloc(edit_answers(&r->table) + 1, sizeof(double));
@@ -368,7 +214,8 @@ static int by_size(const void *a, const void *b)
     return bits(x) != bits(y) ? bits(x) - bits(y) : (x > y) - (x < y);
 }
 
-static int run_subset(struct edit_run *r, struct edit_subset *s, float *row, struct monitor *m, struct error *err)
+static int run_subset(struct edit_run *r, struct edit_subset *s, float *row, struct monitor *m,
+                      struct error *err)
 {
     struct row_change chosen[SUBSETS_MAX];
     struct row_edit edit = r->edit;
@@ -411,7 +258,8 @@ static int run_subsets(struct edit_run *r, struct monitor *m, struct error *err)
 static int compute(struct edit_run *r, struct error *err)
 {
     r->row = array_alloc(r->base.facts.d_in, sizeof *r->row, "a decoder row", err);
-    int status = r->row ? edit_row(r->t, r->base.sae, r->meta.sae, r->at.latent, &r->edit, r->row, err) : STATUS_FAILED;
+    int status = r->row ? edit_row(r->t, r->base.sae, r->meta.sae, r->at.latent, &r->edit, r->row, err)
+                        : STATUS_FAILED;
     if (status)
         return status;
     r->cosine = cosine_of_rows(r, r->row);
@@ -435,7 +283,7 @@ static int saved_rows(void *arg, int decoder, size_t first, size_t n, float *row
     (void)err;
     for (size_t i = 0; i < n; i++) {
         size_t latent = first + i;
-        const float *row = !decoder                ? sae_encoder_row(r->base.sae, latent)
+        const float *row = !decoder                 ? sae_encoder_row(r->base.sae, latent)
                            : latent == r->at.latent ? r->row
                                                     : sae_decoder_row(r->base.sae, latent);
         memcpy(rows + i * d, row, d * sizeof *rows);
@@ -446,7 +294,8 @@ static int saved_rows(void *arg, int decoder, size_t first, size_t n, float *row
 /* The base's manifest with where the row came from in the place of its training. */
 static json *saved_manifest(const struct edit_run *r)
 {
-    static const char *const kept[] = {"kind", "hook", "center_activations", "context_size", "prepend_bos", "references"};
+    static const char *const kept[] = {"kind",         "hook",        "center_activations",
+                                       "context_size", "prepend_bos", "references"};
     json *m = json_new_object(), *source = json_new_object(), *changes = json_new_array();
     for (size_t i = 0; i < ARRAY_LENGTH(kept); i++)
         if (json_get(r->base.facts.manifest, kept[i]))
@@ -494,9 +343,9 @@ static int run_edit(struct context *ctx, const struct invocation *inv, struct wr
         return status;
     status = open_latents(&r, err);
     if (!status)
-        status = open_meta(&r, err);
+        status = edit_open_meta(&r, err);
     if (!status)
-        status = read_changes(&r, err);
+        status = edit_read_changes(&r, err);
     if (!status)
         status = compute(&r, err);
     if (!status)
@@ -507,26 +356,65 @@ static int run_edit(struct context *ctx, const struct invocation *inv, struct wr
     return status;
 }
 
-static const struct argument_spec edit_arguments[] = {{.name = "SAE[/ID]", .type = WORD_ADDRESS}, {.name = NULL}};
+static const struct argument_spec edit_arguments[] = {{.name = "SAE[/ID]", .type = WORD_ADDRESS},
+                                                      {.name = NULL}};
 static const struct option_spec edit_options[] = {
-    {.name = "remove", .type = WORD_ADDRESS, .value = "META/ID[,...]", .help = "leave these meta-latents out", .list = 1},
-    {.name = "add", .type = WORD_ADDRESS, .value = "META/ID[=X][,...]", .list = 1,
-     .help = "add these, with activation X (default: as in the latent swapped in, else as in its members on the average)"},
-    {.name = "swap", .type = WORD_ADDRESS, .value = "SAE/ID",
+    {.name = "remove",
+     .type = WORD_ADDRESS,
+     .value = "META/ID[,...]",
+     .help = "leave these meta-latents out",
+     .list = 1},
+    {.name = "add",
+     .type = WORD_ADDRESS,
+     .value = "META/ID[=X][,...]",
+     .list = 1,
+     .help = "add these, with activation X (default: as in the latent swapped in, else as in its members on "
+             "the average)"},
+    {.name = "swap",
+     .type = WORD_ADDRESS,
+     .value = "SAE/ID",
      .help = "the target: its row is swapped in for comparison, and by default what is its own is added"},
-    {.name = "from", .type = WORD_WORD, .value = "TEXT", .help = "edit the latent that stands for TEXT in the prompts"},
-    {.name = "to", .type = WORD_WORD, .value = "TEXT", .help = "the target is the latent that stands for this TEXT in its place"},
-    {.name = "meta", .type = WORD_META, .value = "META", .help = "meta-SAE (default: the newest on this SAE)"},
-    {.name = "scale", .type = WORD_NUMBER, .value = "X", .help = "multiply the added activations that are not given by X"},
-    {.name = "keep-residual", .type = WORD_FLAG, .help = "keep what the meta-SAE does not explain of the row"},
-    {.name = "raw-add", .type = WORD_NUMBER, .value = "X",
-     .help = "add and subtract X times the meta-latents' rows instead of rebuilding (the authors' script: 100)"},
-    {.name = "prompts", .type = WORD_FILE, .value = "FILE",
+    {.name = "from",
+     .type = WORD_WORD,
+     .value = "TEXT",
+     .help = "edit the latent that stands for TEXT in the prompts"},
+    {.name = "to",
+     .type = WORD_WORD,
+     .value = "TEXT",
+     .help = "the target is the latent that stands for this TEXT in its place"},
+    {.name = "meta",
+     .type = WORD_META,
+     .value = "META",
+     .help = "meta-SAE (default: the newest on this SAE)"},
+    {.name = "scale",
+     .type = WORD_NUMBER,
+     .value = "X",
+     .help = "multiply the added activations that are not given by X"},
+    {.name = "keep-residual",
+     .type = WORD_FLAG,
+     .help = "keep what the meta-SAE does not explain of the row"},
+    {.name = "raw-add",
+     .type = WORD_NUMBER,
+     .value = "X",
+     .help =
+         "add and subtract X times the meta-latents' rows instead of rebuilding (the authors' script: 100)"},
+    {.name = "prompts",
+     .type = WORD_FILE,
+     .value = "FILE",
      .help = "prompts to compare on: a line each, then a tab and answers separated by commas"},
     {.name = "prompt", .type = WORD_WORD, .value = "TEXT", .help = "a single prompt"},
-    {.name = "answers", .type = WORD_WORD, .value = "A,B", .help = "its answers, blanks included: \" Japan, France\"", .list = 1},
-    {.name = "subsets", .type = WORD_FLAG, .help = "try every subset of the removals and additions (at most 10)"},
-    {.name = "save", .type = WORD_NAME_NEW, .value = "NAME", .help = "save the SAE with the edited row under this name"},
+    {.name = "answers",
+     .type = WORD_WORD,
+     .value = "A,B",
+     .help = "its answers, blanks included: \" Japan, France\"",
+     .list = 1},
+    {.name = "subsets",
+     .type = WORD_FLAG,
+     .help = "try every subset of the removals and additions (at most 10)"},
+    {.name = "save",
+     .type = WORD_NAME_NEW,
+     .value = "NAME",
+     .help = "save the SAE with the edited row under this name"},
     EXISTING_NAME_OPTIONS,
     {.name = NULL},
 };
@@ -534,9 +422,10 @@ const struct command edit_command = {
     .name = "edit",
     .group = GROUP_EXPLORE,
     .summary = "change what a latent does through its meta-latents",
-    .description = "The latent's decoder row is put together again from its meta-latents without those removed and with those "
-                   "added, scaled to the norm it had, and takes the row's place wherever the latent is active. Without --remove "
-                   "and --add, what the latent has and the target has not is removed, and the reverse is added.",
+    .description = "The latent's decoder row is put together again from its meta-latents without those "
+                   "removed and with those added, scaled to the norm it had, and takes the row's place "
+                   "wherever the latent is active. Without --remove and --add, what the latent has and "
+                   "the target has not is removed, and the reverse is added.",
     .arguments = edit_arguments,
     .options = edit_options,
     .cost = COST_QUERY,

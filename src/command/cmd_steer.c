@@ -48,7 +48,8 @@ static void steer_close(struct steer_run *r)
 /* ---- What is asked for. ---- */
 
 /* Model and BOS of an SAE, those of its base when it is a meta-SAE. */
-static int follow_sae(struct store_txn *t, artifact_id id, artifact_id *model, int *prepend_bos, struct error *err)
+static int follow_sae(struct store_txn *t, artifact_id id, artifact_id *model, int *prepend_bos,
+                      struct error *err)
 {
     struct sae_facts f;
     int status = sae_facts_read(t, id, &f, err);
@@ -58,8 +59,9 @@ static int follow_sae(struct store_txn *t, artifact_id id, artifact_id *model, i
     *model = f.model;
     *prepend_bos = f.prepend_bos;
     if (!f.model)
-        status = error_set(err, STATUS_REFUSED, "the model of %s is not in the store: import it, then %s again",
-                           f.artifact.name, f.artifact.name);
+        status =
+            error_set(err, STATUS_REFUSED, "the model of %s is not in the store: import it, then %s again",
+                      f.artifact.name, f.artifact.name);
     sae_facts_free(&f);
     return !status && base ? follow_sae(t, base, model, prepend_bos, err) : status;
 }
@@ -71,8 +73,8 @@ static int read_edit(struct steer_run *r, enum steer_kind kind, const char *word
     int takes_value = kind != STEER_REMOVE;
     if (takes_value ? !equals || parse_double(equals + 1, &value) != 0 : equals != NULL) {
         char *shown = displayable_string(word);
-        error_set(err, STATUS_USAGE, "--%s takes SAE/ID%s, not '%s'", steer_kind_names[kind], takes_value ? "=X" : "",
-                  shown);
+        error_set(err, STATUS_USAGE, "--%s takes SAE/ID%s, not '%s'", steer_kind_names[kind],
+                  takes_value ? "=X" : "", shown);
         free(shown);
         return STATUS_USAGE;
     }
@@ -132,7 +134,8 @@ static int read_positions(struct steer_run *r, int generates, struct error *err)
         return STATUS_USAGE;
     }
     if (first >= n && !generates)
-        return error_set(err, STATUS_REFUSED, "there is no position %llu: the prompt has positions 0 to %zu", first, n - 1);
+        return error_set(err, STATUS_REFUSED, "there is no position %llu: the prompt has positions 0 to %zu",
+                         first, n - 1);
     r->where = (struct steer_positions){(size_t)first, (size_t)last, 1};
     return STATUS_OK;
 }
@@ -168,8 +171,8 @@ static int steer_open(struct steer_run *r, struct error *err)
     if (!status) {
         const char *method = invocation_option(r->inv, "method");
         status = steering_set(r->steering, r->edits, r->n_edits,
-                              method && strcmp(method, "orthogonal") == 0 ? STEER_ORTHOGONAL : STEER_ADDITIVE, r->where,
-                              err);
+                              method && strcmp(method, "orthogonal") == 0 ? STEER_ORTHOGONAL : STEER_ADDITIVE,
+                              r->where, err);
     }
     return status;
 }
@@ -198,15 +201,16 @@ static int compute_text(struct steer_run *r, size_t tokens, struct error *err)
     query_monitor_start(&monitor, r->ctx, "steer");
     int status = STATUS_OK;
     for (int steered = 0; steered < 2 && !status; steered++)
-        status = steering_generate(r->steering, r->prompt.tokens.ids, r->prompt.tokens.n, &g, steered, &monitor.monitor,
-                                   &r->generated[steered], err);
+        status = steering_generate(r->steering, r->prompt.tokens.ids, r->prompt.tokens.n, &g, steered,
+                                   &monitor.monitor, &r->generated[steered], err);
     query_monitor_end(&monitor);
     return status;
 }
 
 /* ---- Writing. ---- */
 
-static void write_piece(struct writer *out, const struct steer_run *r, const char *name, const struct token_list *tokens)
+static void write_piece(struct writer *out, const struct steer_run *r, const char *name,
+                        const struct token_list *tokens)
 {
     struct strbuf text = STRBUF_INIT, shown = STRBUF_INIT;
     for (size_t i = 0; i < tokens->n; i++) {
@@ -352,7 +356,8 @@ static int write_answers(struct writer *out, struct steer_run *r, struct error *
                                                    {"steered", NULL, "%.3f", 0},
                                                    {"difference", NULL, "%+.3f", 0}};
     const struct prompt *p = &r->prompt;
-    double *baseline = xcalloc(p->n_answers + 1, sizeof *baseline), *steered = xcalloc(p->n_answers + 1, sizeof *steered);
+    double *baseline = xcalloc(p->n_answers + 1, sizeof *baseline),
+           *steered = xcalloc(p->n_answers + 1, sizeof *steered);
     int status = prompt_log_probs(r->steering, p, 0, baseline, NULL, err);
     if (!status)
         status = prompt_log_probs(r->steering, p, 1, steered, NULL, err);
@@ -419,34 +424,63 @@ static int run_steer(struct context *ctx, const struct invocation *inv, struct w
 static const struct argument_spec steer_arguments[] = {
     {.name = "MODEL|SAE", .type = WORD_ARTIFACT}, {.name = "PROMPT", .type = WORD_WORD}, {.name = NULL}};
 static const struct option_spec steer_options[] = {
-    {.name = "add", .type = WORD_ADDRESS, .value = "SAE/ID=X[,...]", .list = 1,
+    {.name = "add",
+     .type = WORD_ADDRESS,
+     .value = "SAE/ID=X[,...]",
+     .list = 1,
      .help = "add X times the latent's decoder row"},
-    {.name = "scale", .type = WORD_ADDRESS, .value = "SAE/ID=X[,...]", .list = 1,
+    {.name = "scale",
+     .type = WORD_ADDRESS,
+     .value = "SAE/ID=X[,...]",
+     .list = 1,
      .help = "multiply the latent's activation by X"},
-    {.name = "clamp", .type = WORD_ADDRESS, .value = "SAE/ID=X[,...]", .list = 1,
+    {.name = "clamp",
+     .type = WORD_ADDRESS,
+     .value = "SAE/ID=X[,...]",
+     .list = 1,
      .help = "set the latent's activation to X"},
-    {.name = "remove", .type = WORD_ADDRESS, .value = "SAE/ID[,...]", .list = 1,
+    {.name = "remove",
+     .type = WORD_ADDRESS,
+     .value = "SAE/ID[,...]",
+     .list = 1,
      .help = "set the latent's activation to 0"},
-    {.name = "method", .type = WORD_WORD, .value = "HOW", .choices = "additive|orthogonal",
+    {.name = "method",
+     .type = WORD_WORD,
+     .value = "HOW",
+     .choices = "additive|orthogonal",
      .help = "change the SAE's output (default), or the activation's projection on the decoder row"},
-    {.name = "positions", .type = WORD_WORD, .value = "WHERE",
+    {.name = "positions",
+     .type = WORD_WORD,
+     .value = "WHERE",
      .help = "all but special tokens (default), last, N, N..M, or N.. and what is generated"},
     {.name = "generate", .type = WORD_COUNT, .value = "N", .help = "let the model write up to N tokens"},
-    {.name = "temperature", .type = WORD_NUMBER, .value = "X",
+    {.name = "temperature",
+     .type = WORD_NUMBER,
+     .value = "X",
      .help = "sample from softmax(logits / X); 0 (default): always the likeliest token"},
-    {.name = "seed", .type = WORD_COUNT, .value = "N", .help = "seed of sampling (default: the program's, or 0)"},
-    {.name = "top", .type = WORD_COUNT, .value = "K", .help = "show the K likeliest next tokens of either pass (default 10)"},
-    {.name = "answers", .type = WORD_WORD, .value = "A,B",
-     .help = "compare these continuations instead, blanks included: \" Japan, France\"", .list = 1},
+    {.name = "seed",
+     .type = WORD_COUNT,
+     .value = "N",
+     .help = "seed of sampling (default: the program's, or 0)"},
+    {.name = "top",
+     .type = WORD_COUNT,
+     .value = "K",
+     .help = "show the K likeliest next tokens of either pass (default 10)"},
+    {.name = "answers",
+     .type = WORD_WORD,
+     .value = "A,B",
+     .help = "compare these continuations instead, blanks included: \" Japan, France\"",
+     .list = 1},
     {.name = NULL},
 };
 const struct command steer_command = {
     .name = "steer",
     .group = GROUP_EXPLORE,
     .summary = "see what a model predicts with latents added, scaled, clamped or removed",
-    .description = "Latents are changed at their SAE's hook while PROMPT runs through the model; log-probabilities are natural "
-                   "logarithms. Meta-latents are added as directions, and scaled, clamped or removed within the decoder rows "
-                   "of the latents that fire. /ID is a latent of the SAE named first.",
+    .description = "Latents are changed at their SAE's hook while PROMPT runs through the model; "
+                   "log-probabilities are natural logarithms. Meta-latents are added as directions, and "
+                   "scaled, clamped or removed within the decoder rows of the latents that fire. /ID is "
+                   "a latent of the SAE named first.",
     .arguments = steer_arguments,
     .options = steer_options,
     .cost = COST_QUERY,

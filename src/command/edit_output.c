@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* What `edit` writes: the row's meta-latents before and after, answers of every variant, outcomes of the subsets. */
+/* What `edit` writes: the row's meta-latents before and after, answers of every variant, outcomes of the
+ * subsets. */
 #include "config.h"
 
 #include <math.h>
@@ -54,8 +55,8 @@ static void write_components(struct writer *out, const struct edit_run *r)
 }
 
 /* A latent in a line: address, label, activation of one that was found. */
-static void latent_line(struct writer *out, const struct edit_run *r, const char *what, const struct address *at,
-                        const struct found_latent *found)
+static void latent_line(struct writer *out, const struct edit_run *r, const char *what,
+                        const struct address *at, const struct found_latent *found)
 {
     struct label label;
     struct strbuf b = STRBUF_INIT;

@@ -24,24 +24,26 @@ void prompt_free(struct prompt *p)
     memset(p, 0, sizeof *p);
 }
 
-static int read_answer(const struct model *m, const char *text, size_t n, struct prompt *out, struct error *err)
+static int read_answer(const struct model *m, const char *text, size_t n, struct prompt *out,
+                       struct error *err)
 {
     size_t most = model_get_config(m)->context_length;
     if (strspn(text, " ") >= n)
-        return error_set(err, STATUS_REFUSED, "answer %zu is empty: answers are separated by commas, as in \" Japan, France\"",
+        return error_set(err, STATUS_REFUSED,
+                         "answer %zu is empty: answers are separated by commas, as in \" Japan, France\"",
                          out->n_answers + 1);
     out->answers = xreallocarray(out->answers, out->n_answers + 1, sizeof *out->answers);
     struct answer *a = &out->answers[out->n_answers++];
     *a = (struct answer){.text = xstrndup(text, n)};
     int status = prompt_tokens(m, 0, text, n, &a->tokens, err);
     if (!status && out->tokens.n + a->tokens.n - 1 > most)
-        status = error_set(err, STATUS_REFUSED, "prompt and answer %zu have %zu tokens, %s takes %zu", out->n_answers,
-                           out->tokens.n + a->tokens.n, model_name(m), most);
+        status = error_set(err, STATUS_REFUSED, "prompt and answer %zu have %zu tokens, %s takes %zu",
+                           out->n_answers, out->tokens.n + a->tokens.n, model_name(m), most);
     return status;
 }
 
-int prompt_read(const struct model *m, int prepend_bos, const char *text, const char *answers, struct prompt *out,
-                struct error *err)
+int prompt_read(const struct model *m, int prepend_bos, const char *text, const char *answers,
+                struct prompt *out, struct error *err)
 {
     size_t most = model_get_config(m)->context_length;
     memset(out, 0, sizeof *out);
@@ -62,8 +64,8 @@ int prompt_read(const struct model *m, int prepend_bos, const char *text, const 
     return status;
 }
 
-int prompt_log_probs(struct steering *s, const struct prompt *p, int steered, double *log_probs, size_t *active,
-                     struct error *err)
+int prompt_log_probs(struct steering *s, const struct prompt *p, int steered, double *log_probs,
+                     size_t *active, struct error *err)
 {
     size_t v = model_get_config(steering_model(s))->vocabulary_size;
     if (p->n_answers == 0)
@@ -76,7 +78,8 @@ int prompt_log_probs(struct steering *s, const struct prompt *p, int steered, do
         const struct token_list *answer = &p->answers[i].tokens;
         log_probs[i] = next[answer->ids[0]];
         if (answer->n > 1)
-            status = steering_answer(s, p->tokens.ids, p->tokens.n, answer->ids, answer->n, steered, &log_probs[i], err);
+            status = steering_answer(s, p->tokens.ids, p->tokens.n, answer->ids, answer->n, steered,
+                                     &log_probs[i], err);
     }
     free(next);
     return status;
@@ -93,7 +96,8 @@ void prompt_table_free(struct prompt_table *t)
 }
 
 /* `line` is NUL-terminated and changed. */
-static int read_line(const struct model *m, int prepend_bos, char *line, struct prompt_table *out, struct error *err)
+static int read_line(const struct model *m, int prepend_bos, char *line, struct prompt_table *out,
+                     struct error *err)
 {
     size_t n = strlen(line);
     if (n > 0 && line[n - 1] == '\r')

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* steer and edit as their users call them: what they print, what they refuse, and the scripts that are shipped. */
+/* steer and edit as their users call them: what they print, what they refuse, and the scripts that are
+ * shipped. */
 #include "config.h"
 
 #include <math.h>
@@ -25,8 +26,8 @@ static int set_up(void **state)
 {
     (void)state;
     program_set_up();
-    char *model = shipped_file("wordnet-lm"), *sae = shipped_file("wn-4096"), *meta = shipped_file("wn-4096-meta"),
-         *text = program_path("text.txt");
+    char *model = shipped_file("wordnet-lm"), *sae = shipped_file("wn-4096"),
+         *meta = shipped_file("wn-4096-meta"), *text = program_path("text.txt");
     const char corpus[] = "whale is a kind of mammal: any of the larger ones.\n";
     struct strbuf lines = STRBUF_INIT;
     for (int i = 0; i < 200; i++)
@@ -37,8 +38,8 @@ static int set_up(void **state)
     PROGRAM_DONE("import", "sae", sae, "--name", "wn-4096", "--model", "lm");
     PROGRAM_DONE("import", "sae", meta, "--name", "wn-4096-meta", "--base", "wn-4096");
     PROGRAM_DONE("import", "text", text, "--name", "t", "--model", "lm");
-    PROGRAM_DONE("train", "sae", "elsewhere", "--model", "lm", "--hook", "blocks.1.hook_mlp_out", "--text", "t", "--width",
-                 "16", "--k", "2", "--steps", "2", "--batch", "64");
+    PROGRAM_DONE("train", "sae", "elsewhere", "--model", "lm", "--hook", "blocks.1.hook_mlp_out", "--text",
+                 "t", "--width", "16", "--k", "2", "--steps", "2", "--batch", "64");
     free(model);
     free(sae);
     free(meta);
@@ -65,15 +66,18 @@ static void assert_is(const json *v, const char *key, const char *text)
 
 /* ---- steer ---- */
 
-#define STEER_SHAPE                                                                                                    \
-    "{model:s,sae:s?,prompt:s,tokens:[{position:i,id:i,text:s}]+,method:s,edits:[{sae:s,latent:i,kind:s,value:n?}],"   \
-    "next:[{id:i,token:s,baseline:n,steered:n,difference:n}]+,answers:[{answer:s,tokens:i,baseline:n,steered:n}]}"
+#define STEER_SHAPE                                                                                          \
+    "{model:s,sae:s?,prompt:s,tokens:[{position:i,id:i,text:s}]+,method:s,edits:[{sae:s,latent:i,kind:s,"    \
+    "value:n?}],"                                                                                            \
+    "next:[{id:i,token:s,baseline:n,steered:n,difference:n}]+,answers:[{answer:s,tokens:i,baseline:n,"       \
+    "steered:n}]}"
 
 static void test_steer(void **state)
 {
     (void)state;
-    json *out = PROGRAM_JSON("steer", "wn-4096", PROMPT, "--remove", "/737", "--clamp", "wn-4096/3341=14.5", "--positions", "6",
-                             "--top", "5", "--answers", " general, writer, general who was", "--generate", "3");
+    json *out = PROGRAM_JSON("steer", "wn-4096", PROMPT, "--remove", "/737", "--clamp", "wn-4096/3341=14.5",
+                             "--positions", "6", "--top", "5", "--answers",
+                             " general, writer, general who was", "--generate", "3");
     assert_shape(out, STEER_SHAPE);
     assert_shape(json_get(out, "generated"), "{baseline:s,steered:s}");
     assert_is(out, "model", "lm");
@@ -82,7 +86,8 @@ static void test_steer(void **state)
     assert_is(out, "method", "additive");
     assert_int_equal(json_length(json_get(out, "tokens")), 9);
     assert_is(json_at(json_get(out, "tokens"), 6), "text", " writer");
-    const json *edits = json_get(out, "edits"), *next = json_get(out, "next"), *answers = json_get(out, "answers");
+    const json *edits = json_get(out, "edits"), *next = json_get(out, "next"),
+               *answers = json_get(out, "answers");
     assert_is(json_at(edits, 0), "kind", "remove");
     assert_true(json_is_null(json_get(json_at(edits, 0), "value")));
     assert_is(json_at(edits, 1), "kind", "clamp");
@@ -92,7 +97,8 @@ static void test_steer(void **state)
         assert_true(number_of(json_at(next, i), "steered") <= number_of(json_at(next, i - 1), "steered"));
     /* What the demo shows: the entry becomes a general's. */
     assert_is(json_at(next, 0), "token", " general");
-    assert_float_equal(number_of(json_at(answers, 0), "steered"), number_of(json_at(next, 0), "steered"), 1e-6);
+    assert_float_equal(number_of(json_at(answers, 0), "steered"), number_of(json_at(next, 0), "steered"),
+                       1e-6);
     assert_true(number_of(json_at(answers, 0), "baseline") < number_of(json_at(answers, 1), "baseline"));
     assert_int_equal(json_get_integer(json_at(answers, 2), "tokens", 0), 3);
     assert_true(number_of(json_at(answers, 2), "steered") < number_of(json_at(answers, 0), "steered"));
@@ -105,8 +111,10 @@ static void test_steer(void **state)
 static void test_lists(void **state)
 {
     (void)state;
-    json *one = PROGRAM_JSON("steer", "wn-4096", "a b", "--add", "/1=2,wn-4096-meta/3=1.5", "--answers", " c"),
-         *two = PROGRAM_JSON("steer", "lm", "a b", "--add", "wn-4096/1=2", "--add=wn-4096-meta/3=1.5", "--answers", " c");
+    json *one =
+             PROGRAM_JSON("steer", "wn-4096", "a b", "--add", "/1=2,wn-4096-meta/3=1.5", "--answers", " c"),
+         *two = PROGRAM_JSON("steer", "lm", "a b", "--add", "wn-4096/1=2", "--add=wn-4096-meta/3=1.5",
+                             "--answers", " c");
     assert_int_equal(json_length(json_get(two, "edits")), 2);
     assert_true(json_is_null(json_get(two, "sae")));
     assert_float_equal(number_of(json_at(json_get(one, "answers"), 0), "steered"),
@@ -119,8 +127,8 @@ static void test_lists(void **state)
 static void test_sampling(void **state)
 {
     (void)state;
-    const char *words[] = {"--json", "steer", "wn-4096", PROMPT, "--add", "/5=3", "--generate", "12", "--temperature", "1",
-                           "--seed", "3", NULL};
+    const char *words[] = {"--json", "steer",         "wn-4096", PROMPT,   "--add", "/5=3", "--generate",
+                           "12",     "--temperature", "1",       "--seed", "3",     NULL};
     json *a = program_json(words), *b = program_json(words);
     words[11] = "4";
     json *c = program_json(words);
@@ -165,16 +173,18 @@ static void test_steer_refuses(void **state)
 
 /* ---- edit ---- */
 
-#define EDIT_SHAPE                                                                                                     \
-    "{sae:s,latent:i,label:s?,meta:s,target:{sae:s,latent:i,label:s?},remove:[i],add:[i],method:s,cosine:n,saved:s?,"  \
-    "components:[{latent:i,before:n,after:n,label:s?}]+,"                                                              \
-    "prompts:[{prompt:s,active:i,answers:[{answer:s,unmodified:n,swapped:n,rebuilt:n,edited:n}]+,"                     \
+#define EDIT_SHAPE                                                                                           \
+    "{sae:s,latent:i,label:s?,meta:s,target:{sae:s,latent:i,label:s?},remove:[i],add:[i],method:s,cosine:n," \
+    "saved:s?,"                                                                                              \
+    "components:[{latent:i,before:n,after:n,label:s?}]+,"                                                    \
+    "prompts:[{prompt:s,active:i,answers:[{answer:s,unmodified:n,swapped:n,rebuilt:n,edited:n}]+,"           \
     "likeliest:{unmodified:s,swapped:s,rebuilt:s,edited:s}}]+,subsets:[x],outcomes:[x]}"
 
 static json *edit_demo(void)
 {
     char *prompts = shipped_file("edit-demo.tsv");
-    json *out = PROGRAM_JSON("edit", "wn-4096", "--from", " writer", "--to", " general", "--prompts", prompts);
+    json *out =
+        PROGRAM_JSON("edit", "wn-4096", "--from", " writer", "--to", " general", "--prompts", prompts);
     free(prompts);
     return out;
 }
@@ -213,16 +223,18 @@ static void test_edit(void **state)
 static void test_subsets(void **state)
 {
     (void)state;
-    json *out = PROGRAM_JSON("edit", "wn-4096/737", "--swap", "/3341", "--remove", "/56,/214", "--add", "/128", "--prompt",
-                             PROMPT, "--answers", " writer, general", "--subsets");
-    const json *subsets = json_get(out, "subsets"), *answers = json_get(json_at(json_get(out, "prompts"), 0), "answers");
+    json *out = PROGRAM_JSON("edit", "wn-4096/737", "--swap", "/3341", "--remove", "/56,/214", "--add",
+                             "/128", "--prompt", PROMPT, "--answers", " writer, general", "--subsets");
+    const json *subsets = json_get(out, "subsets"),
+               *answers = json_get(json_at(json_get(out, "prompts"), 0), "answers");
     assert_shape(subsets, "[{remove:[i],add:[i],cosine:n,log_probs:[x]+}]+");
     assert_shape(json_get(out, "outcomes"), "[{answers:s,subsets:i,removed:s,added:s}]+");
     assert_int_equal(json_length(subsets), 8);
     for (size_t k = 0; k < 2; k++) {
         const json *nothing = json_at(json_get(json_at(subsets, 0), "log_probs"), 0),
                    *all = json_at(json_get(json_at(subsets, 7), "log_probs"), 0);
-        assert_float_equal(json_number(json_at(nothing, k), NAN), number_of(json_at(answers, k), "rebuilt"), 1e-6);
+        assert_float_equal(json_number(json_at(nothing, k), NAN), number_of(json_at(answers, k), "rebuilt"),
+                           1e-6);
         assert_float_equal(json_number(json_at(all, k), NAN), number_of(json_at(answers, k), "edited"), 1e-6);
     }
     assert_int_equal(json_length(json_get(json_at(subsets, 7), "remove")), 2);
@@ -237,8 +249,8 @@ static void test_subsets(void **state)
 static void test_saved(void **state)
 {
     (void)state;
-    json *out = PROGRAM_JSON("edit", "wn-4096/737", "--remove", "/56", "--add", "wn-4096-meta/128=0.5", "--keep-residual",
-                             "--save", "edited");
+    json *out = PROGRAM_JSON("edit", "wn-4096/737", "--remove", "/56", "--add", "wn-4096-meta/128=0.5",
+                             "--keep-residual", "--save", "edited");
     assert_is(out, "saved", "edited");
     assert_is(out, "method", "residual");
     assert_true(json_is_null(json_get(out, "target")));
@@ -273,7 +285,8 @@ static void test_edit_refuses(void **state)
     program_write_file("no-tab.tsv", "a prompt\n", 9);
     program_write_file("empty.tsv", "# nothing\n\n", 11);
     program_write_file("hole.tsv", "a\t b\nc\t d,,e\n", 13);
-    char *no_tab = program_path("no-tab.tsv"), *empty = program_path("empty.tsv"), *hole = program_path("hole.tsv");
+    char *no_tab = program_path("no-tab.tsv"), *empty = program_path("empty.tsv"),
+         *hole = program_path("hole.tsv");
 #define REFUSED(status, says, ...) PROGRAM_REFUSES(status, SAYS(says), "edit", __VA_ARGS__)
     REFUSED(2, "--from TEXT and --to TEXT", "wn-4096", "--remove", "/1");
     REFUSED(2, "name the SAE alone", "wn-4096/1", "--from", " a", "--to", " b");
@@ -290,9 +303,10 @@ static void test_edit_refuses(void **state)
     REFUSED(3, "no meta-SAE", "elsewhere/1", "--add", "/1");
     REFUSED(3, "no meta-SAE of elsewhere", "elsewhere/1", "--add", "wn-4096-meta/1");
     REFUSED(3, "another latent of wn-4096", "wn-4096/1", "--swap", "elsewhere/1");
-    REFUSED(3, "no prompt has ' whale'", "wn-4096", "--from", " whale", "--to", " oak", "--prompt", "x", "--answers", " y");
-    REFUSED(3, "too many subsets", "wn-4096/737", "--add", "/0,/1,/2,/3,/4,/5,/6,/7,/8,/9,/10", "--prompt", "x", "--answers",
-            " y", "--subsets");
+    REFUSED(3, "no prompt has ' whale'", "wn-4096", "--from", " whale", "--to", " oak", "--prompt", "x",
+            "--answers", " y");
+    REFUSED(3, "too many subsets", "wn-4096/737", "--add", "/0,/1,/2,/3,/4,/5,/6,/7,/8,/9,/10", "--prompt",
+            "x", "--answers", " y", "--subsets");
     REFUSED(3, "no-tab.tsv:1: there is no tab", "wn-4096/1", "--swap", "/2", "--prompts", no_tab);
     REFUSED(3, "there are no prompts", "wn-4096/1", "--swap", "/2", "--prompts", empty);
     REFUSED(3, "hole.tsv:2: answer 2 is empty", "wn-4096/1", "--swap", "/2", "--prompts", hole);
@@ -317,14 +331,18 @@ static void test_tables(void **state)
 {
     (void)state;
     assert_header(PROGRAM("--tsv", "steer", "wn-4096", "x"), "id\ttoken\tbaseline\tsteered\tdifference");
-    assert_header(PROGRAM("--tsv", "steer", "wn-4096", "x", "--answers", " y"), "answer\ttokens\tbaseline\tsteered\tdifference");
+    assert_header(PROGRAM("--tsv", "steer", "wn-4096", "x", "--answers", " y"),
+                  "answer\ttokens\tbaseline\tsteered\tdifference");
     assert_header(PROGRAM("--tsv", "edit", "wn-4096/737", "--remove", "/56"), "latent\tbefore\tafter\tlabel");
-    assert_header(PROGRAM("--tsv", "edit", "wn-4096/737", "--remove", "/56", "--prompt", "x", "--answers", " y"),
-                  "prompt\tanswer\tunmodified\trebuilt\tedited");
-    assert_header(PROGRAM("--tsv", "edit", "wn-4096/737", "--remove", "/56", "--prompt", "x", "--answers", " y", "--subsets"),
+    assert_header(
+        PROGRAM("--tsv", "edit", "wn-4096/737", "--remove", "/56", "--prompt", "x", "--answers", " y"),
+        "prompt\tanswer\tunmodified\trebuilt\tedited");
+    assert_header(PROGRAM("--tsv", "edit", "wn-4096/737", "--remove", "/56", "--prompt", "x", "--answers",
+                          " y", "--subsets"),
                   "answers\tsubsets\tremoved\tadded");
     /* A latent that is nowhere in the prompt changes nothing, and that is said. */
-    struct result r = PROGRAM("edit", "wn-4096/737", "--remove", "/56", "--prompt", "fish", "--answers", " y");
+    struct result r =
+        PROGRAM("edit", "wn-4096/737", "--remove", "/56", "--prompt", "fish", "--answers", " y");
     assert_int_equal(r.status, 0);
     assert_non_null(strstr(r.out, "wn-4096/737 is not active in: fish"));
     result_free(&r);
@@ -341,7 +359,8 @@ static void test_scripts(void **state)
     result_free(&r);
     /* With a small SAE and few meta-latents it says nothing of Tokyo, but it runs through. */
     PROGRAM_DONE("import", "sae", small, "--name", "wn-256", "--model", "lm");
-    PROGRAM_DONE("train", "meta", "wn-256-meta", "--sae", "wn-256", "--width", "16", "--k", "1", "--steps", "40");
+    PROGRAM_DONE("train", "meta", "wn-256-meta", "--sae", "wn-256", "--width", "16", "--k", "1", "--steps",
+                 "40");
     r = PROGRAM("--quiet", "-c", line);
     assert_int_equal(r.status, 0);
     assert_non_null(strstr(r.out, "Tokyo is a city in the country of"));
@@ -355,10 +374,11 @@ static void test_scripts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_steer),        cmocka_unit_test(test_lists), cmocka_unit_test(test_sampling),
-        cmocka_unit_test(test_steer_refuses), cmocka_unit_test(test_edit),  cmocka_unit_test(test_subsets),
-        cmocka_unit_test(test_saved),        cmocka_unit_test(test_edit_refuses), cmocka_unit_test(test_tables),
-        cmocka_unit_test(test_scripts),
+        cmocka_unit_test(test_steer),    cmocka_unit_test(test_lists),
+        cmocka_unit_test(test_sampling), cmocka_unit_test(test_steer_refuses),
+        cmocka_unit_test(test_edit),     cmocka_unit_test(test_subsets),
+        cmocka_unit_test(test_saved),    cmocka_unit_test(test_edit_refuses),
+        cmocka_unit_test(test_tables),   cmocka_unit_test(test_scripts),
     };
     return cmocka_run_group_tests_name("steering", tests, set_up, tear_down);
 }

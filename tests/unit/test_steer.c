@@ -17,7 +17,7 @@
 #include "steer_golden.h"
 
 enum { D = 256, WIDTH = 96, META_WIDTH = 24, VOCABULARY = 8192 };
-#define HOOK "blocks.2.hook_resid_pre"
+#define HOOK      "blocks.2.hook_resid_pre"
 #define TOLERANCE 2e-4 /* of log-probabilities, float32 against float64 */
 
 static struct store *store;
@@ -94,8 +94,10 @@ static int set_up(void **state)
     save_all();
     txn = begin_reading(store);
     assert_ok(steering_open(txn, model, &steering, &err));
-    assert_ok(prompt_tokens(steering_model(steering), 1, GOLDEN_PROMPT, strlen(GOLDEN_PROMPT), &prompt, &err));
-    assert_ok(prompt_tokens(steering_model(steering), 0, GOLDEN_ANSWER, strlen(GOLDEN_ANSWER), &answer, &err));
+    assert_ok(
+        prompt_tokens(steering_model(steering), 1, GOLDEN_PROMPT, strlen(GOLDEN_PROMPT), &prompt, &err));
+    assert_ok(
+        prompt_tokens(steering_model(steering), 0, GOLDEN_ANSWER, strlen(GOLDEN_ANSWER), &answer, &err));
     assert_ok(steering_next(steering, prompt.ids, prompt.n, 0, baseline, &err));
     return 0;
 }
@@ -135,9 +137,10 @@ static void set_golden(const struct golden *g, const float *row)
     for (int i = 0; i < g->n; i++)
         edits[i] = (struct steer_edit){saes[g->edits[i].sae], (size_t)g->edits[i].latent,
                                        (enum steer_kind)g->edits[i].kind, g->edits[i].value, row};
-    assert_ok(steering_set(steering, edits, (size_t)g->n, g->orthogonal ? STEER_ORTHOGONAL : STEER_ADDITIVE,
-                           (struct steer_positions){(size_t)g->first, g->last < 0 ? SIZE_MAX : (size_t)g->last, g->specials},
-                           &err));
+    assert_ok(steering_set(
+        steering, edits, (size_t)g->n, g->orthogonal ? STEER_ORTHOGONAL : STEER_ADDITIVE,
+        (struct steer_positions){(size_t)g->first, g->last < 0 ? SIZE_MAX : (size_t)g->last, g->specials},
+        &err));
 }
 
 static void assert_near(const char *name, size_t i, double got, double expected, double tolerance)
@@ -246,16 +249,15 @@ static void test_identities(void **state)
     size_t plain_latent = (size_t)latents->edits[1].latent, normed_latent = (size_t)normed->edits[0].latent,
            meta_latent = (size_t)meta->edits[1].latent;
     const struct steer_edit same[] = {
-        {saes[0], plain_latent, STEER_SCALE, 1, NULL},
-        {saes[1], normed_latent, STEER_SCALE, 1, NULL},
-        {saes[2], meta_latent, STEER_SCALE, 1, NULL},
-        {saes[0], plain_latent, STEER_ADD, 0, NULL},
+        {saes[0], plain_latent, STEER_SCALE, 1, NULL}, {saes[1], normed_latent, STEER_SCALE, 1, NULL},
+        {saes[2], meta_latent, STEER_SCALE, 1, NULL},  {saes[0], plain_latent, STEER_ADD, 0, NULL},
         {stranger, 3, STEER_SCALE, 1, NULL},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(same); i++)
         assert_near("same", i, largest_change(&same[i], 1, STEER_ADDITIVE, STEER_EVERYWHERE), 0, 1e-5);
     for (size_t i = 0; i < 3; i++)
-        assert_near("same projection", i, largest_change(&same[i], 1, STEER_ORTHOGONAL, STEER_EVERYWHERE), 0, 1e-5);
+        assert_near("same projection", i, largest_change(&same[i], 1, STEER_ORTHOGONAL, STEER_EVERYWHERE), 0,
+                    1e-5);
     /* Its own row. */
     float own[D];
     for (uint32_t j = 0; j < D; j++)
@@ -275,13 +277,15 @@ static void test_identities(void **state)
     assert_true(compared > 0);
     /* Removing is scaling by 0 and clamping to 0, also where the k largest count. */
     size_t fires = latent_at(stranger, prompt.n - 1);
-    const struct steer_edit removes[3] = {{stranger, fires, STEER_REMOVE, 0, NULL}, {stranger, fires, STEER_SCALE, 0, NULL},
+    const struct steer_edit removes[3] = {{stranger, fires, STEER_REMOVE, 0, NULL},
+                                          {stranger, fires, STEER_SCALE, 0, NULL},
                                           {stranger, fires, STEER_CLAMP, 0, NULL}};
     double removed = largest_change(&removes[0], 1, STEER_ADDITIVE, STEER_EVERYWHERE);
     assert_true(removed > 1e-3);
     assert_true(steering_active(steering) > 0);
     for (int i = 1; i < 3; i++)
-        assert_near("removed", (size_t)i, largest_change(&removes[i], 1, STEER_ADDITIVE, STEER_EVERYWHERE), removed, 1e-6);
+        assert_near("removed", (size_t)i, largest_change(&removes[i], 1, STEER_ADDITIVE, STEER_EVERYWHERE),
+                    removed, 1e-6);
 }
 
 /* A forward pass of its own, with a hook that adds a row. */
@@ -308,7 +312,8 @@ static void test_brute_force(void **state)
     const struct model *m = steering_model(steering);
     struct forward *forward;
     struct hook hook;
-    float row[D], *final = xcalloc(prompt.n * D, sizeof *final), *logits = xcalloc(VOCABULARY, sizeof *logits);
+    float row[D], *final = xcalloc(prompt.n * D, sizeof *final),
+                  *logits = xcalloc(VOCABULARY, sizeof *logits);
     double next[VOCABULARY], total = 0, sum = 0;
     for (uint32_t j = 0; j < D; j++)
         row[j] = 0.125F * hashed(5, j, 31); /* of a meta-latent */
@@ -352,7 +357,8 @@ static void test_generation(void **state)
     (void)state;
     struct error err = {0};
     assert_ok(steering_set(steering, NULL, 0, STEER_ADDITIVE, STEER_EVERYWHERE, &err));
-    struct token_list a = generate(20, 1, 7), b = generate(20, 1, 7), c = generate(20, 1, 8), cold = generate(6, 1e-4, 7);
+    struct token_list a = generate(20, 1, 7), b = generate(20, 1, 7), c = generate(20, 1, 8),
+                      cold = generate(6, 1e-4, 7);
     assert_int_equal(a.n, 20);
     assert_true(same_tokens(&a, &b));
     assert_false(same_tokens(&a, &c));
@@ -428,18 +434,22 @@ static void test_find(void **state)
     size_t best[2] = {WIDTH, WIDTH};
     for (int word = 0; word < 2; word++)
         for (size_t i = 0; i < WIDTH; i++)
-            if (sums[word][i] > 0 && sums[!word][i] == 0 && (best[word] == WIDTH || sums[word][i] > sums[word][best[word]]))
+            if (sums[word][i] > 0 && sums[!word][i] == 0 &&
+                (best[word] == WIDTH || sums[word][i] > sums[word][best[word]]))
                 best[word] = i;
     assert_int_equal(from.latent, best[0]);
     assert_int_equal(to.latent, best[1]);
     assert_near("activation", 0, from.activation, sums[0][best[0]], 1e-4);
     assert_near("activation", 1, to.activation, sums[1][best[1]], 1e-4);
-    assert_int_equal(find_latents(store, saes[0], prompts, 3, "Tokyo", "Paris", &from, &to, &err), STATUS_REFUSED);
+    assert_int_equal(find_latents(store, saes[0], prompts, 3, "Tokyo", "Paris", &from, &to, &err),
+                     STATUS_REFUSED);
     assert_says("no prompt has 'Tokyo'");
-    assert_int_equal(find_latents(store, saes[0], prompts, 3, " writer", " writer", &from, &to, &err), STATUS_REFUSED);
+    assert_int_equal(find_latents(store, saes[0], prompts, 3, " writer", " writer", &from, &to, &err),
+                     STATUS_REFUSED);
     assert_says("no latent fires");
     assert_int_equal(find_latents(store, saes[0], prompts, 3, "", "x", &from, &to, &err), STATUS_REFUSED);
-    assert_int_equal(find_latents(store, saes[2], prompts, 3, " writer", " general", &from, &to, &err), STATUS_REFUSED);
+    assert_int_equal(find_latents(store, saes[2], prompts, 3, " writer", " general", &from, &to, &err),
+                     STATUS_REFUSED);
     assert_says("reads no text");
 }
 
@@ -489,13 +499,17 @@ static void test_refused(void **state)
     (void)state;
     struct error err = {0};
     double x;
-    const struct steer_edit two_hooks[] = {{saes[0], 1, STEER_ADD, 1, NULL}, {other_hook, 1, STEER_ADD, 1, NULL}};
-    const struct steer_edit twice[] = {{saes[0], 1, STEER_SCALE, 2, NULL}, {saes[0], 1, STEER_REMOVE, 0, NULL}};
-    refuse(&(struct steer_edit){saes[0], WIDTH, STEER_ADD, 1, NULL}, 1, STEER_ADDITIVE, "plain has latents 0 to 95");
+    const struct steer_edit two_hooks[] = {{saes[0], 1, STEER_ADD, 1, NULL},
+                                           {other_hook, 1, STEER_ADD, 1, NULL}};
+    const struct steer_edit twice[] = {{saes[0], 1, STEER_SCALE, 2, NULL},
+                                       {saes[0], 1, STEER_REMOVE, 0, NULL}};
+    refuse(&(struct steer_edit){saes[0], WIDTH, STEER_ADD, 1, NULL}, 1, STEER_ADDITIVE,
+           "plain has latents 0 to 95");
     refuse(&(struct steer_edit){narrow, 1, STEER_ADD, 1, NULL}, 1, STEER_ADDITIVE, "narrow has d_in 16");
     refuse(two_hooks, 2, STEER_ADDITIVE, "one hook at a time");
     refuse(twice, 2, STEER_ADDITIVE, "changed twice");
-    refuse(&(struct steer_edit){meta_of_meta, 1, STEER_SCALE, 1, NULL}, 1, STEER_ADDITIVE, "meta-SAE of a meta-SAE");
+    refuse(&(struct steer_edit){meta_of_meta, 1, STEER_SCALE, 1, NULL}, 1, STEER_ADDITIVE,
+           "meta-SAE of a meta-SAE");
     refuse(&(struct steer_edit){saes[0], 1, STEER_ADD, 1e39, NULL}, 1, STEER_ADDITIVE, "too large");
     refuse(&(struct steer_edit){saes[0], 1, STEER_ROW, 0, NULL}, 1, STEER_ORTHOGONAL, "cannot be replaced");
     refuse(&(struct steer_edit){model, 1, STEER_ADD, 1, NULL}, 1, STEER_ADDITIVE, "not an SAE");
@@ -508,7 +522,8 @@ static void test_refused(void **state)
     assert_says("lm takes 128");
     assert_int_equal(steering_next(steering, long_prompt, 0, 0, next, &err), STATUS_REFUSED);
     assert_says("empty");
-    assert_int_equal(steering_answer(steering, long_prompt, 128, long_prompt, 2, 0, &x, &err), STATUS_REFUSED);
+    assert_int_equal(steering_answer(steering, long_prompt, 128, long_prompt, 2, 0, &x, &err),
+                     STATUS_REFUSED);
     assert_int_equal(steering_answer(steering, long_prompt, 5, long_prompt, 0, 0, &x, &err), STATUS_REFUSED);
     assert_says("answer is empty");
     long_prompt[0] = VOCABULARY;
@@ -544,10 +559,11 @@ static void test_rows_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden),       cmocka_unit_test(test_rows),         cmocka_unit_test(test_identities),
-        cmocka_unit_test(test_brute_force),  cmocka_unit_test(test_generation),   cmocka_unit_test(test_stops_at_eos),
-        cmocka_unit_test(test_find),         cmocka_unit_test(test_member_mean),  cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_rows_refused),
+        cmocka_unit_test(test_golden),     cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_identities), cmocka_unit_test(test_brute_force),
+        cmocka_unit_test(test_generation), cmocka_unit_test(test_stops_at_eos),
+        cmocka_unit_test(test_find),       cmocka_unit_test(test_member_mean),
+        cmocka_unit_test(test_refused),    cmocka_unit_test(test_rows_refused),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -2,9 +2,9 @@
 /*
  * Steering: what a model predicts when its activation at one hook is changed during the pass.
  *
- * h is the hook's activation at a position, in the hook's units; z what an SAE reads of it: h, less its mean over d_model
- * when the SAE is centred. a = f(z) is a latent's activation, d its row of W_dec, σ the output scale of a per-token
- * normalisation (1 without one).
+ * h is the hook's activation at a position, in the hook's units; z what an SAE reads of it: h, less its mean
+ * over d_model when the SAE is centred. a = f(z) is a latent's activation, d its row of W_dec, σ the output
+ * scale of a per-token normalisation (1 without one).
  *
  *               STEER_ADDITIVE                              STEER_ORTHOGONAL, p = ⟨d, z⟩/‖d‖²
  *   add X       h + X·d                                     h + (X − 1)·p·d
@@ -13,17 +13,19 @@
  *   remove      h − σ·a·d                                   h − p·d
  *   row d′      h + σ·a·(d′ − d)                            (not defined)
  *
- * The additive forms change the SAE's output alone: its error, x − x̂, stays. All read the same h, and what they add is
- * summed. The orthogonal ones are Neuronpedia's ORTHOGONAL_DECOMP, (I − P)z + X·Pz with P = d·dᵀ/‖d‖², and the like; they
- * act one after the other.
+ * The additive forms change the SAE's output alone: its error, x − x̂, stays. All read the same h, and what
+ * they add is summed. The orthogonal ones are Neuronpedia's ORTHOGONAL_DECOMP, (I − P)z + X·Pz with P =
+ * d·dᵀ/‖d‖², and the like; they act one after the other.
  *
- * A meta-latent's d is its own row m, with two exceptions: its additive scale, clamp and remove change the rows d_i of the
- * base's latents i in which it is active, and with them what those put into the hook. u_i is its activation on the row
- * (scaled to unit norm unless the meta-SAE wants rows as they are), n_i the norm that was divided out:
+ * A meta-latent is added, and edited orthogonally, by its own row m. Its additive scale, clamp and remove
+ * change the rows d_i of the base's latents i in which it is active, and with them what those put into the
+ * hook. u_i is its activation on the row (scaled to unit norm unless the meta-SAE wants rows as they are), n_i
+ * the norm that was divided out:
  *
  *   h + σ·Σ_i a_i·n_i·(u′_i − u_i)·m,    u′ = X·u, X (where u > 0), 0
  *
- * so the rest of the row, and what the meta-SAE does not explain of it, stays; the row is not scaled back to its norm.
+ * so the rest of the row, and what the meta-SAE does not explain of it, stays; the row is not scaled back to
+ * its norm.
  */
 #ifndef SAESCOPE_ANALYSIS_STEER_H
 #define SAESCOPE_ANALYSIS_STEER_H
@@ -61,9 +63,9 @@ void steering_free(struct steering *s);
 const struct model *steering_model(const struct steering *s);
 
 /*
- * The edits of the steered passes from now on (copied). STATUS_REFUSED for SAEs of another model, of different hooks, of a d_in
- * that is not the hook's, for latents that are not there, for two changes of one latent's activation, and for a
- * meta-SAE's meta-SAE where its rows would have to be changed.
+ * The edits of the steered passes from now on (copied). STATUS_REFUSED for SAEs of another model, of
+ * different hooks, of a d_in that is not the hook's, for latents that are not there, for two changes of one
+ * latent's activation, and for a meta-SAE's meta-SAE where its rows would have to be changed.
  */
 int steering_set(struct steering *s, const struct steer_edit *edits, size_t n, enum steer_method method,
                  struct steer_positions where, struct error *err);
@@ -72,11 +74,13 @@ size_t steering_active(const struct steering *s);
 
 /* STATUS_REFUSED when n tokens are more than the model takes, or none. */
 int steering_check_length(const struct steering *s, size_t n, struct error *err);
-/* log P(token after tokens[n]) over the vocabulary, to log_probs[vocabulary]. `steered` 0: the model as it is. */
-int steering_next(struct steering *s, const uint32_t *tokens, size_t n, int steered, double *log_probs, struct error *err);
+/* log P(token after tokens[n]) over the vocabulary, to log_probs[vocabulary]. `steered` 0: the model as it
+ * is. */
+int steering_next(struct steering *s, const uint32_t *tokens, size_t n, int steered, double *log_probs,
+                  struct error *err);
 /* log P(answer | tokens): the sum over the answer's tokens, each after those before it. */
-int steering_answer(struct steering *s, const uint32_t *tokens, size_t n, const uint32_t *answer, size_t n_answer,
-                    int steered, double *log_prob, struct error *err);
+int steering_answer(struct steering *s, const uint32_t *tokens, size_t n, const uint32_t *answer,
+                    size_t n_answer, int steered, double *log_prob, struct error *err);
 
 struct generation {
     size_t tokens;      /* at most; fewer when EOS comes or the context is full */
@@ -84,7 +88,7 @@ struct generation {
     uint64_t seed;      /* of sampling from softmax(logits / temperature) */
 };
 /* Appends what follows tokens[n]; EOS is not appended. */
-int steering_generate(struct steering *s, const uint32_t *tokens, size_t n, const struct generation *g, int steered,
-                      struct monitor *m, struct token_list *out, struct error *err);
+int steering_generate(struct steering *s, const uint32_t *tokens, size_t n, const struct generation *g,
+                      int steered, struct monitor *m, struct token_list *out, struct error *err);
 
 #endif

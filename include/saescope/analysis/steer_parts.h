@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The two halves of steering: passes of the model (steer_passes.c) and what edits do at the hook (steer.c). */
+/* The two halves of steering: passes of the model (steer_passes.c) and what edits do at the hook (steer.c).
+ */
 #ifndef SAESCOPE_ANALYSIS_STEER_PARTS_H
 #define SAESCOPE_ANALYSIS_STEER_PARTS_H
 
