@@ -62,10 +62,13 @@ static int encode_latent(const struct steer_reader *r, const struct selection *s
         *number = latent;
         return sae_encode(r->sae, s->x, s->n, f, err);
     }
-    struct sae_block block;
-    struct sae one = sae_one_latent(r->sae, latent, &block);
+    struct sae one;
     *number = 0;
-    return sae_encode(&one, s->x, s->n, f, err);
+    int status = sae_pick_latents(r->sae, &latent, 1, &one, err);
+    if (!status)
+        status = sae_encode(&one, s->x, s->n, f, err);
+    sae_picked_free(&one);
+    return status;
 }
 
 static float activation(const struct sparse_rows *f, size_t row, size_t latent)

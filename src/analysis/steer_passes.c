@@ -69,22 +69,28 @@ size_t steering_active(const struct steering *s)
 
 /* ---- Edits. ---- */
 
-static int open_reader(struct steering *s, artifact_id id, struct steer_reader **out, struct error *err)
+/* A meta-SAE is read on one of its bases (0: the first). */
+static int open_reader(struct steering *s, artifact_id id, artifact_id base, struct steer_reader **out,
+                       struct error *err)
 {
     for (size_t i = 0; i < s->n_readers; i++)
-        if (s->readers[i]->facts.artifact.id == id) {
+        if (s->readers[i]->facts.artifact.id == id && s->readers[i]->on == base) {
             *out = s->readers[i];
             return STATUS_OK;
         }
     struct steer_reader *r = xcalloc(1, sizeof *r);
+    const char *name = r->facts.artifact.name;
+    r->on = base;
     int status = sae_facts_read(s->t, id, &r->facts, err);
     if (!status)
         status = sae_open(s->t, id, &r->sae, err);
+    if (!status && base && !sae_facts_has_base(&r->facts, base))
+        status =
+            error_set(err, STATUS_REFUSED, "%s is not a meta-SAE of the SAE whose rows are to change", name);
+    if (!status && r->facts.is_meta && !r->facts.base)
+        status = error_set(err, STATUS_REFUSED, "the SAE under the meta-SAE %s is not in the store", name);
     if (!status && r->facts.is_meta) {
-        status = r->facts.base
-                     ? open_reader(s, r->facts.base, &r->base, err)
-                     : error_set(err, STATUS_REFUSED, "the SAE under the meta-SAE %s is not in the store",
-                                 r->facts.artifact.name);
+        status = open_reader(s, base ? base : r->facts.base, 0, &r->base, err);
         if (!status)
             status = meta_check_fit(r->base->sae, r->sae, err);
         r->raw = meta_wants_raw_rows(s->t, id);
@@ -139,6 +145,10 @@ static int check_edit(const struct steering *s, size_t k, enum steer_method meth
             "%s is a meta-SAE of a meta-SAE: additively its latents can only be added, not scaled, "
             "clamped or removed",
             name);
+    if (method == STEER_ADDITIVE && e->kind != STEER_ADD && !e->base && r->facts.n_bases > 1)
+        return error_set(err, STATUS_REFUSED,
+                         "%s is on %zu SAEs: name the one whose rows are to change, instead of the model",
+                         name, r->facts.n_bases);
     if (e->kind == STEER_ROW && (r->base || method != STEER_ADDITIVE))
         return error_set(err, STATUS_REFUSED, "the row of %s/%zu cannot be replaced here", name, e->latent);
     for (size_t i = 0; i < k && e->kind != STEER_ADD; i++)
@@ -160,7 +170,7 @@ int steering_set(struct steering *s, const struct steer_edit *edits, size_t n, e
     s->where = where;
     for (size_t k = 0; k < n && !status; k++) {
         struct steer_reader *r = NULL;
-        status = open_reader(s, edits[k].sae, &r, err);
+        status = open_reader(s, edits[k].sae, edits[k].base, &r, err);
         s->edits[k] = edits[k];
         s->edit_readers[k] = r;
         if (!status)

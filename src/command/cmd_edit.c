@@ -160,7 +160,7 @@ static double cosine_of_rows(const struct edit_run *r, const float *row)
 static int run_prompts(struct edit_run *r, const float *row, double *log_probs, size_t *active,
                        struct monitor *m, struct error *err)
 {
-    struct steer_edit edit = {r->at.sae.id, r->at.latent, STEER_ROW, 0, row};
+    struct steer_edit edit = {r->at.sae.id, 0, r->at.latent, STEER_ROW, 0, row};
     int status = steering_set(r->steering, &edit, row ? 1 : 0, STEER_ADDITIVE, STEER_EVERYWHERE, err);
     for (size_t i = 0; i < r->table.n && !status; i++) {
         const struct prompt *p = &r->table.prompts[i];

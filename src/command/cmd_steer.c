@@ -66,6 +66,18 @@ static int follow_sae(struct store_txn *t, artifact_id id, artifact_id *model, i
     return !status && base ? follow_sae(t, base, model, prepend_bos, err) : status;
 }
 
+/* A joint meta-SAE changes the rows of the SAE named first, when it is on that. */
+static int base_of_edit(const struct steer_run *r, artifact_id sae, artifact_id *base, struct error *err)
+{
+    struct sae_facts f;
+    int status = sae_facts_read(r->t, sae, &f, err);
+    if (status)
+        return status;
+    *base = r->sae.id && f.n_bases > 1 && sae_facts_has_base(&f, r->sae.id) ? r->sae.id : 0;
+    sae_facts_free(&f);
+    return STATUS_OK;
+}
+
 static int read_edit(struct steer_run *r, enum steer_kind kind, const char *word, struct error *err)
 {
     const char *equals = strrchr(word, '=');
@@ -83,12 +95,15 @@ static int read_edit(struct steer_run *r, enum steer_kind kind, const char *word
     struct address at;
     int status = address_parse(r->t, text, r->sae.id ? r->sae.name : set && *set ? set : NULL, &at, err);
     free(text);
+    artifact_id base = 0;
+    if (!status)
+        status = base_of_edit(r, at.sae.id, &base, err);
     if (status)
         return status;
     r->edits = xreallocarray(r->edits, r->n_edits + 1, sizeof *r->edits);
     r->addresses = xreallocarray(r->addresses, r->n_edits + 1, sizeof *r->addresses);
     r->addresses[r->n_edits] = at;
-    r->edits[r->n_edits++] = (struct steer_edit){at.sae.id, at.latent, kind, value, NULL};
+    r->edits[r->n_edits++] = (struct steer_edit){at.sae.id, base, at.latent, kind, value, NULL};
     return STATUS_OK;
 }
 

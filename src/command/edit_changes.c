@@ -32,7 +32,7 @@ int edit_open_meta(struct edit_run *r, struct error *err)
                          r->at.sae.name, r->at.sae.name);
     if (!status)
         status = opened_sae_open(r->t, a.id, &r->meta, err);
-    if (!status && (!r->meta.facts.is_meta || r->meta.facts.base != r->at.sae.id))
+    if (!status && !sae_facts_has_base(&r->meta.facts, r->at.sae.id))
         status = error_set(err, STATUS_REFUSED, "%s is no meta-SAE of %s", r->meta.facts.artifact.name,
                            r->at.sae.name);
     return status;

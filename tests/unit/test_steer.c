@@ -13,6 +13,7 @@
 #include "saescope/base/blas.h"
 #include "saescope/base/memory.h"
 #include "saescope/base/parallel.h"
+#include "saescope/sae/bases.h"
 #include "tests/support/support.h"
 #include "steer_golden.h"
 
@@ -23,7 +24,7 @@ enum { D = 256, WIDTH = 96, META_WIDTH = 24, VOCABULARY = 8192 };
 static struct store *store;
 static struct store_txn *txn;
 static struct steering *steering;
-static artifact_id model, saes[3], other_hook, meta_of_meta, narrow, stranger;
+static artifact_id model, saes[3], other_hook, meta_of_meta, joint, narrow, stranger;
 static struct token_list prompt, answer;
 static double baseline[VOCABULARY];
 
@@ -73,6 +74,11 @@ static void save_all(void)
     saes[1] = save("normed", normed, HOOK, 0, 1);
     saes[2] = save("meta", hashed_sae(META_WIDTH, 30, 0.03F), NULL, saes[0], 0);
     meta_of_meta = save("meta-of-meta", hashed_sae(8, 40, 0.03F), NULL, saes[2], 0);
+    struct sae *shared = hashed_sae(META_WIDTH, 30, 0.03F);
+    json *m = sae_manifest(NULL, 0, saes[1]);
+    json_set(m, "references", meta_bases_references((const artifact_id[]){saes[1], saes[0]}, 2));
+    joint = save_sae(store, "joint", shared, m);
+    sae_free(shared);
     other_hook = save("elsewhere", hashed_sae(8, 50, 0.5F), "blocks.1.hook_mlp_out", 0, 0);
     narrow = save("narrow", new_sae("jumprelu", 16, 8), HOOK, 0, 0);
     struct sae *topk = hashed_sae(WIDTH, 10, 0);
@@ -135,8 +141,9 @@ static void set_golden(const struct golden *g, const float *row)
     struct error err = {0};
     struct steer_edit edits[4];
     for (int i = 0; i < g->n; i++)
-        edits[i] = (struct steer_edit){saes[g->edits[i].sae], (size_t)g->edits[i].latent,
-                                       (enum steer_kind)g->edits[i].kind, g->edits[i].value, row};
+        edits[i] = (struct steer_edit){saes[g->edits[i].sae],      0,
+                                       (size_t)g->edits[i].latent, (enum steer_kind)g->edits[i].kind,
+                                       g->edits[i].value,          row};
     assert_ok(steering_set(
         steering, edits, (size_t)g->n, g->orthogonal ? STEER_ORTHOGONAL : STEER_ADDITIVE,
         (struct steer_positions){(size_t)g->first, g->last < 0 ? SIZE_MAX : (size_t)g->last, g->specials},
@@ -249,9 +256,9 @@ static void test_identities(void **state)
     size_t plain_latent = (size_t)latents->edits[1].latent, normed_latent = (size_t)normed->edits[0].latent,
            meta_latent = (size_t)meta->edits[1].latent;
     const struct steer_edit same[] = {
-        {saes[0], plain_latent, STEER_SCALE, 1, NULL}, {saes[1], normed_latent, STEER_SCALE, 1, NULL},
-        {saes[2], meta_latent, STEER_SCALE, 1, NULL},  {saes[0], plain_latent, STEER_ADD, 0, NULL},
-        {stranger, 3, STEER_SCALE, 1, NULL},
+        {saes[0], 0, plain_latent, STEER_SCALE, 1, NULL}, {saes[1], 0, normed_latent, STEER_SCALE, 1, NULL},
+        {saes[2], 0, meta_latent, STEER_SCALE, 1, NULL},  {saes[0], 0, plain_latent, STEER_ADD, 0, NULL},
+        {stranger, 0, 3, STEER_SCALE, 1, NULL},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(same); i++)
         assert_near("same", i, largest_change(&same[i], 1, STEER_ADDITIVE, STEER_EVERYWHERE), 0, 1e-5);
@@ -262,14 +269,14 @@ static void test_identities(void **state)
     float own[D];
     for (uint32_t j = 0; j < D; j++)
         own[j] = 0.125F * hashed((uint32_t)plain_latent, j, 11);
-    struct steer_edit row = {saes[0], plain_latent, STEER_ROW, 0, own};
+    struct steer_edit row = {saes[0], 0, plain_latent, STEER_ROW, 0, own};
     assert_near("own row", 0, largest_change(&row, 1, STEER_ADDITIVE, STEER_EVERYWHERE), 0, 1e-5);
     assert_true(steering_active(steering) > 0);
     /* Clamped to what it is. */
     size_t compared = 0;
     for (size_t at = 1; at < prompt.n; at++) {
         double a = activation_at(saes[1], normed_latent, at);
-        struct steer_edit clamp = {saes[1], normed_latent, STEER_CLAMP, a, NULL};
+        struct steer_edit clamp = {saes[1], 0, normed_latent, STEER_CLAMP, a, NULL};
         compared += a > 0;
         assert_near("own activation", at,
                     largest_change(&clamp, 1, STEER_ADDITIVE, (struct steer_positions){at, at, 1}), 0, 1e-5);
@@ -277,9 +284,9 @@ static void test_identities(void **state)
     assert_true(compared > 0);
     /* Removing is scaling by 0 and clamping to 0, also where the k largest count. */
     size_t fires = latent_at(stranger, prompt.n - 1);
-    const struct steer_edit removes[3] = {{stranger, fires, STEER_REMOVE, 0, NULL},
-                                          {stranger, fires, STEER_SCALE, 0, NULL},
-                                          {stranger, fires, STEER_CLAMP, 0, NULL}};
+    const struct steer_edit removes[3] = {{stranger, 0, fires, STEER_REMOVE, 0, NULL},
+                                          {stranger, 0, fires, STEER_SCALE, 0, NULL},
+                                          {stranger, 0, fires, STEER_CLAMP, 0, NULL}};
     double removed = largest_change(&removes[0], 1, STEER_ADDITIVE, STEER_EVERYWHERE);
     assert_true(removed > 1e-3);
     assert_true(steering_active(steering) > 0);
@@ -324,7 +331,7 @@ static void test_brute_force(void **state)
     assert_ok(model_unembed(m, final + (prompt.n - 1) * D, 1, logits, &err));
     for (size_t i = 0; i < VOCABULARY; i++)
         total += exp((double)logits[i]);
-    struct steer_edit add = {saes[2], 5, STEER_ADD, 9, NULL};
+    struct steer_edit add = {saes[2], 0, 5, STEER_ADD, 9, NULL};
     assert_ok(steering_set(steering, &add, 1, STEER_ADDITIVE, STEER_EVERYWHERE, &err));
     assert_ok(steering_next(steering, prompt.ids, prompt.n, 1, next, &err));
     for (size_t i = 0; i < VOCABULARY; i++) {
@@ -405,6 +412,34 @@ static void test_stops_at_eos(void **state)
         token_list_free(&out);
     }
     assert_true(shorter > 0);
+}
+
+/* A joint meta-SAE changes the rows of the base that is asked for. */
+static void test_joint(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    const struct golden *g = &golden_cases[4];
+    struct steer_edit edits[4];
+    double next[VOCABULARY];
+    for (int i = 0; i < g->n; i++)
+        edits[i] = (struct steer_edit){
+            joint, saes[0], (size_t)g->edits[i].latent, (enum steer_kind)g->edits[i].kind, g->edits[i].value,
+            NULL};
+    assert_ok(steering_set(steering, edits, (size_t)g->n, STEER_ADDITIVE, STEER_EVERYWHERE, &err));
+    assert_ok(steering_next(steering, prompt.ids, prompt.n, 1, next, &err));
+    for (size_t i = 0; i < GOLDEN_SAMPLES; i++)
+        assert_near("joint", i, next[(1009 * i + 11) % VOCABULARY], g->samples[i], TOLERANCE);
+    edits[0].base = 0;
+    assert_int_equal(steering_set(steering, edits, 1, STEER_ADDITIVE, STEER_EVERYWHERE, &err),
+                     STATUS_REFUSED);
+    assert_says("joint is on 2 SAEs");
+    edits[0].base = stranger;
+    assert_int_equal(steering_set(steering, edits, 1, STEER_ADDITIVE, STEER_EVERYWHERE, &err),
+                     STATUS_REFUSED);
+    assert_says("joint is not a meta-SAE");
+    edits[0] = (struct steer_edit){joint, 0, 1, STEER_ADD, 1, NULL};
+    assert_ok(steering_set(steering, edits, 1, STEER_ADDITIVE, STEER_EVERYWHERE, &err));
 }
 
 /* ---- Latents that stand for a text. ---- */
@@ -499,20 +534,21 @@ static void test_refused(void **state)
     (void)state;
     struct error err = {0};
     double x;
-    const struct steer_edit two_hooks[] = {{saes[0], 1, STEER_ADD, 1, NULL},
-                                           {other_hook, 1, STEER_ADD, 1, NULL}};
-    const struct steer_edit twice[] = {{saes[0], 1, STEER_SCALE, 2, NULL},
-                                       {saes[0], 1, STEER_REMOVE, 0, NULL}};
-    refuse(&(struct steer_edit){saes[0], WIDTH, STEER_ADD, 1, NULL}, 1, STEER_ADDITIVE,
+    const struct steer_edit two_hooks[] = {{saes[0], 0, 1, STEER_ADD, 1, NULL},
+                                           {other_hook, 0, 1, STEER_ADD, 1, NULL}};
+    const struct steer_edit twice[] = {{saes[0], 0, 1, STEER_SCALE, 2, NULL},
+                                       {saes[0], 0, 1, STEER_REMOVE, 0, NULL}};
+    refuse(&(struct steer_edit){saes[0], 0, WIDTH, STEER_ADD, 1, NULL}, 1, STEER_ADDITIVE,
            "plain has latents 0 to 95");
-    refuse(&(struct steer_edit){narrow, 1, STEER_ADD, 1, NULL}, 1, STEER_ADDITIVE, "narrow has d_in 16");
+    refuse(&(struct steer_edit){narrow, 0, 1, STEER_ADD, 1, NULL}, 1, STEER_ADDITIVE, "narrow has d_in 16");
     refuse(two_hooks, 2, STEER_ADDITIVE, "one hook at a time");
     refuse(twice, 2, STEER_ADDITIVE, "changed twice");
-    refuse(&(struct steer_edit){meta_of_meta, 1, STEER_SCALE, 1, NULL}, 1, STEER_ADDITIVE,
+    refuse(&(struct steer_edit){meta_of_meta, 0, 1, STEER_SCALE, 1, NULL}, 1, STEER_ADDITIVE,
            "meta-SAE of a meta-SAE");
-    refuse(&(struct steer_edit){saes[0], 1, STEER_ADD, 1e39, NULL}, 1, STEER_ADDITIVE, "too large");
-    refuse(&(struct steer_edit){saes[0], 1, STEER_ROW, 0, NULL}, 1, STEER_ORTHOGONAL, "cannot be replaced");
-    refuse(&(struct steer_edit){model, 1, STEER_ADD, 1, NULL}, 1, STEER_ADDITIVE, "not an SAE");
+    refuse(&(struct steer_edit){saes[0], 0, 1, STEER_ADD, 1e39, NULL}, 1, STEER_ADDITIVE, "too large");
+    refuse(&(struct steer_edit){saes[0], 0, 1, STEER_ROW, 0, NULL}, 1, STEER_ORTHOGONAL,
+           "cannot be replaced");
+    refuse(&(struct steer_edit){model, 0, 1, STEER_ADD, 1, NULL}, 1, STEER_ADDITIVE, "not an SAE");
     /* A refused set leaves no edits. */
     double next[VOCABULARY];
     assert_ok(steering_next(steering, prompt.ids, prompt.n, 1, next, &err));
@@ -559,11 +595,12 @@ static void test_rows_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden),     cmocka_unit_test(test_rows),
-        cmocka_unit_test(test_identities), cmocka_unit_test(test_brute_force),
-        cmocka_unit_test(test_generation), cmocka_unit_test(test_stops_at_eos),
-        cmocka_unit_test(test_find),       cmocka_unit_test(test_member_mean),
-        cmocka_unit_test(test_refused),    cmocka_unit_test(test_rows_refused),
+        cmocka_unit_test(test_golden),       cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_identities),   cmocka_unit_test(test_brute_force),
+        cmocka_unit_test(test_generation),   cmocka_unit_test(test_stops_at_eos),
+        cmocka_unit_test(test_joint),        cmocka_unit_test(test_find),
+        cmocka_unit_test(test_member_mean),  cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_rows_refused),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

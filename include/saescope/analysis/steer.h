@@ -42,7 +42,8 @@ extern const char *const steer_kind_names[STEER_KINDS]; /* "add", "scale", "clam
 enum steer_method { STEER_ADDITIVE, STEER_ORTHOGONAL };
 
 struct steer_edit {
-    artifact_id sae; /* SAE or meta-SAE */
+    artifact_id sae;  /* SAE or meta-SAE */
+    artifact_id base; /* of a joint meta-SAE: whose rows are changed; 0: it has but one base */
     size_t latent;
     enum steer_kind kind;
     double value;     /* X of add, scale, clamp */

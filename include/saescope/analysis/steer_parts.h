@@ -11,6 +11,7 @@
 struct steer_reader {
     struct sae_facts facts;
     struct sae *sae;
+    artifact_id on;            /* the base that was asked for; 0: the first */
     struct steer_reader *base; /* of a meta-SAE, else NULL */
     int raw;                   /* a meta-SAE of rows as they are */
     int center;                /* of the SAE at the bottom: h is read less its mean */

@@ -111,8 +111,9 @@ void sae_output_scale(const struct sae *sae, const float *x, size_t n, float *sc
 /* Row i of W_dec (attached), [d_in]. */
 const float *sae_decoder_row(const struct sae *sae, size_t latent);
 const float *sae_encoder_row(const struct sae *sae, size_t latent);
-/* One latent of an attached SAE as an SAE of one latent: nothing else is computed. Not for architectures with
- * per_token_k. Its pointers go into `whole` and `block`, and so must not be freed. */
-struct sae sae_one_latent(const struct sae *whole, size_t latent, struct sae_block *block);
+/* Some latents of an attached SAE as an SAE of their own, so that nothing else of it is computed. Not for architectures with
+ * per_token_k. Its weights and b_dec are the whole one's; released by sae_picked_free, also after a failure. */
+int sae_pick_latents(const struct sae *whole, const size_t *latents, size_t count, struct sae *out, struct error *err);
+void sae_picked_free(struct sae *picked);
 
 #endif
