@@ -102,43 +102,6 @@ void decomposition_free(struct decomposition *d)
 
 #define CHUNK 2048 /* rows encoded at once */
 
-/* The numbers of these latents from a bias or thresholds; NULL for those that there are not. */
-static int pick(const float *from, const size_t *latents, size_t count, float **to, struct error *err)
-{
-    *to = NULL;
-    if (!from)
-        return STATUS_OK;
-    *to = array_alloc(count, sizeof(**to), "meta-latents", err);
-    for (size_t i = 0; *to && i < count; i++)
-        (*to)[i] = from[latents[i]];
-    return *to ? STATUS_OK : STATUS_FAILED;
-}
-
-/* Some latents of an SAE as an SAE of their own, so that nothing else of it is computed. Its weights are the
- * whole one's; released by free_picked. */
-static int pick_latents(const struct sae *whole, const size_t *latents, size_t count, struct sae *out,
-                        struct error *err)
-{
-    *out = *whole;
-    out->d_sae = out->n_blocks = count;
-    out->b_enc = out->threshold = NULL;
-    out->blocks = array_alloc(count, sizeof(*out->blocks), "meta-latents", err);
-    if (!out->blocks)
-        return STATUS_FAILED;
-    for (size_t i = 0; i < count; i++)
-        out->blocks[i] =
-            (struct sae_block){i, 1, sae_encoder_row(whole, latents[i]), sae_decoder_row(whole, latents[i])};
-    int status = pick(whole->b_enc, latents, count, &out->b_enc, err);
-    return status ? status : pick(whole->threshold, latents, count, &out->threshold, err);
-}
-
-static void free_picked(struct sae *picked)
-{
-    free(picked->blocks);
-    free(picked->b_enc);
-    free(picked->threshold);
-}
-
 /* Adds the firings of a chunk's rows; latents: what the lists' latents are called in f. */
 static void add_members(struct member_list *lists, size_t count, const size_t *latents,
                         const struct sparse_rows *f, artifact_id sae, const uint32_t *rows)
@@ -207,7 +170,7 @@ int meta_members_of_each(struct store_txn *t, const struct sae *base, const stru
     for (size_t i = 0; i < count; i++)
         numbers[i] = alone ? i : meta_latents[i];
     if (alone)
-        status = pick_latents(meta, meta_latents, count, &picked, err);
+        status = sae_pick_latents(meta, meta_latents, count, &picked, err);
     if (!status)
         status = read_members(base, alone ? &picked : meta, raw, numbers, count, m, lists, err);
     for (size_t i = 0; i < count; i++)
@@ -215,7 +178,7 @@ int meta_members_of_each(struct store_txn *t, const struct sae *base, const stru
             qsort(lists[i].members, lists[i].n, sizeof(*lists[i].members), compare_members);
     if (status)
         member_lists_free(lists, count);
-    free_picked(&picked);
+    sae_picked_free(&picked);
     free(numbers);
     return status;
 }

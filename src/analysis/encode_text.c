@@ -24,8 +24,7 @@ static int copy_activations(void *arg, float *activations, size_t n_tokens, size
     return STATUS_OK;
 }
 
-/* The mean over d_model goes (CONTRACT.md, Centring). */
-static void center_rows(float *x, size_t n, size_t d)
+void center_rows(float *x, size_t n, size_t d)
 {
     for (size_t r = 0; r < n; r++) {
         double sum = 0;
@@ -61,17 +60,24 @@ static int open_parts(struct encoding *e, struct store_txn *t, artifact_id sae, 
     return status;
 }
 
+int prompt_tokens(const struct model *m, int prepend_bos, const void *text, size_t n, struct token_list *out,
+                  struct error *err)
+{
+    const struct tokenizer *tokenizer = model_tokenizer(m);
+    if (prepend_bos && tokenizer_bos(tokenizer) != TOKEN_NONE)
+        token_list_add(out, tokenizer_bos(tokenizer));
+    struct encoder *encoder = encoder_new(tokenizer);
+    int status = encoder_encode(encoder, text, n, 1, out, err);
+    encoder_free(encoder);
+    return status;
+}
+
 static int tokenize(const struct encoding *e, const void *text, size_t n, struct encoded_text *out,
                     struct error *err)
 {
     const struct model_config *config = model_get_config(e->model);
-    const struct tokenizer *tokenizer = model_tokenizer(e->model);
     struct token_list list = {0};
-    if (e->facts.prepend_bos && tokenizer_bos(tokenizer) != TOKEN_NONE)
-        token_list_add(&list, tokenizer_bos(tokenizer));
-    struct encoder *encoder = encoder_new(tokenizer);
-    int status = encoder_encode(encoder, text, n, 1, &list, err);
-    encoder_free(encoder);
+    int status = prompt_tokens(e->model, e->facts.prepend_bos, text, n, &list, err);
     if (status) {
         token_list_free(&list);
         return status;

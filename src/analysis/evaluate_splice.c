@@ -139,7 +139,7 @@ struct tile {
     enum splice splice;
 };
 
-static double log_sum_exp(const float *x, size_t n)
+double log_sum_exp(const float *x, size_t n)
 {
     float largest = x[0];
     for (size_t i = 1; i < n; i++)

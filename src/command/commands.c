@@ -41,6 +41,8 @@ const struct command *const commands[] = {
     &tokenize_command,
     &search_command,
     &label_command,
+    &steer_command,
+    &edit_command,
     /* Jobs */
     &jobs_command,
     &wait_command,

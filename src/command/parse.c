@@ -217,6 +217,22 @@ static void note_flags(struct invocation *inv, const char *name)
     inv->yes |= strcmp(name, "yes") == 0;
 }
 
+/* A list may be given in several options: their values are joined. */
+static void keep_option(struct invocation *inv, const struct option_spec *o, const char *value)
+{
+    for (size_t i = 0; o->list && i < inv->n_options; i++) {
+        struct given_option *given = &inv->options[i];
+        if (given->spec != o)
+            continue;
+        char *joined = xasprintf("%s,%s", given->value, value);
+        free(given->value);
+        given->value = joined;
+        return;
+    }
+    inv->options = xreallocarray(inv->options, inv->n_options + 1, sizeof *inv->options);
+    inv->options[inv->n_options++] = (struct given_option){o, value ? xstrdup(value) : NULL};
+}
+
 /* words[*i] is "--name" or "--name=value"; *i moves to the last word taken. */
 static int take_option(struct invocation *inv, char **words, size_t n, size_t *i, struct error *err)
 {
@@ -229,7 +245,7 @@ static int take_option(struct invocation *inv, char **words, size_t n, size_t *i
         status = unknown_option(inv->command, name, err);
     } else if (o->type == WORD_FLAG && value) {
         status = error_set(err, STATUS_USAGE, "--%s takes no value", o->name);
-    } else if (invocation_flag(inv, o->name)) {
+    } else if (!o->list && invocation_flag(inv, o->name)) {
         status = error_set(err, STATUS_USAGE, "--%s is given twice", o->name);
     } else if (o->type != WORD_FLAG && !value) {
         if (*i + 1 >= n)
@@ -241,8 +257,7 @@ static int take_option(struct invocation *inv, char **words, size_t n, size_t *i
     if (status == STATUS_OK && value)
         status = check_option(o, value, err);
     if (status == STATUS_OK) {
-        inv->options = xreallocarray(inv->options, inv->n_options + 1, sizeof *inv->options);
-        inv->options[inv->n_options++] = (struct given_option){o, value ? xstrdup(value) : NULL};
+        keep_option(inv, o, value);
         note_flags(inv, o->name);
     }
     free(name);

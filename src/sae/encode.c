@@ -153,3 +153,12 @@ int sae_decode(const struct sae *sae, const struct sparse_rows *f, const float *
     parallel_for((f->n_rows + ROW_BLOCK - 1) / ROW_BLOCK, decode_block, &job);
     return STATUS_OK;
 }
+
+void sae_output_scale(const struct sae *sae, const float *x, size_t n, float *scale)
+{
+    for (size_t r = 0; r < n; r++) {
+        double shift, width;
+        row_normalization(sae, x + r * sae->d_in, &shift, &width);
+        scale[r] = (float)width;
+    }
+}

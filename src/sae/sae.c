@@ -112,6 +112,41 @@ const float *sae_encoder_row(const struct sae *sae, size_t latent)
     return b->W_enc + (latent - b->first) * sae->d_in;
 }
 
+/* The numbers of these latents from a bias or thresholds; NULL for those that there are not. */
+static int pick(const float *from, const size_t *latents, size_t count, float **to, struct error *err)
+{
+    *to = NULL;
+    if (!from)
+        return STATUS_OK;
+    *to = array_alloc(count, sizeof **to, "latents", err);
+    for (size_t i = 0; *to && i < count; i++)
+        (*to)[i] = from[latents[i]];
+    return *to ? STATUS_OK : STATUS_FAILED;
+}
+
+int sae_pick_latents(const struct sae *whole, const size_t *latents, size_t count, struct sae *out,
+                     struct error *err)
+{
+    *out = *whole;
+    out->d_sae = out->n_blocks = count;
+    out->b_enc = out->threshold = NULL;
+    out->blocks = array_alloc(count, sizeof *out->blocks, "latents", err);
+    if (!out->blocks)
+        return STATUS_FAILED;
+    for (size_t i = 0; i < count; i++)
+        out->blocks[i] = (struct sae_block){i, 1, sae_encoder_row(whole, latents[i]),
+                                            sae_decoder_row(whole, latents[i])};
+    int status = pick(whole->b_enc, latents, count, &out->b_enc, err);
+    return status ? status : pick(whole->threshold, latents, count, &out->threshold, err);
+}
+
+void sae_picked_free(struct sae *picked)
+{
+    free(picked->blocks);
+    free(picked->b_enc);
+    free(picked->threshold);
+}
+
 /* ---- Opening. ---- */
 
 /* Opens a float32 tensor of the shape that the manifest says. */

@@ -27,6 +27,7 @@ static const struct action latent_actions[] = {
     {"label", "L", "label the latent"},
     {"encode", "t", "test a text: its tokens and the latents that fire on them"},
     {"family", "F", "show its family: parents in smaller SAEs, children in larger ones"},
+    {"steer", "s", "type a command that adds the latent to what the model reads"},
     {"all-latents", "a", "list all latents of the SAE"},
     {NULL, NULL, NULL},
 };
@@ -38,6 +39,7 @@ static const struct action meta_actions[] = {
     {"graph", "v", "show the graph around the meta-latent: members and their other meta-latents"},
     {"label", "L", "label the meta-latent"},
     {"encode", "t", "test a text on the base: its tokens and the latents that fire on them"},
+    {"steer", "s", "type a command that adds the meta-latent to what the model reads"},
     {"all-latents", "a", "list all meta-latents"},
     {NULL, NULL, NULL},
 };
@@ -323,6 +325,19 @@ static void text_answered(struct view *v, const char *answer)
     free(target);
 }
 
+/* How much and to which prompt is left to be typed. */
+static int prompt_steer(struct view *v)
+{
+    const struct latent_state *s = v->data;
+    if (!s->head)
+        return INVALID_NONE;
+    char *line = xasprintf("steer %s --add %s=", s->head->is_meta ? s->head->base_name : s->head->at.sae.name,
+                           v->target);
+    app_prompt_command(v->app, line);
+    free(line);
+    return INVALID_DRAW;
+}
+
 /* ---- Actions. ---- */
 
 static int change_window(struct view *v)
@@ -439,6 +454,8 @@ static int latent_act(struct view *v, const char *action, long count)
         app_ask(v->app, "text: ", "", text_answered);
         return INVALID_NONE;
     }
+    if (strcmp(action, "steer") == 0)
+        return prompt_steer(v);
     return move(v, action, count);
 }
 

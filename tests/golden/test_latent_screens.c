@@ -62,6 +62,8 @@ static const struct screen screens[] = {
      "keys <Tab>j<Enter>\nwait\nkeys <Down><Enter>\nwait\nkeys <lt><lt>\n"},
     {"meta-forth", "big/41", 80, 24, NULL, NULL,
      "keys <Tab>j<Enter>\nwait\nkeys <Down><Enter>\nwait\nkeys <lt><lt>>\n"},
+    {"steer-asked", "big/3", 80, 12, NULL, NULL, "keys s\n"},
+    {"steer-asked-meta", "big-meta/1", 80, 12, NULL, NULL, "keys s5\n"},
     {"label-asked", "big/3", 80, 12, NULL, NULL, "keys L\n"},
     {"encode-80", "big", 80, 24, NULL, NULL,
      "keys tA physicist was born.<Enter>\nwait\nkeys <Right><Right><Tab>j\n"},

@@ -52,4 +52,6 @@ void splicer_free(struct splicer *s);
 int splicer_run(struct splicer *s, struct store_txn *t, const struct stream_batch *b, const float *x_hat,
                 const uint8_t *replace, struct splice_sums *sums, struct error *err);
 
+double log_sum_exp(const float *x, size_t n); /* log Σ exp x, of logits */
+
 #endif

@@ -127,6 +127,11 @@ struct encoded_text {
 int encode_text(struct store *s, artifact_id sae, const void *text, size_t n, int with_bos, struct encoded_text *out,
                 struct error *err);
 void encoded_text_free(struct encoded_text *e);
+/* Appends a text's tokens, after BOS when it is wanted and the model has one. */
+int prompt_tokens(const struct model *m, int prepend_bos, const void *text, size_t n, struct token_list *out,
+                  struct error *err);
+/* Subtracts the mean over d from each of n rows (CONTRACT.md, Centring). */
+void center_rows(float *x, size_t n, size_t d);
 
 /* ---- Lists of latents: sort, filter, search. ---- */
 enum latent_key { KEY_LATENT, KEY_FIRED, KEY_DENSITY, KEY_MAX, KEY_MEAN, KEY_META_LATENTS, KEY_EV, KEY_LABEL, LATENT_KEYS };

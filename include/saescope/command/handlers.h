@@ -31,6 +31,8 @@ extern const struct command family_command;
 extern const struct command graph_command;
 /* cmd_encode.c */
 extern const struct command encode_command, tokenize_command;
+/* cmd_steer.c, cmd_edit.c */
+extern const struct command steer_command, edit_command;
 /* cmd_jobs.c */
 extern const struct command jobs_command, wait_command, pause_command, resume_command, cancel_command, run_command;
 /* cmd_session.c */

@@ -105,9 +105,15 @@ int sae_encode(const struct sae *sae, const float *x, size_t n, struct sparse_ro
 void sae_encoder_input(const struct sae *sae, const float *x, size_t n, float *x_enc);
 /* x_hat[n, d_in] of activations f of inputs x (x is needed for per-token normalisations; else may be NULL). */
 int sae_decode(const struct sae *sae, const struct sparse_rows *f, const float *x, float *x_hat, struct error *err);
+/* scale[n]: what per-token normalisations multiply a decoder row with on its way to the hook's units; else 1. */
+void sae_output_scale(const struct sae *sae, const float *x, size_t n, float *scale);
 
 /* Row i of W_dec (attached), [d_in]. */
 const float *sae_decoder_row(const struct sae *sae, size_t latent);
 const float *sae_encoder_row(const struct sae *sae, size_t latent);
+/* Some latents of an attached SAE as an SAE of their own, so that nothing else of it is computed. Not for architectures with
+ * per_token_k. Its weights and b_dec are the whole one's; released by sae_picked_free, also after a failure. */
+int sae_pick_latents(const struct sae *whole, const size_t *latents, size_t count, struct sae *out, struct error *err);
+void sae_picked_free(struct sae *picked);
 
 #endif
