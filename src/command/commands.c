@@ -24,6 +24,7 @@ const struct command *const commands[] = {
     &train_meta_command,
     &index_command,
     &evaluate_command,
+    &stitch_command,
     /* Explore */
     &latents_command,
     &show_command,

@@ -105,8 +105,22 @@ static void write_queued(struct writer *out, uint64_t id, const char *kind)
     writer_end_object(out);
 }
 
+static int write_result(struct context *ctx, const json *result, struct writer *out, struct error *err)
+{
+    (void)ctx;
+    (void)err;
+    writer_json(out, NULL, result);
+    return STATUS_OK;
+}
+
 int command_run_job(struct context *ctx, const struct invocation *inv, const char *kind, json *parameters,
                     struct writer *out, struct error *err)
+{
+    return command_run_job_with(ctx, inv, kind, parameters, write_result, out, err);
+}
+
+int command_run_job_with(struct context *ctx, const struct invocation *inv, const char *kind, json *parameters,
+                         job_result_writer *write, struct writer *out, struct error *err)
 {
     struct job_engine *engine;
     uint64_t id;
@@ -130,7 +144,7 @@ int command_run_job(struct context *ctx, const struct invocation *inv, const cha
     status = job_run_here(engine, kind, parameters, report, stop, &foreground, &id, &result, err);
     report(NULL, &foreground);
     if (status == STATUS_OK)
-        writer_json(out, NULL, result);
+        status = write(ctx, result, out, err);
     json_free(result);
     return status;
 }

@@ -31,6 +31,7 @@
 
 #define STITCH_FIRED_MIN 20   /* fewer firings: undecided */
 #define STITCH_RESAMPLES 200  /* of contexts, for the novel fraction's interval */
+#define STITCH_THRESHOLD 0.7  /* of the cosine, when none is given */
 #define STITCH_NEVER     UINT32_MAX
 
 enum latent_class { LATENT_UNDECIDED, LATENT_NOVEL, LATENT_RECONSTRUCTION };
@@ -44,6 +45,9 @@ enum stitch_order {
 };
 const char *stitch_bias_name(enum stitch_bias b);   /* "small", "large", "interpolated" */
 const char *stitch_order_name(enum stitch_order o); /* "helpful", "random", "cosine" */
+/* STATUS_USAGE for other words. */
+int stitch_bias_find(const char *name, enum stitch_bias *out, struct error *err);
+int stitch_order_find(const char *name, enum stitch_order *out, struct error *err);
 
 enum step_kind { STEP_START, STEP_INSERT, STEP_SWAP, STEP_REMOVE };
 const char *step_kind_name(enum step_kind k); /* "start", "insert", "swap", "remove" */

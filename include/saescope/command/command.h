@@ -170,6 +170,10 @@ int command_run(struct context *ctx, const struct invocation *inv, FILE *f, stru
  */
 int command_run_job(struct context *ctx, const struct invocation *inv, const char *kind, json *parameters,
                     struct writer *out, struct error *err);
+/* The same for a result that is more than what the job keeps of it: `write` writes it. */
+typedef int job_result_writer(struct context *ctx, const json *result, struct writer *out, struct error *err);
+int command_run_job_with(struct context *ctx, const struct invocation *inv, const char *kind, json *parameters,
+                         job_result_writer *write, struct writer *out, struct error *err);
 
 /*
  * Runs text in the command language (several lines, `;`, comments, pipes, settings). Stops at the first error unless
