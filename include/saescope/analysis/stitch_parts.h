@@ -33,18 +33,23 @@
 
 /* ---- Partners: latents whose decoder cosine is over the threshold, and the components of that graph. ---- */
 
-struct stitch_groups;
+struct stitch_groups { /* a union-find: a set's root is its lowest member */
+    size_t n_large, n_small;
+    uint32_t *parents; /* [n_large + n_small]: the large SAE's latents, then the small one's */
+};
 int stitch_groups_new(size_t n_large, size_t n_small, struct stitch_groups **out, struct error *err);
 void stitch_groups_free(struct stitch_groups *g);
 /* An edge; any number of times, one thread at a time. Which groups there are does not depend on the order. */
 void stitch_groups_join(struct stitch_groups *g, uint32_t large, uint32_t small);
+size_t stitch_groups_root(struct stitch_groups *g, size_t member);
 /* All edges between decoders (both attached), in tiles of products that are not kept. */
 int stitch_groups_find(struct stitch_groups *g, const struct sae *large, const struct sae *small, double threshold,
                        struct monitor *m, struct error *err);
 
-/* How the components are: [0] of small, [1] of large latents; those without a partner are in none. */
+/* Numbers of latents: [0] of the small SAE, [1] of the large one. Those without a partner are in no component. */
 struct stitch_components {
-    size_t n, largest[2];   /* largest: of the component with the most latents in all */
+    size_t n;
+    size_t largest[2]; /* the component with the most latents in all */
     size_t partnered[2];
     size_t n_shapes;
     struct component_shape { /* ascending by small, then large */
@@ -52,6 +57,7 @@ struct stitch_components {
         size_t count;
     } *shapes; /* owned */
 };
+int stitch_components_of(struct stitch_groups *g, struct stitch_components *out, struct error *err);
 void stitch_components_free(struct stitch_components *c);
 /* The manifest's member "components": {"count","small","large" (latents with a partner),"largest":{"small","large"},
  * "sizes":[{"small","large","count"}]}. */
@@ -71,9 +77,9 @@ struct stitch_path_input {
     enum stitch_order order;
     uint64_t seed;
 };
-/* Fills all but cross_entropy, which is NaN; stitch_path_free. components (or NULL): stitch_components_free. */
+/* Fills all but cross_entropy, which is NaN; stitch_path_free. */
 int stitch_path_compute(const struct stitch_path_input *in, struct monitor *m, struct stitch_path *out,
-                        struct stitch_components *components, struct error *err);
+                        struct error *err);
 
 /*
  * The cross-entropy with the stitched SAE in the model's hook, at o->ce_steps steps (all when there are fewer) spread
