@@ -59,7 +59,7 @@ static int write_at(int fd, const void *data, size_t n, uint64_t offset, struct 
             continue;
         if (done <= 0)
             return error_system(err, STATUS_FAILED, done ? errno : ENOSPC,
-                                "cannot write the index's temporary file");
+                                "cannot write a temporary file");
         p += done;
         offset += (uint64_t)done;
         n -= (size_t)done;
@@ -78,7 +78,7 @@ static int read_at(int fd, void *data, size_t n, uint64_t offset, struct error *
             continue;
         if (done <= 0)
             return error_system(err, STATUS_FAILED, done ? errno : EIO,
-                                "cannot read the index's temporary file");
+                                "cannot read a temporary file");
         p += done;
         offset += (uint64_t)done;
         n -= (size_t)done;
@@ -195,11 +195,12 @@ int array_spool_open(struct array_spool *a, const char *directory, struct error 
     return unlinked_file(directory, &a->fd, err);
 }
 
-int array_spool_add(struct array_spool *a, const uint32_t *x, size_t n, struct error *err)
+int array_spool_add(struct array_spool *a, const void *x, size_t n, struct error *err)
 {
-    int status = write_at(a->fd, x, n * sizeof(*x), (uint64_t)a->n * sizeof(*x), err);
+    int status = write_at(a->fd, x, n * sizeof(*a->data), (uint64_t)a->n * sizeof(*a->data), err);
 
-    a->n += n;
+    if (!status)
+        a->n += n;
     return status;
 }
 
@@ -211,7 +212,7 @@ int array_spool_map(struct array_spool *a, struct error *err)
         return STATUS_OK;
     data = mmap(NULL, a->n * sizeof(*a->data), PROT_READ, MAP_SHARED, a->fd, 0);
     if (data == MAP_FAILED)
-        return error_system(err, STATUS_FAILED, errno, "cannot map the index's temporary file");
+        return error_system(err, STATUS_FAILED, errno, "cannot map a temporary file");
     a->data = data;
     return STATUS_OK;
 }

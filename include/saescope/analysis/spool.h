@@ -28,14 +28,14 @@ const uint32_t *spool_counts(const struct spool *sp); /* [d_sae]: triples of eac
 int spool_read(struct spool *sp, size_t first, size_t n, const size_t *offsets, uint32_t *places, float *activations,
                struct monitor *m, struct error *err);
 
-/* An array of u32 that grows on disk and is then mapped. */
+/* An array of u32, or of other numbers of four bytes, that grows on disk and is then mapped. */
 struct array_spool {
     int fd;
-    size_t n;
+    size_t n;             /* numbers */
     const uint32_t *data; /* after array_spool_map */
 };
 int array_spool_open(struct array_spool *a, const char *directory, struct error *err);
-int array_spool_add(struct array_spool *a, const uint32_t *x, size_t n, struct error *err);
+int array_spool_add(struct array_spool *a, const void *x, size_t n, struct error *err);
 int array_spool_map(struct array_spool *a, struct error *err);
 void array_spool_close(struct array_spool *a); /* of one that is all zeros, too */
 
