@@ -13,6 +13,7 @@
 #include "saescope/analysis/latent.h"
 #include "saescope/analysis/nearest.h"
 #include "saescope/analysis/stitch.h"
+#include "saescope/analysis/stitch_parents.h"
 #include "saescope/analysis/stitch_score.h"
 #include "saescope/base/fileio.h"
 #include "saescope/base/memory.h"
@@ -523,6 +524,8 @@ static int run(struct stitching *x, struct error *err)
     status = resample(x, err);
     if (!status)
         status = classify(x, err);
+    if (!status)
+        status = stitch_parents_compute(x->store, x->id, x->saes[PART_SMALL], x->saes[PART_LARGE], x->tokens, x->monitor, err);
     if (!status)
         status = find_path(x, err);
     if (!status)

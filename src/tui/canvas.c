@@ -13,12 +13,38 @@ static const char *const glyphs[GLYPHS][2] = {
     [GLYPH_SORT_UP] = {"▲", "^"},     [GLYPH_SORT_DOWN] = {"▼", "v"}, [GLYPH_MIDDLE_DOT] = {"·", "-"},
     [GLYPH_RUNNING] = {"▶", "*"},     [GLYPH_PAUSED] = {"‖", "="},    [GLYPH_DONE] = {"✓", "+"},
     [GLYPH_FAILED] = {"✗", "!"},      [GLYPH_ARROW] = {"→", "->"},    [GLYPH_TOKEN_OPEN] = {"‹", "<"},
-    [GLYPH_TOKEN_CLOSE] = {"›", ">"},
+    [GLYPH_TOKEN_CLOSE] = {"›", ">"}, [GLYPH_HORIZONTAL] = {"─", "-"}, [GLYPH_VERTICAL] = {"│", "|"},
+    [GLYPH_TOP_LEFT] = {"┌", "+"},    [GLYPH_TOP_RIGHT] = {"┐", "+"}, [GLYPH_BOTTOM_LEFT] = {"└", "+"},
+    [GLYPH_BOTTOM_RIGHT] = {"┘", "+"}, [GLYPH_TEE_LEFT] = {"┤", "+"}, [GLYPH_TEE_RIGHT] = {"├", "+"},
+    [GLYPH_TEE_UP] = {"┴", "+"},      [GLYPH_TEE_DOWN] = {"┬", "+"},  [GLYPH_CROSS] = {"┼", "+"},
+    [GLYPH_DOTTED] = {"·", "."},
 };
 
 const char *glyph(enum glyph g)
 {
     return glyphs[g][screen_ascii()];
+}
+
+const char *glyph_line(unsigned ends)
+{
+    static const enum glyph lines[16] = {
+        [LINE_UP] = GLYPH_VERTICAL,
+        [LINE_DOWN] = GLYPH_VERTICAL,
+        [LINE_UP | LINE_DOWN] = GLYPH_VERTICAL,
+        [LINE_LEFT] = GLYPH_HORIZONTAL,
+        [LINE_RIGHT] = GLYPH_HORIZONTAL,
+        [LINE_LEFT | LINE_RIGHT] = GLYPH_HORIZONTAL,
+        [LINE_DOWN | LINE_RIGHT] = GLYPH_TOP_LEFT,
+        [LINE_DOWN | LINE_LEFT] = GLYPH_TOP_RIGHT,
+        [LINE_UP | LINE_RIGHT] = GLYPH_BOTTOM_LEFT,
+        [LINE_UP | LINE_LEFT] = GLYPH_BOTTOM_RIGHT,
+        [LINE_UP | LINE_DOWN | LINE_LEFT] = GLYPH_TEE_LEFT,
+        [LINE_UP | LINE_DOWN | LINE_RIGHT] = GLYPH_TEE_RIGHT,
+        [LINE_UP | LINE_LEFT | LINE_RIGHT] = GLYPH_TEE_UP,
+        [LINE_DOWN | LINE_LEFT | LINE_RIGHT] = GLYPH_TEE_DOWN,
+        [LINE_UP | LINE_DOWN | LINE_LEFT | LINE_RIGHT] = GLYPH_CROSS,
+    };
+    return ends & 15 ? glyph(lines[ends & 15]) : " ";
 }
 
 struct canvas canvas_part(const struct canvas *c, int y, int x, int height, int width)
@@ -130,23 +156,21 @@ void canvas_style(const struct canvas *c, int y, int x, int width, enum style st
 
 struct canvas canvas_box(const struct canvas *c, enum style border, const char *title)
 {
-    static const char *const sets[2][6] = {{"┌", "┐", "└", "┘", "─", "│"}, {"+", "+", "+", "+", "-", "|"}};
-    const char *const *set = sets[screen_ascii()];
     int right = c->width - 1, bottom = c->height - 1;
     if (right < 1 || bottom < 1)
         return canvas_part(c, 0, 0, 0, 0);
     for (int x = 1; x < right; x++) {
-        canvas_text(c, 0, x, border, set[4]);
-        canvas_text(c, bottom, x, border, set[4]);
+        canvas_text(c, 0, x, border, glyph(GLYPH_HORIZONTAL));
+        canvas_text(c, bottom, x, border, glyph(GLYPH_HORIZONTAL));
     }
     for (int y = 1; y < bottom; y++) {
-        canvas_text(c, y, 0, border, set[5]);
-        canvas_text(c, y, right, border, set[5]);
+        canvas_text(c, y, 0, border, glyph(GLYPH_VERTICAL));
+        canvas_text(c, y, right, border, glyph(GLYPH_VERTICAL));
     }
-    canvas_text(c, 0, 0, border, set[0]);
-    canvas_text(c, 0, right, border, set[1]);
-    canvas_text(c, bottom, 0, border, set[2]);
-    canvas_text(c, bottom, right, border, set[3]);
+    canvas_text(c, 0, 0, border, glyph(GLYPH_TOP_LEFT));
+    canvas_text(c, 0, right, border, glyph(GLYPH_TOP_RIGHT));
+    canvas_text(c, bottom, 0, border, glyph(GLYPH_BOTTOM_LEFT));
+    canvas_text(c, bottom, right, border, glyph(GLYPH_BOTTOM_RIGHT));
     if (title && *title && right > 4) {
         canvas_text(c, 0, 1, border, " ");
         int x = canvas_ellipsis(c, 0, 2, right - 4, border, title);

@@ -256,6 +256,24 @@ static void test_text_is_cut(void **state)
     expect_screen("  abcdef\n  作者…\n  cd  12\n");
 }
 
+static void draw_all_lines(int ascii)
+{
+    struct canvas c = {0, 0, 2, 17};
+    start_screen(17, 2, ascii);
+    for (unsigned ends = 0; ends < 16; ends++)
+        canvas_text(&c, 0, (int)ends, STYLE_BORDER, glyph_line(ends));
+    canvas_text(&c, 1, 0, STYLE_BORDER, glyph(GLYPH_DOTTED));
+}
+
+static void test_lines(void **state)
+{
+    (void)state;
+    draw_all_lines(0);
+    expect_screen(" │││─┘┐┤─└┌├─┴┬┼\n·\n");
+    draw_all_lines(1);
+    expect_screen(" |||-+++-+++-+++\n.\n");
+}
+
 /* ---- Queries. ---- */
 
 struct counted {
@@ -354,6 +372,7 @@ int main(void)
         cmocka_unit_test(test_histogram),
         cmocka_unit_test(test_curve),
         cmocka_unit_test(test_text_is_cut),
+        cmocka_unit_test(test_lines),
         cmocka_unit_test(test_queries),
     };
     locale_start();

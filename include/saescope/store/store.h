@@ -150,7 +150,8 @@ int store_rename(struct store *s, artifact_id id, const char *new_name, struct e
 /* ---- Records: small values of an artifact by (table, number), for example one per latent. ---- */
 enum record_table {
     RECORD_CONTEXTS = 1, /* of an index: a latent's top and sampled contexts */
-    RECORD_TOKENIZER     /* of a model: compiled vocabulary parts */
+    RECORD_TOKENIZER,    /* of a model: compiled vocabulary parts */
+    RECORD_PARENTS       /* of a stitch: a large latent's parents in the small SAE */
 };
 /* *data = NULL, *n = 0 when there is none; the pointer lives as long as the transaction; no alignment. */
 int store_record(struct store_txn *t, artifact_id id, enum record_table table, uint64_t number, const void **data,
