@@ -50,6 +50,8 @@ static void plant_decoders(struct plant *p, struct rng *r)
 
     for (size_t j = 0; j < SMALL; j++)
         random_row(r, small + j * D, NULL, 0.3);
+    for (size_t k = 0; k < D; k++)
+        small[2 * D + k] += 0.5F * small[1 * D + k];
     for (size_t i = 0; i < LARGE; i++)
         random_row(r, large + i * D, i < 10 ? small + (i / 2) * D : NULL, i < 10 ? 0.1 : 0.3);
     for (size_t k = 0; k < D; k++)
