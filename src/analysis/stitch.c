@@ -11,9 +11,9 @@
 
 #include "saescope/analysis/activations.h"
 #include "saescope/analysis/latent.h"
-#include "saescope/analysis/nearest.h"
 #include "saescope/analysis/stitch.h"
 #include "saescope/analysis/stitch_parents.h"
+#include "saescope/analysis/stitch_parts.h"
 #include "saescope/analysis/stitch_score.h"
 #include "saescope/base/fileio.h"
 #include "saescope/base/memory.h"
@@ -40,6 +40,8 @@ struct stitching {
     struct score_totals totals;
     struct stitch_latents latents;
     struct novelty novelty[SCORED_ROWS];
+    struct stitch_groups *groups;
+    struct stitch_components components;
     struct stitch_path path;
     double started;
 };
@@ -328,7 +330,10 @@ static int classify(struct stitching *x, struct error *err)
         return status;
     status = attach(x, t, err);
     if (!status)
-        status = nearest_rows(x->saes[PART_LARGE], x->saes[PART_SMALL], 1, x->monitor, l->nearest, l->max_cosine, err);
+        status = stitch_groups_new(l->n, x->saes[PART_SMALL]->d_sae, &x->groups, err);
+    if (!status)
+        status = stitch_groups_find(x->groups, x->saes[PART_LARGE], x->saes[PART_SMALL], x->options->threshold, x->monitor,
+                                    l->nearest, l->max_cosine, err);
     store_end(t);
     return status;
 }
@@ -344,29 +349,29 @@ static int resample(struct stitching *x, struct error *err)
     return status;
 }
 
-/* The path: the small SAE alone. */
 static int find_path(struct stitching *x, struct error *err)
 {
-    struct stitch_path *p = &x->path;
-    double tokens = (double)x->totals.tokens, d = (double)x->facts[PART_SMALL].d_in;
-    p->n_small = x->saes[PART_SMALL]->d_sae;
-    p->n_large = x->saes[PART_LARGE]->d_sae;
-    p->kinds = xcalloc(1, sizeof(*p->kinds));
-    p->l0 = xcalloc(1, sizeof(double));
-    p->mse = xcalloc(1, sizeof(double));
-    p->explained_variance = xcalloc(1, sizeof(double));
-    p->cross_entropy = xcalloc(1, sizeof(double));
-    p->large_step = array_alloc(p->n_large, sizeof(uint32_t), "steps", err);
-    p->small_step = array_alloc(p->n_small, sizeof(uint32_t), "steps", err);
-    if (!p->large_step || !p->small_step)
-        return STATUS_FAILED;
-    memset(p->large_step, 0xFF, p->n_large * sizeof(uint32_t));
-    memset(p->small_step, 0xFF, p->n_small * sizeof(uint32_t));
-    p->l0[0] = (double)x->totals.small_pairs / tokens;
-    p->mse[0] = x->totals.error / (tokens * d);
-    p->explained_variance[0] = 1 - x->totals.error / x->totals.centred;
-    p->cross_entropy[0] = NAN;
-    return STATUS_OK;
+    const struct stitch_options *o = x->options;
+    const struct stitch_path_input in = {.store = x->store,
+                                         .small = x->saes[PART_SMALL],
+                                         .large = x->saes[PART_LARGE],
+                                         .tokens = x->tokens,
+                                         .groups = x->groups,
+                                         .max_cosine = x->latents.max_cosine,
+                                         .delta = x->latents.delta,
+                                         .centred = x->totals.centred,
+                                         .bias = o->bias,
+                                         .order = o->order,
+                                         .seed = o->seed};
+    const struct stitch_facts f = {.small = o->small,
+                                   .large = o->large,
+                                   .bias = o->bias,
+                                   .small_theta = x->theta[PART_SMALL],
+                                   .large_theta = x->theta[PART_LARGE]};
+    int status = stitch_path_compute(&in, x->monitor, &x->path, err);
+    if (!status)
+        status = stitch_components_of(x->groups, &x->components, err);
+    return status ? status : stitch_path_cross_entropy(x->store, &f, o, &x->path, x->monitor, err);
 }
 
 /* ---- Writing. ---- */
@@ -495,6 +500,7 @@ static json *manifest_json(const struct stitching *x)
     json_set(thresholds, "small", json_new_real(x->theta[PART_SMALL])); /* NaN becomes null */
     json_set(thresholds, "large", json_new_real(x->theta[PART_LARGE]));
     json_set(m, "thresholds", thresholds);
+    json_set(m, "components", stitch_components_json(&x->components));
     json_set(m, "options", options_json(x));
     json_set(m, "references", references_json(x->options));
     return m;
@@ -546,6 +552,8 @@ int stitch_run(struct store *s, artifact_id id, const struct stitch_options *o, 
     token_spool_close(x.tokens);
     stitch_latents_free(&x.latents);
     stitch_path_free(&x.path);
+    stitch_groups_free(x.groups);
+    stitch_components_free(&x.components);
     free(x.row_contexts);
     return status;
 }

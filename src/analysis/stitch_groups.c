@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The components of the graph of partners: union-find over the large SAE's latents, then the small one's. A set's
- * root is its lowest member, so that a component's root is its lowest large latent.
+ * The components of the graph of partners: union-find over the large SAE's latents, then the small one's. A
+ * set's root is its lowest member, so that a component's root is its lowest large latent.
  */
 #include "config.h"
 
 #include <stdlib.h>
 
+#include "saescope/analysis/nearest.h"
 #include "saescope/analysis/stitch_parts.h"
 #include "saescope/base/memory.h"
 
@@ -53,6 +54,23 @@ void stitch_groups_join(struct stitch_groups *g, uint32_t large, uint32_t small)
     size_t a = stitch_groups_root(g, large), b = stitch_groups_root(g, g->n_large + small);
 
     g->parents[a < b ? b : a] = (uint32_t)(a < b ? a : b);
+}
+
+static void join_pair(void *arg, size_t large, size_t small, float cosine)
+{
+    (void)cosine;
+    stitch_groups_join(arg, (uint32_t)large, (uint32_t)small);
+}
+
+int stitch_groups_find(struct stitch_groups *g, const struct sae *large, const struct sae *small,
+                       double threshold, struct monitor *m, uint32_t *nearest, float *max_cosine,
+                       struct error *err)
+{
+    const struct near_pairs pairs = {threshold, join_pair, g};
+
+    if (large->d_sae != g->n_large || small->d_sae != g->n_small)
+        return error_set(err, STATUS_FAILED, "the graph of partners is that of other SAEs");
+    return nearest_rows_and_pairs(large, small, 1, m, nearest, max_cosine, &pairs, err);
 }
 
 /* ---- What the components are like. ---- */

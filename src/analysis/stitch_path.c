@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The path of a stitch, from the token spool. Tokens are independent: each walks its own active pairs in the order of
- * their steps and adds what they change to the steps' sums, whose running sums are the curves. Tokens are dealt to a fixed
- * number of lanes, each with sums of its own that are added in the order of lanes: memory is bounded by the steps, and
- * the result does not depend on the threads.
+ * The path of a stitch, from the token spool. Tokens are independent: each walks its own active pairs in the
+ * order of their steps and adds what they change to the steps' sums, whose running sums are the curves.
+ * Tokens are dealt to a fixed number of lanes, each with sums of its own that are added in the order of
+ * lanes: memory is bounded by the steps, and the result does not depend on the threads.
  */
 #include "config.h"
 
@@ -37,10 +37,10 @@ struct row_facts {
 };
 
 struct lane {
-    struct step_sums *sums; /* [n_steps + 1] */
-    double scale_square;    /* Σσ² */
+    struct step_sums *sums;  /* [n_steps + 1] */
+    double scale_square;     /* Σσ² */
     float *e, *moved, *next; /* [d_in] */
-    uint64_t *pairs;        /* of a token: step · 2³² + number, large ones first */
+    uint64_t *pairs;         /* of a token: step · 2³² + number, large ones first */
 };
 
 struct walk {
@@ -52,18 +52,6 @@ struct walk {
     struct lane lanes[LANES];
     void (*token)(const struct walk *w, struct lane *lane, const struct token_rows *rows, size_t r);
 };
-
-void stitch_path_free(struct stitch_path *p)
-{
-    free(p->kinds);
-    free(p->l0);
-    free(p->mse);
-    free(p->explained_variance);
-    free(p->cross_entropy);
-    free(p->large_step);
-    free(p->small_step);
-    *p = (struct stitch_path){0};
-}
 
 /* ---- One token. ---- */
 
@@ -92,9 +80,11 @@ struct token {
     const uint64_t *pairs;
 };
 
-static struct token token_begin(const struct walk *w, struct lane *lane, const struct token_rows *rows, size_t r)
+static struct token token_begin(const struct walk *w, struct lane *lane, const struct token_rows *rows,
+                                size_t r)
 {
-    struct token t = {.walk = w, .rows = rows, .scale = rows->scales ? rows->scales[r] : 1, .pairs = lane->pairs};
+    struct token t = {
+        .walk = w, .rows = rows, .scale = rows->scales ? rows->scales[r] : 1, .pairs = lane->pairs};
     size_t n_small = (size_t)(rows->small_offsets[r + 1] - rows->small_offsets[r]);
 
     t.first_large = rows->large_offsets[r] - rows->large_offsets[0];
@@ -127,8 +117,8 @@ static struct move move_of(const struct token *t, size_t i)
     uint64_t at = t->first_small + (number - t->n_large);
     uint32_t latent = t->rows->small_latents[at];
 
-    return (struct move){step, -1, t->scale * t->rows->small_values[at], sae_decoder_row(w->in->small, latent),
-                         &w->small[latent]};
+    return (struct move){step, -1, t->scale * t->rows->small_values[at],
+                         sae_decoder_row(w->in->small, latent), &w->small[latent]};
 }
 
 /* ‖e + c·d‖² − ‖e‖². */
@@ -280,13 +270,13 @@ static void row_block(size_t block, size_t worker, void *arg)
     for (size_t i = first; i < end && i < first + LANE_TOKENS; i++) {
         const float *row = sae_decoder_row(job->sae, i);
 
-        job->facts[i] = (struct row_facts){vec_norm2(row, job->sae->d_in),
-                                           (double)row_dot(row, job->g, job->sae->d_in)};
+        job->facts[i] =
+            (struct row_facts){vec_norm2(row, job->sae->d_in), (double)row_dot(row, job->g, job->sae->d_in)};
     }
 }
 
-static int measure_rows(const struct walk *w, const struct sae *sae, struct row_facts *facts, struct monitor *m,
-                        struct error *err)
+static int measure_rows(const struct walk *w, const struct sae *sae, struct row_facts *facts,
+                        struct monitor *m, struct error *err)
 {
     int status = STATUS_OK;
 
@@ -394,7 +384,8 @@ static int allocate_path(const struct step_order *o, struct stitch_path *p, stru
     p->mse = array_alloc(n, sizeof(*p->mse), "the path", err);
     p->explained_variance = array_alloc(n, sizeof(*p->explained_variance), "the path", err);
     p->cross_entropy = array_alloc(n, sizeof(*p->cross_entropy), "the path", err);
-    return p->kinds && p->l0 && p->mse && p->explained_variance && p->cross_entropy ? STATUS_OK : STATUS_FAILED;
+    return p->kinds && p->l0 && p->mse && p->explained_variance && p->cross_entropy ? STATUS_OK
+                                                                                    : STATUS_FAILED;
 }
 
 double stitch_bias_share(enum stitch_bias bias, size_t step, size_t n_steps)

@@ -21,6 +21,7 @@ struct evaluate_options {
     int held_out;    /* only the last 2% of contexts */
     int saebench;    /* SAEBench's own formulas where they differ */
     int no_model;    /* leave the spliced cross-entropies out */
+    int ce_alone;    /* tokens, l0, l1, mse and ce_sae, in one pass; all else stays 0 */
 };
 
 /* float64 sums. */

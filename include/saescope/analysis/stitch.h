@@ -16,7 +16,7 @@
  *     step_kind u8[S + 1], step_l0, step_mse, step_ev, step_ce f64[S + 1] (NaN where it was not measured).
  * Records RECORD_PARENTS, one for each large latent that has any: see struct stitch_parent.
  * The manifest: stitch_result_json's members without names and path, "d_in", "n_small", "n_large", "n_steps", "contexts",
- * "thresholds" {"small", "large"} (a number for a TopK SAE, else null), "options", and "references"
+ * "thresholds" {"small", "large"} (a number for a TopK SAE, else null), "components" (stitch_parts.h), "options", and "references"
  * {"small", "large", "text"[, "control"]}.
  */
 #ifndef SAESCOPE_ANALYSIS_STITCH_H

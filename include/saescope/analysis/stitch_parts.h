@@ -42,9 +42,10 @@ void stitch_groups_free(struct stitch_groups *g);
 /* An edge; any number of times, one thread at a time. Which groups there are does not depend on the order. */
 void stitch_groups_join(struct stitch_groups *g, uint32_t large, uint32_t small);
 size_t stitch_groups_root(struct stitch_groups *g, size_t member);
-/* All edges between decoders (both attached), in tiles of products that are not kept. */
+/* Each large latent's nearest small one and its cosine (nearest_rows) and all edges, in one pass of products; both SAEs
+ * are attached. */
 int stitch_groups_find(struct stitch_groups *g, const struct sae *large, const struct sae *small, double threshold,
-                       struct monitor *m, struct error *err);
+                       struct monitor *m, uint32_t *nearest, float *max_cosine, struct error *err);
 
 /* Numbers of latents: [0] of the small SAE, [1] of the large one. Those without a partner are in no component. */
 struct stitch_components {
@@ -81,10 +82,15 @@ struct stitch_path_input {
 int stitch_path_compute(const struct stitch_path_input *in, struct monitor *m, struct stitch_path *out,
                         struct error *err);
 
+/* λ at a step. */
+double stitch_bias_share(enum stitch_bias bias, size_t step, size_t n_steps);
+
+#define STITCH_CE_TOKENS 20000
+
 /*
- * The cross-entropy with the stitched SAE in the model's hook, at o->ce_steps steps (all when there are fewer) spread
- * evenly over the path, both ends among them, over o->ce_tokens tokens: into p->cross_entropy. f needs small, large, bias,
- * n_steps, d_in and manifest (for the thresholds).
+ * The cross-entropy with the stitched SAE in the model's hook, at o->ce_steps steps (at least 2, at most all) spread
+ * evenly over the path, both ends among them, over o->ce_tokens tokens (0: STITCH_CE_TOKENS) of o->text: into
+ * p->cross_entropy. f needs small, large, bias, small_theta and large_theta. Memory: the largest stitched SAE.
  */
 int stitch_path_cross_entropy(struct store *s, const struct stitch_facts *f, const struct stitch_options *o,
                               struct stitch_path *p, struct monitor *m, struct error *err);
@@ -92,12 +98,10 @@ int stitch_path_cross_entropy(struct store *s, const struct stitch_facts *f, con
 /* ---- Stitched SAEs. ---- */
 
 /*
- * TopK SAEs take part in their threshold form: the stitch's manifest has "thresholds": {"small": θ | null, "large": …}, θ
- * for SAEs of that architecture. stitch_sae_at reads it from f->manifest.
+ * Step `step` of a published stitch as an SAE of the store, published under `id`, which was created (ARTIFACT_SAE). Rows go
+ * from store to store. Its manifest says of the hook what the small SAE's does, and "source" {"stitch", "step", "small",
+ * "large"}; it refers to the model alone.
  */
-
-/* Step `step` of a published stitch as an SAE of the store under `id`, which is created (ARTIFACT_SAE): rows go from
- * store to store. */
 int stitch_save_sae(struct store *s, artifact_id stitch, size_t step, artifact_id id, struct monitor *m,
                     struct error *err);
 
