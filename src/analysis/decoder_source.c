@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * Decoder rows as training data for meta-SAEs: unit rows of one or more SAEs, in an order that is drawn anew
- * each epoch.
+ * each epoch, or drawn by how often their latents fire.
  */
 #include "config.h"
 
@@ -10,6 +10,7 @@
 #include <string.h>
 #include "saescope/analysis/activations.h"
 #include "saescope/analysis/decoder_rows.h"
+#include "saescope/analysis/index.h"
 #include "saescope/base/blas.h"
 #include "saescope/base/memory.h"
 #include "saescope/base/random.h"
@@ -17,10 +18,16 @@
 struct decoder_source {
     struct batch_source base;
     uint64_t seed;
+    size_t n_saes;
+    artifact_id *saes; /* [n_saes] */
+    size_t *first;     /* [n_saes + 1]: an SAE's first row */
     size_t n_rows;
-    float *data;     /* [n_rows, d_in] */
-    uint32_t *order; /* the epoch's rows */
-    uint64_t epoch;  /* UINT64_MAX: none drawn yet */
+    float *data;        /* [n_rows, d_in] */
+    uint32_t *latents;  /* [n_rows]: of their SAEs */
+    uint32_t *order;    /* the epoch's rows */
+    double *cumulative; /* [n_rows]: sums of the rows' weights up to and with each; NULL: every row once an
+                           epoch */
+    uint64_t epoch;     /* UINT64_MAX: none drawn yet */
     uint64_t served;
 };
 
@@ -43,25 +50,51 @@ size_t decoder_rows(const struct sae *sae, size_t first, size_t n, int raw, floa
     return kept;
 }
 
+/* Row number `draw` of the stream when each comes once an epoch. */
+static size_t row_in_turn(struct decoder_source *src, uint64_t draw)
+{
+    uint64_t epoch = draw / src->n_rows;
+
+    if (epoch != src->epoch) {
+        struct rng r;
+
+        for (size_t j = 0; j < src->n_rows; j++)
+            src->order[j] = (uint32_t)j;
+        rng_seed(&r, src->seed, epoch);
+        rng_shuffle(&r, src->order, src->n_rows);
+        src->epoch = epoch;
+    }
+    return src->order[draw % src->n_rows];
+}
+
+/* The same by weight: the first row whose sum is above a uniform number that depends on the draw's number. */
+static size_t row_by_weight(const struct decoder_source *src, uint64_t draw)
+{
+    size_t low = 0, high = src->n_rows - 1;
+    struct rng r;
+
+    rng_seed(&r, src->seed, draw);
+    double at = rng_uniform(&r) * src->cumulative[high];
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (src->cumulative[middle] > at)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
 static int source_next(struct batch_source *s, float *x, size_t n, struct error *err)
 {
     struct decoder_source *src = (struct decoder_source *)s;
 
     (void)err;
     for (size_t i = 0; i < n; i++, src->served++) {
-        uint64_t epoch = src->served / src->n_rows;
+        size_t row = src->cumulative ? row_by_weight(src, src->served) : row_in_turn(src, src->served);
 
-        if (epoch != src->epoch) {
-            struct rng r;
-
-            for (size_t j = 0; j < src->n_rows; j++)
-                src->order[j] = (uint32_t)j;
-            rng_seed(&r, src->seed, epoch);
-            rng_shuffle(&r, src->order, src->n_rows);
-            src->epoch = epoch;
-        }
-        memcpy(x + i * s->d_in, src->data + src->order[src->served % src->n_rows] * s->d_in,
-               s->d_in * sizeof(float));
+        memcpy(x + i * s->d_in, src->data + row * s->d_in, s->d_in * sizeof(float));
     }
     return STATUS_OK;
 }
@@ -107,52 +140,180 @@ void decoder_source_permute(struct batch_source *s, uint64_t seed)
     }
 }
 
+/* ---- By how often latents fire. ---- */
+
+/* Calls fn with each row and its latent's density in its SAE's index, in order of rows. */
+static int each_density(struct decoder_source *src, struct store *s,
+                        void (*fn)(struct decoder_source *src, size_t row, double density, void *arg),
+                        void *arg, struct error *err)
+{
+    struct store_txn *t;
+    int status = store_begin(s, &t, err);
+
+    for (size_t i = 0; !status && i < src->n_saes; i++) {
+        struct index_columns columns;
+        struct artifact a;
+
+        status = store_get(t, src->saes[i], &a, err);
+        if (!status)
+            status = index_columns_read(t, src->saes[i], &columns, err);
+        if (status)
+            break;
+        if (!columns.fired)
+            status =
+                error_set(err, STATUS_REFUSED,
+                          "%s has no index, which says how often its latents fire: index it first", a.name);
+        for (size_t row = src->first[i]; !status && row < src->first[i + 1]; row++) {
+            if (src->latents[row] >= columns.n)
+                status = error_set(err, STATUS_STORE,
+                                   "the index of %s is damaged: it has another number of latents", a.name);
+            else
+                fn(src, row,
+                   columns.tokens ? (double)columns.fired[src->latents[row]] / (double)columns.tokens : 0,
+                   arg);
+        }
+        index_columns_free(&columns);
+    }
+    store_end(t);
+    return status;
+}
+
+struct selection {
+    double density;
+    uint8_t *keep; /* [n_rows] */
+};
+
+static void select_row(struct decoder_source *src, size_t row, double density, void *arg)
+{
+    struct selection *selection = arg;
+
+    (void)src;
+    selection->keep[row] = density > selection->density;
+}
+
+/* Closes the gaps. */
+static void keep_rows(struct decoder_source *src, const uint8_t *keep)
+{
+    size_t n = 0, d = src->base.d_in;
+
+    for (size_t i = 0; i < src->n_saes; i++) {
+        size_t from = src->first[i];
+
+        src->first[i] = n;
+        for (size_t row = from; row < src->first[i + 1]; row++) {
+            if (!keep[row])
+                continue;
+            memmove(src->data + n * d, src->data + row * d, d * sizeof(float));
+            src->latents[n++] = src->latents[row];
+        }
+    }
+    src->first[src->n_saes] = src->n_rows = n;
+}
+
+int decoder_source_leave_out(struct batch_source *source, struct store *s, double density, struct error *err)
+{
+    struct decoder_source *src = (struct decoder_source *)source;
+    struct selection selection = {density, array_zeroed(src->n_rows, 1, "decoder rows", err)};
+    int status = selection.keep ? each_density(src, s, select_row, &selection, err) : STATUS_FAILED;
+
+    if (!status && !memchr(selection.keep, 1, src->n_rows))
+        status = error_set(err, STATUS_REFUSED,
+                           "no decoder row is left: no latent's density in its index is above %g", density);
+    if (!status)
+        keep_rows(src, selection.keep);
+    free(selection.keep);
+    return status;
+}
+
+static void add_weight(struct decoder_source *src, size_t row, double density, void *arg)
+{
+    double *sum = arg;
+
+    *sum += density;
+    src->cumulative[row] = *sum;
+}
+
+int decoder_source_weigh(struct batch_source *source, struct store *s, struct error *err)
+{
+    struct decoder_source *src = (struct decoder_source *)source;
+    double sum = 0;
+    int status;
+
+    free(src->cumulative);
+    src->cumulative = array_alloc(src->n_rows, sizeof(*src->cumulative), "weights of decoder rows", err);
+    status = src->cumulative ? each_density(src, s, add_weight, &sum, err) : STATUS_FAILED;
+    if (!status && !(sum > 0))
+        status = error_set(err, STATUS_REFUSED, "no decoder row can be drawn: no latent fired in its index");
+    if (status) {
+        free(src->cumulative);
+        src->cumulative = NULL;
+    }
+    return status;
+}
+
+size_t decoder_source_rows(const struct batch_source *source)
+{
+    return ((const struct decoder_source *)source)->n_rows;
+}
+
+/* ---- Opening. ---- */
+
 static void source_close(struct batch_source *s)
 {
     struct decoder_source *src = (struct decoder_source *)s;
 
+    free(src->saes);
+    free(src->first);
     free(src->data);
+    free(src->latents);
     free(src->order);
+    free(src->cumulative);
     free(src);
 }
 
-/* Reads the rows of all the SAEs; the first pass sizes the array, since the transaction sees one state. */
-static int read_rows(struct decoder_source *src, struct store_txn *t, const artifact_id *saes, size_t n,
-                     int raw, struct error *err)
+/* All SAEs; *total: their latents. */
+static int open_saes(struct decoder_source *src, struct store_txn *t, struct sae **open, size_t *total,
+                     struct error *err)
 {
-    struct sae **open = xcalloc(n, sizeof(struct sae *));
-    uint32_t *latents = NULL;
-    size_t total = 0;
     int status = STATUS_OK;
 
-    for (size_t i = 0; i < n && !status; i++) {
-        status = sae_open(t, saes[i], &open[i], err);
-        if (status)
-            break;
-        if (i && open[i]->d_in != open[0]->d_in)
+    *total = 0;
+    for (size_t i = 0; i < src->n_saes && !status; i++) {
+        status = sae_open(t, src->saes[i], &open[i], err);
+        if (!status && open[i]->d_in != open[0]->d_in)
             status =
                 error_set(err, STATUS_REFUSED, "decoder rows of %zu and of %zu numbers do not go together",
                           open[0]->d_in, open[i]->d_in);
-        total += open[i]->d_sae;
+        if (!status)
+            *total += open[i]->d_sae;
     }
-    if (!status && total > UINT32_MAX)
-        status = error_set(err, STATUS_REFUSED, "%zu decoder rows are too many", total);
+    if (!status && *total > UINT32_MAX)
+        status = error_set(err, STATUS_REFUSED, "%zu decoder rows are too many", *total);
+    return status;
+}
+
+static int read_rows(struct decoder_source *src, struct store_txn *t, int raw, struct error *err)
+{
+    struct sae **open = xcalloc(src->n_saes, sizeof(struct sae *));
+    size_t total;
+    int status = open_saes(src, t, open, &total, err);
+
     if (!status) {
         src->base.d_in = open[0]->d_in;
         src->data = array_alloc(total, src->base.d_in * sizeof(float), "decoder rows", err);
+        src->latents = array_alloc(total, sizeof(*src->latents), "decoder rows", err);
         src->order = array_alloc(total, sizeof(*src->order), "decoder rows", err);
-        latents = array_alloc(total, sizeof(*latents), "decoder rows", err);
-        status = src->data && src->order && latents ? STATUS_OK : STATUS_FAILED;
+        status = src->data && src->order && src->latents ? STATUS_OK : STATUS_FAILED;
     }
-    for (size_t i = 0; i < n && !status; i++)
-        src->n_rows +=
-            decoder_rows(open[i], 0, open[i]->d_sae, raw, src->data + src->n_rows * src->base.d_in, latents);
+    for (size_t i = 0; i < src->n_saes && !status; i++) {
+        src->n_rows += decoder_rows(open[i], 0, open[i]->d_sae, raw, src->data + src->n_rows * src->base.d_in,
+                                    src->latents + src->n_rows);
+        src->first[i + 1] = src->n_rows;
+    }
     if (!status && !src->n_rows)
         status = error_set(err, STATUS_REFUSED, "all decoder rows are zero");
-    free(latents);
-    for (size_t i = 0; i < n; i++)
-        if (open[i])
-            sae_free(open[i]);
+    for (size_t i = 0; i < src->n_saes; i++)
+        sae_free(open[i]);
     free(open);
     return status;
 }
@@ -170,12 +331,16 @@ int decoder_source_open(struct store *s, const artifact_id *saes, size_t n, int 
     src = xcalloc(1, sizeof(*src));
     src->seed = seed;
     src->epoch = UINT64_MAX;
+    src->n_saes = n;
+    src->saes = xcalloc(n + 1, sizeof(*src->saes));
+    src->first = xcalloc(n + 1, sizeof(*src->first));
+    if (n)
+        memcpy(src->saes, saes, n * sizeof(*saes));
     src->base.next = source_next;
     src->base.seek = source_seek;
     src->base.held_out = source_held_out;
     src->base.close = source_close;
-    status = n ? read_rows(src, t, saes, n, raw, err)
-               : error_set(err, STATUS_USAGE, "no SAE to take decoder rows of");
+    status = n ? read_rows(src, t, raw, err) : error_set(err, STATUS_USAGE, "no SAE to take decoder rows of");
     store_end(t);
     if (status)
         source_close(&src->base);

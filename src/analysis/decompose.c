@@ -38,11 +38,11 @@ static void fill_components(const struct sae *meta, const struct sparse_rows *f,
 }
 
 /* CONTRACT.md: 1 − ‖d−d̂‖²/‖d−d̄‖². */
-static int measure(const struct sae *base, int raw, const float *row, const float *rebuilt,
-                   struct decomposition *out, struct error *err)
+static int measure(struct store_txn *t, const struct sae *base, const struct sae *meta, const float *row,
+                   const float *rebuilt, struct decomposition *out, struct error *err)
 {
     struct row_mean mean;
-    int status = row_mean_of(base, raw, &mean, err);
+    int status = meta_row_mean(t, meta, base, &mean, err);
     if (status)
         return status;
     double error = 0, total = 0;
@@ -83,7 +83,7 @@ int decompose_latent(struct store_txn *t, const struct sae *base, const struct s
         if (!status)
             fill_components(meta, &f, row, out);
         if (!status)
-            status = measure(base, raw, row, rebuilt, out, err);
+            status = measure(t, base, meta, row, rebuilt, out, err);
     }
     sparse_rows_free(&f);
     free(row);
@@ -121,7 +121,8 @@ struct members {
     size_t n, capacity;
 };
 
-static void add_members(struct members *m, const struct sparse_rows *f, size_t latent, const uint32_t *rows)
+static void add_members(struct members *m, const struct sparse_rows *f, size_t latent, artifact_id sae,
+                        const uint32_t *rows)
 {
     for (size_t r = 0; r < f->n_rows; r++)
         for (size_t p = f->offsets[r]; p < f->offsets[r + 1]; p++) {
@@ -131,7 +132,7 @@ static void add_members(struct members *m, const struct sparse_rows *f, size_t l
                 m->capacity = m->capacity ? 2 * m->capacity : 64;
                 m->list = xreallocarray(m->list, m->capacity, sizeof(*m->list));
             }
-            m->list[m->n++] = (struct member){rows[r], f->values[p]};
+            m->list[m->n++] = (struct member){sae, rows[r], f->values[p]};
         }
 }
 
@@ -140,6 +141,8 @@ static int compare_members(const void *a, const void *b)
     const struct member *x = a, *y = b;
     if (x->activation != y->activation)
         return x->activation < y->activation ? 1 : -1;
+    if (x->sae != y->sae)
+        return x->sae < y->sae ? -1 : 1;
     return (x->latent > y->latent) - (x->latent < y->latent);
 }
 
@@ -168,7 +171,7 @@ int meta_members(struct store_txn *t, const struct sae *base, const struct sae *
         count = decoder_rows(base, first, count, raw, rows, latents);
         status = count ? sae_encode(encoder, rows, count, &f, err) : STATUS_OK;
         if (!status && count)
-            add_members(&members, &f, alone ? 0 : meta_latent, latents);
+            add_members(&members, &f, alone ? 0 : meta_latent, base->id, latents);
     }
     free(rows);
     free(latents);
@@ -181,5 +184,40 @@ int meta_members(struct store_txn *t, const struct sae *base, const struct sae *
         qsort(members.list, members.n, sizeof(*members.list), compare_members);
     *out = members.list ? members.list : xcalloc(1, sizeof(*members.list));
     *n = members.n;
+    return STATUS_OK;
+}
+
+int meta_members_of_all(struct store_txn *t, artifact_id meta, size_t meta_latent, artifact_id only,
+                        struct member **out, size_t *n, size_t *n_rows, struct error *err)
+{
+    struct meta_rows rows;
+    struct member *list = NULL;
+    *out = NULL;
+    *n = *n_rows = 0;
+    int status = meta_rows_open(t, meta, &rows, err);
+    if (status)
+        return status;
+    for (size_t i = 0; !status && i < rows.bases.n; i++) {
+        struct member *found = NULL;
+        size_t count;
+        if (only && rows.bases.ids[i] != only)
+            continue;
+        status = meta_members(t, rows.saes[i], rows.meta, meta_latent, &found, &count, err);
+        if (status)
+            break;
+        list = xreallocarray(list, *n + count + 1, sizeof(*list));
+        memcpy(list + *n, found, count * sizeof(*list));
+        *n += count;
+        *n_rows += rows.saes[i]->d_sae;
+        free(found);
+    }
+    meta_rows_free(&rows);
+    if (status) {
+        free(list);
+        return status;
+    }
+    if (*n)
+        qsort(list, *n, sizeof(*list), compare_members);
+    *out = list ? list : xcalloc(1, sizeof(*list));
     return STATUS_OK;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Evaluation of a meta-SAE over its base's decoder rows (CONTRACT.md, Meta-SAE): as it is used, with its
+ * Evaluation of a meta-SAE over its bases' decoder rows (CONTRACT.md, Meta-SAE): as it is used, with its
  * threshold, and as it was trained, keeping the k·n largest of a batch's n rows.
  */
 #include "config.h"
@@ -9,9 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "saescope/analysis/decoder_rows.h"
 #include "saescope/analysis/evaluate.h"
-#include "saescope/analysis/latent.h"
 #include "saescope/analysis/meta_rows.h"
 #include "saescope/base/memory.h"
 
@@ -26,10 +24,9 @@ struct candidate {
 struct meta_evaluator {
     struct store *store;
     struct monitor *monitor;
-    artifact_id meta_id;
-    struct sae *meta, *base;
-    int raw;
-    size_t d;
+    struct meta_rows data;
+    struct sae *meta;  /* data's */
+    size_t d, n_rows;  /* n_rows: latents of all bases */
     float *x, *x_hat;  /* [BATCH, d] */
     uint32_t *latents; /* [BATCH] */
     struct sparse_rows f;
@@ -157,15 +154,15 @@ static int run_threshold(struct meta_evaluator *e, size_t n, struct error *err)
     return STATUS_OK;
 }
 
-/* Fills x with the next rows, from latent *next on; the base's zero rows are left out, and so may be less
- * than a batch. */
+/* Fills x with the next rows, from row *next on; rows of zeros are left out, and so may be less than a batch.
+ */
 static size_t fill_batch(struct meta_evaluator *e, size_t *next)
 {
     size_t n = 0;
-    while (n < BATCH && *next < e->base->d_sae) {
-        size_t want = BATCH - n, left = e->base->d_sae - *next;
+    while (n < BATCH && *next < e->n_rows) {
+        size_t want = BATCH - n, left = e->n_rows - *next;
         want = want < left ? want : left;
-        n += decoder_rows(e->base, *next, want, e->raw, e->x + n * e->d, e->latents);
+        n += meta_rows_read(&e->data, *next, want, e->x + n * e->d, e->latents);
         *next += want;
     }
     return n;
@@ -177,9 +174,7 @@ static int run_batch(struct meta_evaluator *e, size_t *next, size_t *n, struct e
     int status = store_begin(e->store, &t, err);
     if (status)
         return status;
-    status = sae_attach(e->base, t, err);
-    if (!status)
-        status = sae_attach(e->meta, t, err);
+    status = meta_rows_attach(&e->data, t, err);
     *n = status ? 0 : fill_batch(e, next);
     if (*n)
         status = run_threshold(e, *n, err);
@@ -189,34 +184,27 @@ static int run_batch(struct meta_evaluator *e, size_t *next, size_t *n, struct e
     return status;
 }
 
-static int open_both(struct meta_evaluator *e, struct row_mean *mean, struct error *err)
+static int open_rows(struct meta_evaluator *e, artifact_id meta, struct row_mean *mean, struct error *err)
 {
     struct store_txn *t;
-    struct sae_facts facts;
     int status = store_begin(e->store, &t, err);
     if (status)
         return status;
-    status = sae_facts_read(t, e->meta_id, &facts, err);
-    if (!status && (!facts.is_meta || !facts.base))
-        status = error_set(err, STATUS_REFUSED, "%s is no meta-SAE", facts.artifact.name);
+    status = meta_rows_open(t, meta, &e->data, err);
     if (!status)
-        status = sae_open(t, e->meta_id, &e->meta, err);
-    if (!status)
-        status = sae_open(t, facts.base, &e->base, err);
-    if (!status)
-        status = meta_check_fit(e->base, e->meta, err);
-    e->raw = meta_wants_raw_rows(t, e->meta_id);
-    if (!status)
-        status = row_mean_of(e->base, e->raw, mean, err);
-    sae_facts_free(&facts);
+        status = meta_rows_mean(&e->data, mean, err);
     store_end(t);
-    return status;
+    if (status)
+        return status;
+    e->meta = e->data.meta;
+    e->d = e->data.d_in;
+    e->n_rows = e->data.bases.first[e->data.bases.n];
+    return STATUS_OK;
 }
 
 static int allocate(struct meta_evaluator *e, struct error *err)
 {
     size_t pairs;
-    e->d = e->meta->d_in;
     e->x = array_alloc(BATCH, e->d * sizeof(float), "decoder rows", err);
     e->x_hat = array_alloc(BATCH, e->d * sizeof(float), "decoder rows", err);
     e->latents = array_alloc(BATCH, sizeof(uint32_t), "decoder rows", err);
@@ -238,7 +226,7 @@ static int run_all(struct meta_evaluator *e, size_t *rows, struct error *err)
         progress_init(&p);
         p.phase = "evaluating";
         p.step = next;
-        p.steps = e->base->d_sae;
+        p.steps = e->n_rows;
         monitor_report(e->monitor, &p);
         if (!status)
             status = monitor_check(e->monitor, err);
@@ -249,16 +237,16 @@ static int run_all(struct meta_evaluator *e, size_t *rows, struct error *err)
 int evaluate_meta(struct store *s, artifact_id meta, struct monitor *m, double *explained_variance,
                   double *explained_variance_batchtopk, double *l0, double *dead_fraction, struct error *err)
 {
-    struct meta_evaluator e = {.store = s, .monitor = m, .meta_id = meta};
+    struct meta_evaluator e = {.store = s, .monitor = m};
     struct row_mean mean = {0};
     size_t rows = 0, alive = 0;
-    int status = open_both(&e, &mean, err);
+    int status = open_rows(&e, meta, &mean, err);
     if (!status)
         status = allocate(&e, err);
     if (!status)
         status = run_all(&e, &rows, err);
     if (!status && rows == 0)
-        status = error_set(err, STATUS_REFUSED, "all decoder rows of the base are zero");
+        status = error_set(err, STATUS_REFUSED, "all decoder rows of its base are zero");
     if (!status) {
         for (size_t i = 0; i < e.meta->d_sae; i++)
             alive += e.fired[i];
@@ -268,8 +256,7 @@ int evaluate_meta(struct store *s, artifact_id meta, struct monitor *m, double *
         *dead_fraction = 1 - (double)alive / (double)e.meta->d_sae;
     }
     row_mean_free(&mean);
-    sae_free(e.meta);
-    sae_free(e.base);
+    meta_rows_free(&e.data);
     sparse_rows_free(&e.f);
     free(e.x);
     free(e.x_hat);

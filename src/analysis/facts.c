@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "saescope/analysis/latent.h"
+#include "saescope/base/memory.h"
+#include "saescope/sae/bases.h"
 
 #define META_DEPTH_MAX 8 /* meta-SAEs of meta-SAEs of … */
 
@@ -21,18 +23,34 @@ static size_t size_member(const json *manifest, const char *key)
     return n > 0 ? (size_t)n : 0;
 }
 
-/* The model at the bottom of a chain of meta-SAEs; 0 when it is not known. */
-static artifact_id model_below(struct store_txn *t, artifact_id base)
+static char *hook_of(const json *manifest)
 {
-    for (int depth = 0; base && depth < META_DEPTH_MAX; depth++) {
+    const char *hook = json_get_string(manifest, "hook", NULL);
+    return hook ? xstrdup(hook) : NULL;
+}
+
+/* The model and hook at the bottom of a chain of meta-SAEs; the first base of a joint one stands for all. */
+static void follow_down(struct store_txn *t, struct sae_facts *f)
+{
+    artifact_id base = f->base;
+    for (int depth = 0; base && !f->model && depth < META_DEPTH_MAX; depth++) {
         json *manifest = store_manifest(t, base, NULL);
-        artifact_id model = reference(manifest, "model");
-        base = reference(manifest, "base");
+        free(f->row_hook);
+        f->model = reference(manifest, "model");
+        f->row_hook = hook_of(manifest);
+        base = meta_base_at(manifest, 0);
         json_free(manifest);
-        if (model)
-            return model;
     }
-    return 0;
+}
+
+static void read_bases(struct sae_facts *f)
+{
+    artifact_id id;
+    for (; (id = meta_base_at(f->manifest, f->n_bases)); f->n_bases++) {
+        f->bases = xreallocarray(f->bases, f->n_bases + 1, sizeof(*f->bases));
+        f->bases[f->n_bases] = id;
+    }
+    f->base = f->n_bases ? f->bases[0] : 0;
 }
 
 int sae_facts_read(struct store_txn *t, artifact_id sae, struct sae_facts *out, struct error *err)
@@ -57,8 +75,13 @@ int sae_facts_read(struct store_txn *t, artifact_id sae, struct sae_facts *out, 
     out->context_size = size_member(m, "context_size");
     out->prepend_bos = json_get_boolean(m, "prepend_bos", 0);
     out->center = json_get_boolean(m, "center_activations", 0);
-    out->base = reference(m, "base");
-    out->model = out->is_meta ? model_below(t, out->base) : reference(m, "model");
+    read_bases(out);
+    if (out->is_meta) {
+        follow_down(t, out);
+    } else {
+        out->model = reference(m, "model");
+        out->row_hook = hook_of(m);
+    }
     if (out->d_in == 0 || out->d_sae == 0) {
         error_set(err, STATUS_STORE, "the manifest of %s is damaged: it has no d_in or d_sae",
                   out->artifact.name);
@@ -77,7 +100,14 @@ int sae_facts_read(struct store_txn *t, artifact_id sae, struct sae_facts *out, 
 void sae_facts_free(struct sae_facts *f)
 {
     json_free(f->manifest);
+    free(f->row_hook);
+    free(f->bases);
     memset(f, 0, sizeof(*f));
+}
+
+int sae_facts_has_base(const struct sae_facts *f, artifact_id sae)
+{
+    return f->is_meta && meta_has_base(f->manifest, sae);
 }
 
 /* A baseline was trained on permuted decoder columns: it is there to be compared with, not to explain
@@ -85,8 +115,8 @@ void sae_facts_free(struct sae_facts *f)
 static int is_meta_of(struct store_txn *t, artifact_id id, artifact_id sae)
 {
     json *manifest = store_manifest(t, id, NULL);
-    int fits = strcmp(json_get_string(manifest, "kind", ""), "meta") == 0 &&
-               reference(manifest, "base") == sae && !json_get_boolean(manifest, "baseline", 0);
+    int fits = strcmp(json_get_string(manifest, "kind", ""), "meta") == 0 && meta_has_base(manifest, sae) &&
+               !json_get_boolean(manifest, "baseline", 0);
     json_free(manifest);
     return fits;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The index of a meta-SAE, over its base's decoder rows (unit rows, zero rows left out). Its firings are few
- * (rows · L0) and stay in memory.
+ * The index of a meta-SAE, over the decoder rows of its bases (unit rows, zero rows left out), whose latents
+ * are numbered as struct meta_bases says. Its firings are few (rows · L0) and stay in memory.
  */
 #include "config.h"
 
@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include "saescope/analysis/auto_label.h"
-#include "saescope/analysis/decoder_rows.h"
 #include "saescope/analysis/index.h"
 #include "saescope/analysis/index_select.h"
 #include "saescope/analysis/meta_rows.h"
@@ -18,20 +17,20 @@
 #define TILE_ROWS 2048
 
 struct firing {
-    uint32_t meta, row; /* row: a latent of the base */
+    uint32_t meta, row; /* row: a latent of the bases */
     float activation;
 };
 
 struct meta_indexing {
     struct store *store;
     struct monitor *monitor;
-    artifact_id meta_id, base_id, index;
-    int raw;
-    size_t d_in, d_meta, d_base;
+    artifact_id meta_id, index;
+    size_t d_in, d_meta, n_rows; /* n_rows: latents of all bases */
+    struct meta_rows data;
     struct row_mean mean;
     struct firing *firings;
     size_t n_firings, capacity;
-    uint8_t *base_metas; /* [d_base] */
+    uint8_t *base_metas; /* [n_rows] */
     float *base_ev;
     uint32_t *fired, *histogram; /* of the meta-latents */
     float *max, *min, *mean_activation;
@@ -43,54 +42,29 @@ struct meta_indexing {
     struct sparse_rows sparse;
 };
 
-/* Both SAEs in this transaction. */
-static int open_both(struct meta_indexing *mi, struct store_txn *t, struct sae **base, struct sae **meta,
-                     struct error *err)
+static int open_rows(struct meta_indexing *mi, struct error *err)
 {
-    int status = sae_open(t, mi->base_id, base, err);
+    struct store_txn *t;
+    int status = store_begin(mi->store, &t, err);
 
-    return status ? status : sae_open(t, mi->meta_id, meta, err);
-}
-
-static int read_manifest(struct meta_indexing *mi, struct store_txn *t, struct error *err)
-{
-    json *manifest = store_manifest(t, mi->meta_id, err);
-    struct sae *base = NULL, *meta = NULL;
-    struct artifact a;
-    int status;
-
-    if (!manifest)
-        return err ? err->code : STATUS_STORE;
-    mi->base_id = (artifact_id)json_get_integer(json_get(manifest, "references"), "base", 0);
-    mi->raw = meta_wants_raw_rows(t, mi->meta_id);
-    json_free(manifest);
-    status = store_get(t, mi->meta_id, &a, err);
     if (status)
         return status;
-    if (!mi->base_id)
-        return error_set(err, STATUS_REFUSED, "%s is no meta-SAE: it names no base", a.name);
-    status = open_both(mi, t, &base, &meta, err);
+    status = meta_rows_open(t, mi->meta_id, &mi->data, err);
     if (!status)
-        status = meta_check_fit(base, meta, err);
-    if (!status && (base->d_sae > UINT32_MAX || meta->d_sae > UINT32_MAX))
-        status = error_set(err, STATUS_REFUSED, "%s is too large", a.name);
-    if (!status) {
-        mi->d_in = base->d_in;
-        mi->d_base = base->d_sae;
-        mi->d_meta = meta->d_sae;
-        status = row_mean_of(base, mi->raw, &mi->mean, err);
-    }
-    if (base)
-        sae_free(base);
-    if (meta)
-        sae_free(meta);
-    return status;
+        status = meta_rows_mean(&mi->data, &mi->mean, err);
+    store_end(t);
+    if (status)
+        return status;
+    mi->d_in = mi->data.d_in;
+    mi->d_meta = mi->data.meta->d_sae;
+    mi->n_rows = mi->data.bases.first[mi->data.bases.n];
+    return STATUS_OK;
 }
 
 static int allocate(struct meta_indexing *mi, struct error *err)
 {
-    mi->base_metas = array_zeroed(mi->d_base, sizeof(*mi->base_metas), "columns", err);
-    mi->base_ev = array_alloc(mi->d_base, sizeof(*mi->base_ev), "columns", err);
+    mi->base_metas = array_zeroed(mi->n_rows, sizeof(*mi->base_metas), "columns", err);
+    mi->base_ev = array_alloc(mi->n_rows, sizeof(*mi->base_ev), "columns", err);
     mi->fired = array_zeroed(mi->d_meta, sizeof(*mi->fired), "columns", err);
     mi->max = array_zeroed(mi->d_meta, sizeof(*mi->max), "columns", err);
     mi->min = array_zeroed(mi->d_meta, sizeof(*mi->min), "columns", err);
@@ -103,7 +77,7 @@ static int allocate(struct meta_indexing *mi, struct error *err)
     if (!mi->base_metas || !mi->base_ev || !mi->fired || !mi->max || !mi->min || !mi->mean_activation ||
         !mi->histogram || !mi->rows || !mi->decoded || !mi->latents)
         return STATUS_FAILED;
-    for (size_t i = 0; i < mi->d_base; i++)
+    for (size_t i = 0; i < mi->n_rows; i++)
         mi->base_ev[i] = NAN;
     return STATUS_OK;
 }
@@ -138,37 +112,32 @@ static void measure_tile(struct meta_indexing *mi, size_t n)
     }
 }
 
-/* One tile of base rows, in its own transaction. */
+/* One tile of the bases' rows, in its own transaction. */
 static int encode_tile(struct meta_indexing *mi, size_t first, size_t n, struct error *err)
 {
-    struct sae *base = NULL, *meta = NULL;
     struct store_txn *t;
     int status = store_begin(mi->store, &t, err);
 
     if (status)
         return status;
-    status = open_both(mi, t, &base, &meta, err);
+    status = meta_rows_attach(&mi->data, t, err);
     if (!status) {
-        size_t kept = decoder_rows(base, first, n, mi->raw, mi->rows, mi->latents);
+        size_t kept = meta_rows_read(&mi->data, first, n, mi->rows, mi->latents);
 
-        status = sae_encode(meta, mi->rows, kept, &mi->sparse, err);
+        status = sae_encode(mi->data.meta, mi->rows, kept, &mi->sparse, err);
         if (!status)
-            status = sae_decode(meta, &mi->sparse, mi->rows, mi->decoded, err);
+            status = sae_decode(mi->data.meta, &mi->sparse, mi->rows, mi->decoded, err);
         if (!status)
             measure_tile(mi, kept);
     }
-    if (base)
-        sae_free(base);
-    if (meta)
-        sae_free(meta);
     store_end(t);
     return status;
 }
 
 static int read_rows(struct meta_indexing *mi, struct error *err)
 {
-    for (size_t first = 0; first < mi->d_base; first += TILE_ROWS) {
-        size_t n = mi->d_base - first < TILE_ROWS ? mi->d_base - first : TILE_ROWS;
+    for (size_t first = 0; first < mi->n_rows; first += TILE_ROWS) {
+        size_t n = mi->n_rows - first < TILE_ROWS ? mi->n_rows - first : TILE_ROWS;
         struct progress p;
         int status = monitor_check(mi->monitor, err);
 
@@ -179,7 +148,7 @@ static int read_rows(struct meta_indexing *mi, struct error *err)
         progress_init(&p);
         p.phase = "reading";
         p.step = first + n;
-        p.steps = mi->d_base;
+        p.steps = mi->n_rows;
         monitor_report(mi->monitor, &p);
     }
     return STATUS_OK;
@@ -199,30 +168,40 @@ static int compare_firings(const void *a, const void *b)
 
 struct label_reader {
     struct label_words *words;
-    uint64_t next; /* latent */
+    uint64_t first, next; /* rows: the SAE's first one, and the next one to add */
 };
+
+static void add_without_label(struct label_reader *r, uint64_t end)
+{
+    for (; r->next < end; r->next++)
+        label_words_add(r->words, "", 0);
+}
 
 static int add_label(const struct label *label, void *arg)
 {
     struct label_reader *r = arg;
 
-    for (; r->next < label->latent; r->next++)
-        label_words_add(r->words, "", 0);
+    add_without_label(r, r->first + label->latent);
     label_words_add(r->words, label->text, label->n);
-    r->next = label->latent + 1;
+    r->next++;
     return 0;
 }
 
 static int read_labels(struct meta_indexing *mi, struct error *err)
 {
-    struct label_reader r = {label_words_new(), 0};
+    const struct meta_bases *bases = &mi->data.bases;
+    struct label_reader r = {label_words_new(), 0, 0};
     struct store_txn *t;
     int status = store_begin(mi->store, &t, err);
 
     mi->words = r.words;
     if (status)
         return status;
-    status = store_labels_each(t, mi->base_id, add_label, &r, err);
+    for (size_t i = 0; !status && i < bases->n; i++) {
+        r.first = bases->first[i];
+        add_without_label(&r, r.first);
+        status = store_labels_each(t, bases->ids[i], add_label, &r, err);
+    }
     store_end(t);
     return status;
 }
@@ -284,9 +263,9 @@ static int write_columns(struct meta_indexing *mi, struct error *err)
     if (!status)
         status = put_column(mi, "mean", DTYPE_F32, mi->d_meta, mi->mean_activation, err);
     if (!status)
-        status = put_column(mi, "base_metas", DTYPE_U8, mi->d_base, mi->base_metas, err);
+        status = put_column(mi, "base_metas", DTYPE_U8, mi->n_rows, mi->base_metas, err);
     if (!status)
-        status = put_column(mi, "base_ev", DTYPE_F32, mi->d_base, mi->base_ev, err);
+        status = put_column(mi, "base_ev", DTYPE_F32, mi->n_rows, mi->base_ev, err);
     return status ? status : store_tensor_put(mi->store, mi->index, "histogram", &histogram, err);
 }
 
@@ -320,13 +299,8 @@ static int write_index(struct meta_indexing *mi, struct error *err)
 int index_meta_run(struct store *s, artifact_id meta, struct monitor *m, struct error *err)
 {
     struct meta_indexing mi = {.store = s, .monitor = m, .meta_id = meta};
-    struct store_txn *t;
-    int status = store_begin(s, &t, err);
+    int status = open_rows(&mi, err);
 
-    if (status)
-        return status;
-    status = read_manifest(&mi, t, err);
-    store_end(t);
     if (!status)
         status = allocate(&mi, err);
     if (!status)
@@ -345,6 +319,7 @@ int index_meta_run(struct store *s, artifact_id meta, struct monitor *m, struct 
     label_words_free(mi.words);
     sparse_rows_free(&mi.sparse);
     row_mean_free(&mi.mean);
+    meta_rows_free(&mi.data);
     free(mi.firings);
     free(mi.base_metas);
     free(mi.base_ev);

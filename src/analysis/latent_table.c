@@ -13,31 +13,53 @@
 #include "saescope/analysis/latent_filter.h"
 #include "saescope/base/memory.h"
 #include "saescope/base/strbuf.h"
+#include "saescope/sae/bases.h"
 
 const char *const latent_key_names[] = {"latent",       "fired", "density", "max", "mean",
                                         "meta_latents", "ev",    "label",   NULL};
 
-/* A column of the meta-SAE's index about the base's latents; *out stays NULL when there is none. */
-static int read_meta_column(struct store_txn *t, artifact_id index, const char *name, enum dtype dtype,
-                            size_t n, void *out, struct error *err)
+/* The part of a column of the meta-SAE's index that is about its `base`-th base; *out stays NULL when there
+ * is no such column. */
+static int read_meta_column(struct store_txn *t, artifact_id index, const struct meta_bases *bases,
+                            size_t base, const char *name, enum dtype dtype, void *out, struct error *err)
 {
     void **column = out;
+    size_t first = bases->first[base], n = bases->first[base + 1] - first;
     if (!store_tensor_exists(t, index, name))
         return STATUS_OK;
     struct store_tensor x;
     int status = store_tensor_open(t, index, name, &x, err);
     if (status)
         return status;
-    if (x.dtype != dtype || x.ndim != 1 || x.shape[0] != n)
+    if (x.dtype != dtype || x.ndim != 1 || x.shape[0] != bases->first[bases->n])
         return error_set(err, STATUS_STORE, "the index column %s is damaged: it does not fit its SAE", name);
     void *values = array_alloc(n, dtype_size(dtype), name, err);
     if (!values)
         return STATUS_FAILED;
-    status = store_tensor_read(t, &x, 0, n, values, err);
+    status = store_tensor_read(t, &x, first, n, values, err);
     if (status)
         free(values);
     else
         *column = values;
+    return status;
+}
+
+/* What the meta-SAE that is shown with the SAE says of its latents. */
+static int read_meta_columns(struct latent_table *table, struct store_txn *t, struct error *err)
+{
+    artifact_id sae = table->facts.artifact.id, meta = meta_sae_of(t, sae);
+    artifact_id index = meta ? store_index_of(t, meta) : 0;
+    struct meta_bases bases;
+    if (!index)
+        return STATUS_OK;
+    int status = meta_bases_read(t, meta, &bases, err);
+    if (status)
+        return status;
+    size_t base = meta_bases_find(&bases, sae);
+    status = read_meta_column(t, index, &bases, base, "base_metas", DTYPE_U8, &table->meta_latents, err);
+    if (!status)
+        status = read_meta_column(t, index, &bases, base, "base_ev", DTYPE_F32, &table->meta_ev, err);
+    meta_bases_free(&bases);
     return status;
 }
 
@@ -59,12 +81,7 @@ static int read_columns(struct latent_table *table, struct store_txn *t, struct 
     if (!fits)
         return error_set(err, STATUS_STORE, "the index of %s is damaged: it has another number of latents",
                          table->facts.artifact.name);
-    artifact_id meta = meta_sae_of(t, sae);
-    artifact_id index = meta ? store_index_of(t, meta) : 0;
-    if (!index)
-        return STATUS_OK;
-    status = read_meta_column(t, index, "base_metas", DTYPE_U8, table->n, &table->meta_latents, err);
-    return status ? status : read_meta_column(t, index, "base_ev", DTYPE_F32, table->n, &table->meta_ev, err);
+    return read_meta_columns(table, t, err);
 }
 
 int latent_table_open(struct store_txn *t, artifact_id sae, struct latent_table **out, struct error *err)

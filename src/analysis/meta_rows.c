@@ -16,7 +16,7 @@
 #include "saescope/base/random.h"
 
 #define CHUNK    512
-#define KEPT_MAX 8
+#define KEPT_MAX 16
 
 int meta_wants_raw_rows(struct store_txn *t, artifact_id meta)
 {
@@ -161,4 +161,113 @@ void row_mean_free(struct row_mean *m)
 {
     free(m->mean);
     memset(m, 0, sizeof(*m));
+}
+
+/* ---- All bases of a meta-SAE. ---- */
+
+int meta_rows_open(struct store_txn *t, artifact_id meta, struct meta_rows *out, struct error *err)
+{
+    memset(out, 0, sizeof(*out));
+    int status = meta_bases_read(t, meta, &out->bases, err);
+    if (!status)
+        status = sae_open(t, meta, &out->meta, err);
+    out->saes = xcalloc(out->bases.n + 1, sizeof(*out->saes));
+    for (size_t i = 0; !status && i < out->bases.n; i++) {
+        status = sae_open(t, out->bases.ids[i], &out->saes[i], err);
+        if (!status)
+            status = meta_check_fit(out->saes[i], out->meta, err);
+    }
+    if (!status && out->bases.first[out->bases.n] > UINT32_MAX)
+        status =
+            error_set(err, STATUS_REFUSED, "%zu decoder rows are too many", out->bases.first[out->bases.n]);
+    if (status) {
+        meta_rows_free(out);
+        return status;
+    }
+    out->d_in = out->meta->d_in;
+    out->raw = meta_wants_raw_rows(t, meta);
+    return STATUS_OK;
+}
+
+int meta_rows_attach(struct meta_rows *r, struct store_txn *t, struct error *err)
+{
+    int status = sae_attach(r->meta, t, err);
+    for (size_t i = 0; !status && i < r->bases.n; i++)
+        status = sae_attach(r->saes[i], t, err);
+    return status;
+}
+
+void meta_rows_free(struct meta_rows *r)
+{
+    for (size_t i = 0; r->saes && i < r->bases.n; i++)
+        sae_free(r->saes[i]);
+    free(r->saes);
+    sae_free(r->meta);
+    meta_bases_free(&r->bases);
+    memset(r, 0, sizeof(*r));
+}
+
+size_t meta_rows_read(const struct meta_rows *r, size_t first, size_t n, float *rows, uint32_t *numbers)
+{
+    size_t done = 0;
+    while (n > 0) {
+        size_t i = meta_bases_of_row(&r->bases, first), start = r->bases.first[i];
+        size_t left = r->bases.first[i + 1] - first, count = n < left ? n : left;
+        size_t found =
+            decoder_rows(r->saes[i], first - start, count, r->raw, rows + done * r->d_in, numbers + done);
+        for (size_t j = 0; j < found; j++)
+            numbers[done + j] += (uint32_t)start;
+        done += found;
+        first += count;
+        n -= count;
+    }
+    return done;
+}
+
+/* Adds a base's: Σ‖d − d̄‖² grows by how far the means of the parts lie from the mean of the whole. */
+static void add_mean(struct row_mean *all, const struct row_mean *part, size_t d)
+{
+    double n = (double)all->n, k = (double)part->n, apart = 0;
+    if (part->n == 0)
+        return;
+    for (size_t i = 0; i < d; i++) {
+        double difference = part->mean[i] - all->mean[i];
+        apart += difference * difference;
+        all->mean[i] += difference * k / (n + k);
+    }
+    all->total += part->total + apart * n * k / (n + k);
+    all->n += part->n;
+}
+
+int meta_rows_mean(const struct meta_rows *r, struct row_mean *out, struct error *err)
+{
+    int status = row_mean_of(r->saes[0], r->raw, out, err);
+    for (size_t i = 1; !status && i < r->bases.n; i++) {
+        struct row_mean part;
+        status = row_mean_of(r->saes[i], r->raw, &part, err);
+        if (status) {
+            row_mean_free(out);
+            return status;
+        }
+        add_mean(out, &part, r->d_in);
+        row_mean_free(&part);
+    }
+    return status;
+}
+
+int meta_row_mean(struct store_txn *t, const struct sae *meta, const struct sae *base, struct row_mean *out,
+                  struct error *err)
+{
+    struct meta_rows rows;
+    json *manifest = meta->id ? store_manifest(t, meta->id, NULL) : NULL;
+    int several = meta_base_at(manifest, 1) != 0;
+    json_free(manifest);
+    if (!several)
+        return row_mean_of(base, meta_wants_raw_rows(t, meta->id), out, err);
+    int status = meta_rows_open(t, meta->id, &rows, err);
+    if (status)
+        return status;
+    status = meta_rows_mean(&rows, out, err);
+    meta_rows_free(&rows);
+    return status;
 }

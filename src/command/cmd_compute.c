@@ -97,11 +97,17 @@ static int run_train_meta(struct context *ctx, const struct invocation *inv, str
 }
 
 static const struct option_spec train_meta_options[] = {
-    {.name = "sae", .type = WORD_SAE, .value = "BASE", .help = "SAE whose decoder rows are decomposed", .required = 1},
+    {.name = "sae", .type = WORD_SAE, .value = "BASE[,BASE...]",
+     .help = "SAE whose decoder rows are decomposed; several: one meta-SAE on the rows of all", .required = 1, .list = 1},
     {.name = "width", .type = WORD_COUNT, .value = "W", .help = "number of meta-latents", .required = 1, .list = 1},
     {.name = "raw-rows", .type = WORD_FLAG, .help = "train on the rows as they are, not scaled to unit norm"},
     {.name = "permute-columns", .type = WORD_FLAG,
      .help = "train on rows whose columns are independently permuted: the baseline that structure is judged by"},
+    {.name = "alive", .type = WORD_FLAG, .help = "leave out latents that never fired in BASE's index"},
+    {.name = "alive-density", .type = WORD_NUMBER, .value = "X",
+     .help = "leave out latents that fired on at most this fraction of the index's tokens"},
+    {.name = "weight", .type = WORD_WORD, .value = "HOW", .choices = "uniform|frequency",
+     .help = "each row once an epoch (the default), or drawn as often as its latent fires in BASE's index"},
     {.name = "preset", .type = WORD_WORD, .value = "NAME", .choices = "paper|post|dashboard",
      .help = "hyperparameters of the paper, of the post before it, or of its dashboard"},
     TRAINING_OPTIONS,
@@ -111,9 +117,9 @@ static const struct option_spec train_meta_options[] = {
 const struct command train_meta_command = {
     .name = "train meta",
     .group = GROUP_COMPUTE,
-    .summary = "train a meta-SAE on the decoder rows of an SAE",
+    .summary = "train a meta-SAE on the decoder rows of SAEs",
     .description = "A small SAE on the rows of BASE's W_dec: its latents, the meta-latents, are the parts that BASE's latents "
-                   "are made of.",
+                   "are made of. BASE may be a meta-SAE itself.",
     .arguments = train_arguments,
     .options = train_meta_options,
     .cost = COST_JOB,
@@ -168,7 +174,7 @@ const struct command index_command = {
     .name = "index",
     .group = GROUP_COMPUTE,
     .summary = "find where each latent fires: counts, histograms, top and sampled contexts, first labels",
-    .description = "Several SAEs on one hook are indexed in one pass of the model. A meta-SAE is indexed over its base's "
+    .description = "Several SAEs on one hook are indexed in one pass of the model. A meta-SAE is indexed over its bases' "
                    "decoder rows and needs no text.",
     .arguments = index_arguments,
     .options = index_options,

@@ -29,7 +29,7 @@ static int find_meta(struct store_txn *t, const struct address *at, const char *
         status = sae_facts_read(t, a.id, &facts, err);
     if (status != STATUS_OK)
         return status;
-    if (!facts.is_meta || facts.base != at->sae.id)
+    if (!sae_facts_has_base(&facts, at->sae.id))
         status = error_set(err, STATUS_REFUSED, "%s is no meta-SAE of %s", name, at->sae.name);
     sae_facts_free(&facts);
     *id = a.id;
@@ -120,29 +120,44 @@ const struct command decompose_command = {
 
 /* ---- members ---- */
 
-static int open_meta(struct store_txn *t, const struct address *at, struct opened_sae *meta,
-                     struct opened_sae *base, struct error *err)
+/* The base that --sae names, or 0: all. */
+static int find_only(struct store_txn *t, const struct sae_facts *meta, const char *name, artifact_id *only,
+                     struct error *err)
 {
-    int status = opened_sae_open(t, at->sae.id, meta, err);
-    if (status == STATUS_OK && (!meta->facts.is_meta || !meta->facts.base))
-        status =
-            error_set(err, STATUS_REFUSED, "%s is no meta-SAE: its latents have no members", at->sae.name);
-    if (status == STATUS_OK)
-        status = opened_sae_open(t, meta->facts.base, base, err);
+    struct artifact a;
+    *only = 0;
+    if (!meta->is_meta || !meta->base)
+        return error_set(err, STATUS_REFUSED, "%s is no meta-SAE: its latents have no members",
+                         meta->artifact.name);
+    if (!name)
+        return STATUS_OK;
+    int status = store_find(t, ARTIFACT_SAE, name, &a, err);
+    if (status == STATUS_OK && !sae_facts_has_base(meta, a.id))
+        status = error_set(err, STATUS_REFUSED, "%s is no meta-SAE of %s", meta->artifact.name, a.name);
+    *only = status == STATUS_OK ? a.id : 0;
     return status;
 }
 
-static void write_members(struct writer *out, struct store_txn *t, artifact_id base,
-                          const struct member *members, size_t n, uint64_t limit)
+/* of_all: they may be of several SAEs, and each says whose it is. */
+static void write_members(struct writer *out, struct store_txn *t, int of_all, const struct member *members,
+                          size_t n, uint64_t limit)
 {
-    static const struct writer_column columns[] = {
-        {"latent", NULL, "%d", 0}, {"activation", NULL, "%.3f", 0}, {"label", NULL, NULL, 1}};
-    writer_begin_table(out, "members", columns, ARRAY_LENGTH(columns));
+    static const struct writer_column columns[] = {{"sae", NULL, NULL, 1},
+                                                   {"latent", NULL, "%d", 0},
+                                                   {"activation", NULL, "%.3f", 0},
+                                                   {"label", NULL, NULL, 1}};
+    size_t first = of_all ? 0 : 1;
+    struct artifact sae = {0};
+    writer_begin_table(out, "members", columns + first, ARRAY_LENGTH(columns) - first);
     for (size_t i = 0; i < n && (limit == 0 || i < limit); i++) {
+        if (sae.id != members[i].sae && store_get(t, members[i].sae, &sae, NULL) != STATUS_OK)
+            sae = (struct artifact){.id = members[i].sae};
         writer_begin_row(out);
+        if (of_all)
+            writer_string(out, "sae", sae.name);
         writer_integer(out, "latent", (long long)members[i].latent);
         writer_real(out, "activation", members[i].activation);
-        write_label(out, t, base, members[i].latent);
+        write_label(out, t, members[i].sae, members[i].latent);
         writer_end_row(out);
     }
     writer_end_table(out);
@@ -153,33 +168,41 @@ static int run_members(struct context *ctx, const struct invocation *inv, struct
 {
     struct store_txn *t;
     struct address at;
-    struct opened_sae meta = {0}, base = {0};
+    struct sae_facts meta = {0};
+    struct artifact base;
+    artifact_id only = 0;
     struct member *members = NULL;
-    size_t n = 0;
-    uint64_t limit = invocation_count(inv, "limit", 0);
+    size_t n = 0, n_rows = 0;
     int status = store_begin(ctx->store, &t, err);
     if (status != STATUS_OK)
         return status;
     status = argument_address(ctx, inv, 0, t, &at, err);
     if (status == STATUS_OK)
-        status = open_meta(t, &at, &meta, &base, err);
+        status = sae_facts_read(t, at.sae.id, &meta, err);
     if (status == STATUS_OK)
-        status = meta_members(t, base.sae, meta.sae, at.latent, &members, &n, err);
+        status = find_only(t, &meta, invocation_option(inv, "sae"), &only, err);
+    if (status == STATUS_OK)
+        status = store_get(t, only ? only : meta.base, &base, err);
+    if (status == STATUS_OK)
+        status = meta_members_of_all(t, at.sae.id, at.latent, only, &members, &n, &n_rows, err);
     if (status == STATUS_OK) {
-        double density = base.facts.d_sae ? (double)n / (double)base.facts.d_sae : 0;
+        int of_all = !only && meta.n_bases > 1;
         writer_own_text(out);
         writer_begin_object(out, NULL);
         writer_string(out, "meta", at.sae.name);
         writer_integer(out, "latent", (long long)at.latent);
-        writer_real(out, "density", density);
-        writer_line(out, "%s/%zu fires on %zu of %zu latents of %s", at.sae.name, at.latent, n,
-                    base.facts.d_sae, base.facts.artifact.name);
-        write_members(out, t, meta.facts.base, members, n, limit);
+        writer_real(out, "density", n_rows ? (double)n / (double)n_rows : 0);
+        if (of_all)
+            writer_line(out, "%s/%zu fires on %zu of %zu latents of %zu SAEs", at.sae.name, at.latent, n,
+                        n_rows, meta.n_bases);
+        else
+            writer_line(out, "%s/%zu fires on %zu of %zu latents of %s", at.sae.name, at.latent, n, n_rows,
+                        base.name);
+        write_members(out, t, of_all, members, n, invocation_count(inv, "limit", 0));
         writer_end_object(out);
     }
     free(members);
-    opened_sae_close(&meta);
-    opened_sae_close(&base);
+    sae_facts_free(&meta);
     store_end(t);
     return status;
 }
@@ -187,6 +210,10 @@ static int run_members(struct context *ctx, const struct invocation *inv, struct
 static const struct argument_spec meta_address_argument[] = {{.name = "META/ID", .type = WORD_ADDRESS},
                                                              {.name = NULL}};
 static const struct option_spec members_options[] = {
+    {.name = "sae",
+     .type = WORD_SAE,
+     .value = "BASE",
+     .help = "only members in this base of a joint meta-SAE"},
     {.name = "limit", .type = WORD_COUNT, .value = "N", .help = "at most N members (default: all)"},
     {.name = NULL},
 };

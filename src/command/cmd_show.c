@@ -290,7 +290,7 @@ static int write_logits(struct writer *out, const struct page *p, int fold_ln, i
 {
     struct latent_logits logits = {0};
     struct hook hook;
-    const char *name = p->base.sae ? p->base.facts.hook : p->sae.facts.hook;
+    const char *name = p->sae.facts.row_hook;
     int status = STATUS_OK;
     if (p->model && name) {
         status = hook_parse(model_get_config(p->model), name, &hook, err);

@@ -44,6 +44,29 @@ static void text_members(struct writer *out, struct store_txn *t, const json *m)
     copy_member(out, m, "documents");
 }
 
+/* "base": of a joint meta-SAE the first in JSON, which has "bases" as well, and all of them elsewhere. */
+static void base_members(struct writer *out, struct store_txn *t, const struct sae_facts *f)
+{
+    struct artifact base;
+    struct strbuf all = STRBUF_INIT;
+    json *names = json_new_array();
+    for (size_t i = 0; i < f->n_bases; i++) {
+        const char *name = name_of(t, f->bases[i], &base);
+        strbuf_addf(&all, "%s%s", i ? "," : "", name ? name : "?");
+        json_append(names, name ? json_new_string(name) : json_new_null());
+    }
+    if (f->n_bases > 1 && writer_format(out) != WRITE_JSON)
+        writer_string(out, "base", strbuf_string(&all));
+    else
+        writer_string(out, "base", name_of(t, f->base, &base));
+    writer_json_only(out, 1);
+    if (f->n_bases > 1)
+        writer_json(out, "bases", names);
+    writer_json_only(out, 0);
+    json_free(names);
+    strbuf_free(&all);
+}
+
 static int sae_members(struct writer *out, struct store_txn *t, artifact_id id, struct error *err)
 {
     struct sae_facts f;
@@ -57,7 +80,7 @@ static int sae_members(struct writer *out, struct store_txn *t, artifact_id id, 
     writer_integer(out, "d_sae", (long long)f.d_sae);
     writer_string(out, "model", name_of(t, f.model, &other));
     writer_string(out, "hook", f.hook);
-    writer_string(out, "base", name_of(t, f.base, &other));
+    base_members(out, t, &f);
     writer_integer(out, "indexed_tokens", f.is_meta ? 0 : (long long)f.indexed_tokens);
     sae_facts_free(&f);
     return STATUS_OK;

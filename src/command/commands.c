@@ -25,6 +25,7 @@ const struct command *const commands[] = {
     &index_command,
     &evaluate_command,
     &stitch_command,
+    &rebuild_command,
     /* Explore */
     &latents_command,
     &show_command,

@@ -17,6 +17,7 @@
 #include "saescope/files/safetensors.h"
 #include "saescope/formats/saelens.h"
 #include "saescope/model/model.h"
+#include "saescope/sae/bases.h"
 
 struct import {
     const struct sae_import *options;
@@ -30,7 +31,9 @@ struct import {
     float *encoder_scale, *decoder_scale; /* [d_sae]: factors folded into the rows, or NULL */
     json *notes;                          /* what was changed on the way */
     char hook[64];
-    artifact_id model, base;
+    artifact_id model;
+    artifact_id *bases; /* [n_bases] of a meta-SAE; of a joint one several */
+    size_t n_bases;
 };
 
 static int refuse_tensor(const struct import *im, const char *name, const char *what, struct error *err)
@@ -326,27 +329,35 @@ static int read_sae(struct import *im, struct error *err)
 
 /* ---- What it belongs to. ---- */
 
-static int find_base(struct import *im, struct store_txn *t, struct error *err)
+static void add_base(struct import *im, artifact_id id)
 {
-    const struct sae_import *o = im->options;
+    im->bases = xreallocarray(im->bases, im->n_bases + 1, sizeof(*im->bases));
+    im->bases[im->n_bases++] = id;
+}
+
+static int find_base(struct import *im, struct store_txn *t, const char *name, struct error *err)
+{
     struct artifact base;
-    im->base = o->base;
-    if (!im->base) {
-        if (!im->config.base)
-            return error_set(err, STATUS_REFUSED,
-                             "%s is a meta-SAE and does not name its base: name it with --base", o->name);
-        if (store_find(t, ARTIFACT_SAE, im->config.base, &base, NULL)) {
-            char *shown = displayable_string(im->config.base);
-            error_set(err, STATUS_REFUSED,
-                      "%s is a meta-SAE of %s, which is not in the store: import that first, or name its "
-                      "base with --base",
-                      o->name, shown);
-            free(shown);
-            return STATUS_REFUSED;
-        }
-        im->base = base.id;
+    if (!name)
+        return error_set(err, STATUS_REFUSED,
+                         "%s is a meta-SAE and does not name its base: name it with --base",
+                         im->options->name);
+    if (store_find(t, ARTIFACT_SAE, name, &base, NULL)) {
+        char *shown = displayable_string(name);
+        error_set(err, STATUS_REFUSED,
+                  "%s is a meta-SAE of %s, which is not in the store: import that first, or name its "
+                  "base with --base",
+                  im->options->name, shown);
+        free(shown);
+        return STATUS_REFUSED;
     }
-    json *manifest = store_manifest(t, im->base, err);
+    add_base(im, base.id);
+    return STATUS_OK;
+}
+
+static int check_base(const struct import *im, struct store_txn *t, artifact_id base, struct error *err)
+{
+    json *manifest = store_manifest(t, base, err);
     if (!manifest)
         return STATUS_REFUSED;
     long long d_in = json_get_integer(manifest, "d_in", 0);
@@ -355,6 +366,26 @@ static int find_base(struct import *im, struct store_txn *t, struct error *err)
         return error_set(err, STATUS_REFUSED, "d_in is %zu, but its base's decoder rows have %lld numbers",
                          im->config.d_in, d_in);
     return STATUS_OK;
+}
+
+/* The one that is given, or those that the file names. */
+static int find_bases(struct import *im, struct store_txn *t, struct error *err)
+{
+    const json *names = im->config.bases;
+    int status = STATUS_OK;
+    if (im->options->base)
+        add_base(im, im->options->base);
+    else if (!names)
+        status = find_base(im, t, im->config.base, err);
+    for (size_t i = 0; !status && !im->options->base && i < json_length(names); i++)
+        status = find_base(im, t, json_string(json_at(names, i), NULL), err);
+    for (size_t i = 0; !status && i < im->n_bases; i++) {
+        status = check_base(im, t, im->bases[i], err);
+        for (size_t j = 0; !status && j < i; j++)
+            if (im->bases[j] == im->bases[i])
+                status = error_set(err, STATUS_REFUSED, "%s: \"bases\" names an SAE twice", im->config_path);
+    }
+    return status;
 }
 
 static int check_hook(struct import *im, struct store_txn *t, struct error *err)
@@ -415,11 +446,9 @@ static json *make_manifest(struct import *im)
     if (!c->extras) /* what our own exports say is all read */
         json_set(source, "config", json_retain(c->root));
 
-    int is_meta = im->base != 0;
-    json *references = json_new_object();
-    if (is_meta)
-        json_set(references, "base", json_new_integer((long long)im->base));
-    else if (im->model)
+    int is_meta = im->n_bases > 0;
+    json *references = meta_bases_references(im->bases, im->n_bases);
+    if (!is_meta && im->model)
         json_set(references, "model", json_new_integer((long long)im->model));
     json *manifest = json_new_object();
     json_set(manifest, "kind", json_new_string(is_meta ? "meta" : "sae"));
@@ -446,7 +475,7 @@ static int find_owner(struct import *im, struct store *s, struct error *err)
     if (status)
         return status;
     if (im->options->base || im->config.is_meta)
-        status = find_base(im, t, err);
+        status = find_bases(im, t, err);
     else
         status = find_model(im, t, err);
     store_end(t);
@@ -474,6 +503,7 @@ int saelens_import(struct store *s, const struct sae_import *o, struct monitor *
     safetensors_close(&im.file);
     saelens_config_free(&im.config);
     json_free(im.notes);
+    free(im.bases);
     free(im.sae.b_dec);
     free(im.sae.b_enc);
     free(im.sae.threshold);

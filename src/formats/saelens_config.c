@@ -9,6 +9,7 @@
 #include "saescope/base/display.h"
 #include "saescope/base/memory.h"
 #include "saescope/formats/saelens.h"
+#include "saescope/sae/bases.h"
 
 #define SIZE_LIMIT ((size_t)1 << 31)
 
@@ -132,6 +133,7 @@ static int read_model_side(struct saelens_config *c, const char *path, struct er
     c->center = json_get_boolean(arguments, "center_writing_weights", 0);
     c->is_meta = strcmp(json_get_string(c->metadata, "kind", "sae"), "meta") == 0;
     c->base = c->is_meta ? json_get_string(c->metadata, "base", NULL) : NULL;
+    c->bases = c->is_meta && json_length(json_get(c->metadata, "bases")) ? json_get(c->metadata, "bases") : NULL;
     if (!json_is_null(look_up(c, "hook_head_index", "hook_point_head_index")))
         return refuse(err, path, "SAEs of a single attention head are not supported");
     return STATUS_OK;
@@ -211,7 +213,13 @@ static json *write_metadata(struct store_txn *t, const struct sae *sae, const js
     json_set(metadata, "model_from_pretrained_kwargs", arguments);
     json_set(metadata, "kind", json_new_string(is_meta ? "meta" : "sae"));
     if (is_meta)
-        json_set(metadata, "base", name_of(t, (artifact_id)json_get_integer(references, "base", 0)));
+        json_set(metadata, "base", name_of(t, meta_base_at(manifest, 0)));
+    if (meta_base_at(manifest, 1)) {
+        json *bases = json_new_array();
+        for (size_t i = 0; meta_base_at(manifest, i); i++)
+            json_append(bases, name_of(t, meta_base_at(manifest, i)));
+        json_set(metadata, "bases", bases);
+    }
     json *extras = json_new_object();
     json_set(extras, "architecture", json_new_string(sae->architecture->name));
     json_set(extras, "k", json_new_integer((long long)sae->k));

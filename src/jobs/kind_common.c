@@ -2,9 +2,12 @@
 /* What kinds of jobs share: names that are claimed, what was made, parameters. */
 #include "config.h"
 
+#include <stdlib.h>
 #include <string.h>
 
+#include "saescope/base/display.h"
 #include "saescope/base/memory.h"
+#include "saescope/base/strbuf.h"
 #include "saescope/jobs/kinds.h"
 
 /* What an earlier run of this job left: 1 published, 0 still its own, -1 nothing. */
@@ -109,6 +112,28 @@ int job_need(const json *parameters, const char *key, const char *option, const 
     if (*out && **out)
         return STATUS_OK;
     return error_set(err, STATUS_USAGE, "%s is missing", option);
+}
+
+int word_in_list(const char *what, const char *word, const char *const *names, struct error *err)
+{
+    struct strbuf known = STRBUF_INIT;
+    for (size_t i = 0; names[i]; i++) {
+        if (!strcmp(word, names[i])) {
+            strbuf_free(&known);
+            return STATUS_OK;
+        }
+        strbuf_addf(&known, "%s%s", i == 0 ? "" : names[i + 1] ? ", " : " and ", names[i]);
+    }
+    char *shown = displayable_string(word);
+    const char *near = nearest_word(word, names);
+    if (near)
+        error_set(err, STATUS_USAGE, "no %s \"%s\": did you mean %s?", what, shown, near);
+    else
+        error_set(err, STATUS_USAGE, "no %s \"%s\": there %s %s", what, shown, names[0] && names[1] ? "are" : "is",
+                  strbuf_string(&known));
+    free(shown);
+    strbuf_free(&known);
+    return STATUS_USAGE;
 }
 
 static const char *described(enum artifact_kind kind)

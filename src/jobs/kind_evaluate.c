@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Job "evaluate": "sae", "text", "tokens", "held_out", "saebench". A meta-SAE is evaluated over its base's
+ * Job "evaluate": "sae", "text", "tokens", "held_out", "saebench". A meta-SAE is evaluated over its bases'
  * decoder rows and needs no text.
  */
 #include "config.h"
@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "saescope/analysis/evaluate.h"
-#include "saescope/analysis/latent.h"
 #include "saescope/jobs/kinds.h"
+#include "saescope/sae/bases.h"
 
 static int plan(struct store *s, const json *parameters, json *needs, json *makes, struct error *err)
 {
@@ -29,22 +29,18 @@ static int plan(struct store *s, const json *parameters, json *needs, json *make
     return is_sae ? error_set(err, STATUS_USAGE, "evaluate needs --text T: the text that runs through the model") : STATUS_OK;
 }
 
-/* The base's rows are what a text's tokens are to other SAEs. */
+/* The bases' rows are what a text's tokens are to other SAEs. */
 static int base_rows(struct store *s, artifact_id meta, uint64_t *rows, struct error *err)
 {
     struct store_txn *t;
-    struct sae_facts facts, base;
+    struct meta_bases bases;
     int status = store_begin(s, &t, err);
     if (status != STATUS_OK)
         return status;
-    status = sae_facts_read(t, meta, &facts, err);
+    status = meta_bases_read(t, meta, &bases, err);
     if (status == STATUS_OK) {
-        status = sae_facts_read(t, facts.base, &base, err);
-        if (status == STATUS_OK) {
-            *rows = base.d_sae;
-            sae_facts_free(&base);
-        }
-        sae_facts_free(&facts);
+        *rows = bases.first[bases.n];
+        meta_bases_free(&bases);
     }
     store_end(t);
     return status;

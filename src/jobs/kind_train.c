@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Jobs "train sae" and "train meta".
- *
- * Parameters of both: train_common.c's, "steps" and "preset". Of "train sae": "model", "hook", "text",
- * "tokens" (in all; default: the text once; fewer than the text has use its first contexts only),
- * "context_size", "prepend_bos" or "no_bos", "center". Of "train meta": "sae" (or "base"), "raw_rows",
- * "permute_columns".
+ * Job "train sae". Parameters: train_common.c's, "steps", "preset", "model", "hook", "text", "tokens" (in all;
+ * default: the text once; fewer than the text has use its first contexts only), "context_size", "prepend_bos" or
+ * "no_bos", "center".
  */
 #include "config.h"
 
@@ -13,22 +10,11 @@
 #include <string.h>
 
 #include "saescope/analysis/activations.h"
-#include "saescope/analysis/index.h"
 #include "saescope/base/memory.h"
 #include "saescope/jobs/kinds.h"
 #include "saescope/model/text.h"
 
-/* ---- train sae. ---- */
-static const char *const sae_presets[] = {"batchtopk-paper", NULL}; /* its settings are the defaults */
-
-static int check_preset(const char *given, const char *const *known, struct error *err)
-{
-    for (size_t i = 0; given && known[i]; i++)
-        if (!strcmp(given, known[i]))
-            return STATUS_OK;
-    return given ? error_set(err, STATUS_USAGE, "no such preset: the first of them is %s", known[0])
-                 : STATUS_OK;
-}
+static const char *const presets[] = {"batchtopk-paper", NULL}; /* its settings are the defaults */
 
 /* The width at the hook, when the model is there to ask; 1 when another job is still making it. */
 static int plan_hook(struct store *s, const char *model_name_given, const char *hook_name, size_t *d_in,
@@ -68,7 +54,7 @@ static int plan_sae(struct store *s, const json *parameters, json *needs, json *
     if (status == STATUS_OK)
         status = job_need(parameters, "text", "--text", &text, err);
     if (status == STATUS_OK)
-        status = check_preset(json_get_string(parameters, "preset", NULL), sae_presets, err);
+        status = training_preset(parameters, presets, NULL, err);
     if (status == STATUS_OK)
         status = plan_hook(s, model, hook, &d_in, err);
     if (status == STATUS_OK)
@@ -144,13 +130,6 @@ static int stream_options_read(struct store *s, const json *parameters, struct s
     return status;
 }
 
-static json *reference(const char *role, artifact_id id)
-{
-    json *references = json_new_object();
-    json_set(references, role, json_new_integer((long long)id));
-    return references;
-}
-
 static json *sae_manifest(const struct stream_options *so)
 {
     json *m = json_new_object();
@@ -159,7 +138,9 @@ static json *sae_manifest(const struct stream_options *so)
     json_set(m, "center_activations", json_new_boolean(so->center));
     json_set(m, "context_size", json_new_integer((long long)so->context_size));
     json_set(m, "prepend_bos", json_new_boolean(so->prepend_bos));
-    json_set(m, "references", reference("model", so->model));
+    json *references = json_new_object();
+    json_set(references, "model", json_new_integer((long long)so->model));
+    json_set(m, "references", references);
     return m;
 }
 
@@ -179,6 +160,7 @@ static int run_sae(struct store *s, uint64_t id, const json *parameters, struct 
     if (status == STATUS_OK) {
         json *manifest = sae_manifest(&so), *details = json_new_object();
         json_set(details, "text", json_new_string(json_get_string(parameters, "text", "")));
+        training_set_preset(details, parameters);
         if (so.n_contexts)
             json_set(details, "contexts", json_new_integer((long long)so.n_contexts));
         status = training_run(s, id, &t, source, manifest, details, m, err);
@@ -194,124 +176,3 @@ static int run_sae(struct store *s, uint64_t id, const json *parameters, struct 
 }
 
 const struct job_kind kind_train_sae = {"train sae", 1, plan_sae, run_sae};
-
-/* ---- train meta. ---- */
-/*
- * Meta-SAEs of Leask et al. 2025 and the post before it: k 4, auxiliary coefficient 1/16, dead after 100
- * batches, rows as they are. The paper: learning rate 1e-4, 2,000 epochs of 49,152 rows in batches of 4096.
- * The post: 2,000 batches of 16,384; its dashboards' meta-SAE: 1e-3, 2,000 steps of 32,768.
- */
-static const struct meta_preset {
-    const char *name;
-    double lr;
-    size_t batch;
-    uint64_t steps;
-} meta_presets[] = {
-    {"", 1e-3, 4096, 2000},
-    {"paper", 1e-4, 4096, 24000},
-    {"post", 1e-3, 16384, 2000},
-    {"dashboard", 1e-3, 32768, 2000},
-};
-
-static int meta_defaults(const json *parameters, size_t rows, struct train_options *o, struct error *err)
-{
-    const char *name = json_get_string(parameters, "preset", "");
-    train_options_default(o);
-    o->k = 4;
-    o->aux_coefficient = 1.0 / 16;
-    o->dead_after = 100;
-    o->normalization = TRAIN_NORMALIZE_NONE;
-    for (size_t i = 0; i < ARRAY_LENGTH(meta_presets); i++) {
-        const struct meta_preset *p = &meta_presets[i];
-        if (strcmp(p->name, name))
-            continue;
-        o->lr = p->lr;
-        o->steps = p->steps;
-        o->batch = rows && rows < p->batch ? rows : p->batch; /* no row twice in a batch */
-        return STATUS_OK;
-    }
-    return error_set(err, STATUS_USAGE, "no such preset: paper, post and dashboard are");
-}
-
-static const char *base_name(const json *parameters)
-{
-    return json_get_string(parameters, "sae", json_get_string(parameters, "base", ""));
-}
-
-static int plan_meta(struct store *s, const json *parameters, json *needs, json *makes, struct error *err)
-{
-    struct train_options base;
-    struct training t = {0};
-    const char *name = base_name(parameters);
-    int status =
-        *name ? meta_defaults(parameters, 0, &base, err) : error_set(err, STATUS_USAGE, "--sae is missing");
-    if (status == STATUS_OK)
-        status = training_read(parameters, &base, &t, err);
-    if (status == STATUS_OK) {
-        json *manifest = job_peek(s, ARTIFACT_SAE, name);
-        size_t d_in = (size_t)json_get_integer(manifest, "d_in", 1);
-        json_free(manifest);
-        status = training_plan(s, &t, d_in, makes, err);
-    }
-    if (status == STATUS_OK)
-        json_append(needs, json_new_string(name));
-    training_free(&t);
-    return status;
-}
-
-static int train_on_rows(struct store *s, uint64_t id, struct training *t, artifact_id base,
-                         struct monitor *m, struct error *err)
-{
-    int raw = json_get_boolean(t->parameters, "raw_rows", 0);
-    int permuted = json_get_boolean(t->parameters, "permute_columns", 0);
-    struct batch_source *source;
-    int status = decoder_source_open(s, &base, 1, raw, t->options[0].seed, &source, err);
-    if (status != STATUS_OK)
-        return status;
-    if (permuted)
-        decoder_source_permute(source, t->options[0].seed);
-    json *manifest = json_new_object(), *details = json_new_object();
-    json_set(manifest, "kind", json_new_string("meta"));
-    json_set(manifest, "hook", json_new_null());
-    json_set(manifest, "center_activations", json_new_boolean(0));
-    json_set(manifest, "context_size", json_new_null());
-    json_set(manifest, "prepend_bos", json_new_boolean(0));
-    json_set(manifest, "references", reference("base", base));
-    if (permuted)
-        json_set(manifest, "baseline", json_new_boolean(1));
-    json_set(details, "base", json_new_string(base_name(t->parameters)));
-    json_set(details, "raw_rows", json_new_boolean(raw));
-    json_set(details, "permute_columns", json_new_boolean(permuted));
-    status = training_run(s, id, t, source, manifest, details, m, err);
-    json_free(manifest);
-    json_free(details);
-    source->close(source);
-    return status;
-}
-
-static int run_meta(struct store *s, uint64_t id, const json *parameters, struct monitor *m, json **result,
-                    struct error *err)
-{
-    struct train_options defaults;
-    struct training t = {0};
-    artifact_id base;
-    int status = job_find(s, ARTIFACT_SAE, base_name(parameters), &base, err);
-    json *manifest = status == STATUS_OK ? job_peek(s, ARTIFACT_SAE, base_name(parameters)) : NULL;
-    if (status == STATUS_OK)
-        status = meta_defaults(parameters, (size_t)json_get_integer(manifest, "d_sae", 0), &defaults, err);
-    json_free(manifest);
-    if (status == STATUS_OK)
-        status = training_read(parameters, &defaults, &t, err);
-    if (status == STATUS_OK)
-        status = train_on_rows(s, id, &t, base, m, err);
-    /* Columns and labels at once: it takes seconds and needs no text. Permuted rows have nothing to show. */
-    for (size_t i = 0; status == STATUS_OK && i < t.n && !json_get_boolean(parameters, "permute_columns", 0);
-         i++)
-        status = index_meta_run(s, t.ids[i], m, err);
-    if (status == STATUS_OK)
-        *result = training_result(&t);
-    training_free(&t);
-    return status;
-}
-
-const struct job_kind kind_train_meta = {"train meta", 1, plan_meta, run_meta};

@@ -188,3 +188,20 @@ json *training_result(const struct training *t)
     json_set(result, "saes", saes);
     return result;
 }
+
+int training_preset(const json *parameters, const char *const *names, size_t *which, struct error *err)
+{
+    const char *given = json_get_string(parameters, "preset", NULL);
+    size_t i = 0;
+    while (names[i] && (!given || strcmp(given, names[i])))
+        i++;
+    if (which)
+        *which = i;
+    return given ? word_in_list("preset", given, names, err) : STATUS_OK;
+}
+
+void training_set_preset(json *details, const json *parameters)
+{
+    const char *preset = json_get_string(parameters, "preset", NULL);
+    json_set(details, "preset", preset ? json_new_string(preset) : json_new_null());
+}

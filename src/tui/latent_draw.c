@@ -103,6 +103,8 @@ static void components_title(const struct latent_state *s, struct strbuf *title)
     add_dot(title);
     if (s->head->is_meta) {
         strbuf_addf(title, "%zu latents of %s", s->components->links.n, s->components->sae);
+        if (s->components->n_saes > 1)
+            strbuf_addf(title, " and %zu more", s->components->n_saes - 1);
         return;
     }
     if (!isnan(s->components->explained_variance)) {
@@ -138,7 +140,8 @@ static void draw_components(const struct view *v, struct latent_state *s, const 
             canvas_printf(&in, in.height - 1, 2, STYLE_DIM, "residual %.2f of norm 1",
                           s->components->residual_norm);
     }
-    links_draw(&rows, &s->components->links, &s->lists[PANE_COMPONENTS], focused, s->components->sae, 1);
+    links_draw(&rows, &s->components->links, &s->lists[PANE_COMPONENTS], focused,
+               s->components->n_saes > 1 ? NULL : s->components->sae, 1);
 }
 
 static void draw_relatives(const struct view *v, struct latent_state *s, const struct latent_layout *l)

@@ -42,16 +42,20 @@ char *page_label(struct store_txn *t, artifact_id sae, size_t latent, enum label
 
 /* ---- Links. ---- */
 
-static void add_link(struct page_links *links, struct store_txn *t, const struct artifact *sae, size_t latent,
-                     float value)
+static void add_link(struct page_links *links, struct store_txn *t, const struct sae_facts *facts,
+                     size_t latent, float value)
 {
+    const struct artifact *sae = &facts->artifact;
     if (links->n == links->capacity) {
         links->capacity = links->capacity ? 2 * links->capacity : 16;
         links->items = xreallocarray(links->items, links->capacity, sizeof *links->items);
     }
     struct page_link *link = &links->items[links->n++];
-    *link = (struct page_link){
-        .sae = sae->id, .latent = latent, .value = value, .label = page_label(t, sae->id, latent, NULL)};
+    *link = (struct page_link){.sae = sae->id,
+                               .is_meta = facts->is_meta,
+                               .latent = latent,
+                               .value = value,
+                               .label = page_label(t, sae->id, latent, NULL)};
     memcpy(link->name, sae->name, sizeof link->name);
 }
 
@@ -171,6 +175,7 @@ int page_head_read(struct query *q, struct store_txn *t, void *arg, void **resul
     if (status == STATUS_OK) {
         head->is_meta = facts.is_meta;
         head->base = facts.base;
+        head->n_bases = facts.n_bases;
         if (facts.base && store_get(t, facts.base, &base, NULL) == STATUS_OK)
             memcpy(head->base_name, base.name, sizeof head->base_name);
         head->label = page_label(t, head->at.sae.id, head->at.latent, &head->source);
@@ -238,14 +243,18 @@ int page_logits_read(struct query *q, struct store_txn *t, void *arg, void **res
     struct opened_latent l;
     struct latent_logits logits = {0};
     struct model *m = NULL;
+    struct hook hook;
     struct page_logits *out = xcalloc(1, sizeof *out);
     int status = open_latent(t, arg, &l, err);
     if (status == STATUS_OK && l.own.facts.model) {
         status = model_open(t, l.own.facts.model, &m, err);
         if (status == STATUS_OK)
             status = model_attach(m, t, err);
+        if (status == STATUS_OK && l.own.facts.row_hook)
+            status = hook_parse(model_get_config(m), l.own.facts.row_hook, &hook, err);
         if (status == STATUS_OK)
-            status = latent_logits(m, l.own.sae, NULL, l.at.latent, LOGITS_SHOWN, 0, &logits, err);
+            status = latent_logits(m, l.own.sae, l.own.facts.row_hook ? &hook : NULL, l.at.latent,
+                                   LOGITS_SHOWN, 0, &logits, err);
     }
     if (status == STATUS_OK && m) {
         out->n_positive = make_logits(model_tokenizer(m), logits.positive, logits.n_positive, out->positive);
@@ -278,20 +287,26 @@ void page_logits_free(void *result)
 static int read_members(struct store_txn *t, const struct opened_latent *l, struct page_components *out,
                         struct error *err)
 {
-    struct opened_sae base;
+    const struct sae_facts *own = &l->own.facts;
+    struct sae_facts *bases = xcalloc(own->n_bases + 1, sizeof *bases);
     struct member *members = NULL;
-    size_t n = 0;
-    if (!l->own.facts.base)
-        return STATUS_OK;
-    int status = opened_sae_open(t, l->own.facts.base, &base, err);
-    if (status != STATUS_OK)
-        return status;
-    memcpy(out->sae, base.facts.artifact.name, sizeof out->sae);
-    status = meta_members(t, base.sae, l->own.sae, l->at.latent, &members, &n, err);
+    size_t n = 0, n_rows, read = 0;
+    int status = STATUS_OK;
+    for (; status == STATUS_OK && read < own->n_bases; read++)
+        status = sae_facts_read(t, own->bases[read], &bases[read], err);
+    if (status == STATUS_OK && own->n_bases > 0) {
+        memcpy(out->sae, bases[0].artifact.name, sizeof out->sae);
+        out->n_saes = own->n_bases;
+        status = meta_members_of_all(t, l->at.sae.id, l->at.latent, 0, &members, &n, &n_rows, err);
+    }
     for (size_t i = 0; status == STATUS_OK && i < n; i++)
-        add_link(&out->links, t, &base.facts.artifact, members[i].latent, members[i].activation);
+        for (size_t b = 0; b < own->n_bases; b++)
+            if (bases[b].artifact.id == members[i].sae)
+                add_link(&out->links, t, &bases[b], members[i].latent, members[i].activation);
     free(members);
-    opened_sae_close(&base);
+    for (size_t b = 0; b < read; b++)
+        sae_facts_free(&bases[b]);
+    free(bases);
     return status;
 }
 
@@ -312,8 +327,7 @@ static int read_decomposition(struct store_txn *t, const struct opened_latent *l
         out->explained_variance = d.explained_variance;
         out->residual_norm = d.residual_norm;
         for (size_t i = 0; i < d.n; i++)
-            add_link(&out->links, t, &meta.facts.artifact, d.components[i].latent,
-                     d.components[i].activation);
+            add_link(&out->links, t, &meta.facts, d.components[i].latent, d.components[i].activation);
         decomposition_free(&d);
     }
     opened_sae_close(&meta);
@@ -359,7 +373,7 @@ static int add_nearest(struct store_txn *t, const struct opened_latent *l, struc
     int status =
         latent_neighbors(in->sae, sae_decoder_row(l->own.sae, l->at.latent), exclude, count, near, &n, err);
     for (size_t i = 0; status == STATUS_OK && i < n; i++)
-        add_link(&out->links, t, &in->facts.artifact, near[i].latent, near[i].cosine);
+        add_link(&out->links, t, &in->facts, near[i].latent, near[i].cosine);
     free(near);
     return status;
 }

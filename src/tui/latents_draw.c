@@ -219,10 +219,13 @@ void latents_status(struct view *v, struct strbuf *out)
     strbuf_addf(out, "%s", f->architecture);
     if (f->k)
         strbuf_addf(out, " k %zu", f->k);
-    if (f->is_meta && d->meta.id)
+    if (f->is_meta && d->meta.id) {
         strbuf_addf(out, " %s meta-SAE of %s", dot, d->meta.name);
-    else if (hook)
+        if (f->n_bases > 1)
+            strbuf_addf(out, " and %zu more", f->n_bases - 1);
+    } else if (hook) {
         strbuf_addf(out, " %s %s", dot, hook);
+    }
     strbuf_addf(out, " %s ", dot);
     strbuf_add_grouped(out, (long long)d->table->n);
     strbuf_adds(out, f->is_meta ? " meta-latents" : " latents");

@@ -14,6 +14,7 @@
 #include "saescope/base/fileio.h"
 #include "saescope/base/memory.h"
 #include "saescope/command/lexer.h"
+#include "saescope/command/parse.h"
 #include "saescope/tui/app.h"
 
 #define FILE_BYTES_MAX ((size_t)16 << 20)
@@ -246,12 +247,31 @@ static int own_command(struct app *a, struct lines *l, struct invocation *inv, i
     return 0;
 }
 
+/* `explore [SAE[/ID]]`, as the program is called, or a name or an address alone. 1: the words are that. */
+static int go_to_place(struct app *a, struct word_list *words, int *status, struct error *err)
+{
+    size_t used;
+    if (words->pipe || command_of_words(words->words, words->n, &used))
+        return 0;
+    if (strcmp(words->words[0], "explore") == 0 && words->n <= 2) {
+        *status = app_open_named(a, words->n == 2 ? words->words[1] : NULL, err);
+        return 1;
+    }
+    if (words->n > 1)
+        return 0;
+    *status = app_open_named(a, words->words[0], err);
+    return *status == STATUS_OK || strchr(words->words[0], '/');
+}
+
 /* Starts the command; 0: its lines go on (it is over, or they are busy); -1: they have ended. */
 static int start(struct app *a, struct lines *l, struct word_list *words)
 {
     struct error err = {0};
     struct invocation *inv;
-    int status = invocation_from_words(a->ctx, words->words, words->n, &inv, &err);
+    int status;
+    if (!l->path && go_to_place(a, words, &status, &err))
+        return status == STATUS_OK ? 0 : fail(a, l, err.message);
+    status = invocation_from_words(a->ctx, words->words, words->n, &inv, &err);
     if (status != STATUS_OK)
         return fail(a, l, err.message);
     inv->line = words->line;

@@ -288,9 +288,8 @@ static int follow(struct view *v)
         return whole_context(s);
     if (!link || !s->head)
         return INVALID_NONE;
-    int to_meta = s->focus == PANE_COMPONENTS && !s->head->is_meta;
     char *target = xasprintf("%s/%zu", link->name, link->latent);
-    app_open(v->app, to_meta ? "meta" : "latent", target);
+    app_open(v->app, link->is_meta ? "meta" : "latent", target);
     free(target);
     return INVALID_DRAW;
 }
@@ -515,6 +514,8 @@ static void latent_status(struct view *v, struct strbuf *out)
     strbuf_add_grouped(out, (long long)s->head->at.d_sae);
     if (s->head->is_meta)
         strbuf_addf(out, " %s meta-SAE of %s", glyph(GLYPH_MIDDLE_DOT), s->head->base_name);
+    if (s->head->n_bases > 1)
+        strbuf_addf(out, " and %zu more", s->head->n_bases - 1);
 }
 
 const struct view_ops latent_view = {

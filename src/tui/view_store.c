@@ -75,7 +75,8 @@ static void describe_sae(struct row *row, struct store_txn *t, struct strbuf *wh
         displayable(what, f.hook, strlen(f.hook));
     }
     if (f.is_meta)
-        add_name(what, t, f.base, "  of ");
+        for (size_t i = 0; i < f.n_bases; i++)
+            add_name(what, t, f.bases[i], i ? "," : "  of ");
     else
         add_name(what, t, f.model, "  ");
     sae_facts_free(&f);

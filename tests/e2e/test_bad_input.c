@@ -468,6 +468,25 @@ static void test_unknown(void **state)
     PROGRAM_REFUSES(2, SAYS("--store"), "--stor", "x", "list");
     PROGRAM_REFUSES(2, SAYS("did you mean `tokenize`"), "tokenise", "lm", "x");
     PROGRAM_REFUSES(3, SAYS("s", "no meta-SAE"), "decompose", "m/1", "--meta", "s");
+    PROGRAM_REFUSES(3, SAYS("named x"), "train", "meta", "y", "--sae", "s,x", "--width", "8");
+    PROGRAM_REFUSES(2, SAYS("--sae names s twice"), "train", "meta", "y", "--sae", "s,s", "--width", "8");
+    PROGRAM_REFUSES(2, SAYS("--sae is empty"), "train", "meta", "y", "--sae", "s,", "--width", "8");
+    PROGRAM_REFUSES(2, SAYS("paper|post|dashboard"), "train", "meta", "y", "--sae", "s", "--width", "8", "--preset",
+                    "pape");
+    PROGRAM_REFUSES(2, SAYS("--alive-density", "less than 1"), "train", "meta", "y", "--sae", "s", "--width", "8",
+                    "--alive-density", "1.5");
+    PROGRAM_REFUSES(3, SAYS("no decoder row is left"), "train", "meta", "y", "--sae", "s", "--width", "8",
+                    "--alive-density", "0.999");
+    PROGRAM_REFUSES(3, SAYS("m is a meta-SAE of s, not of m"), "rebuild", "m", "--meta", "m", "--save", "y");
+    PROGRAM_REFUSES(3, SAYS("s is no meta-SAE"), "rebuild", "s", "--meta", "s", "--save", "y");
+    PROGRAM_REFUSES(3, SAYS("m has latents 0 to 7"), "rebuild", "s", "--meta", "m", "--without", "m/8", "--save", "y");
+    PROGRAM_REFUSES(3, SAYS("latent of s, not of m"), "rebuild", "s", "--meta", "m", "--without", "m/1,s/1", "--save",
+                    "y");
+    PROGRAM_REFUSES(2, SAYS("--save"), "rebuild", "s", "--meta", "m");
+    PROGRAM_REFUSES(3, SAYS("already"), "rebuild", "s", "--meta", "m", "--save", "m");
+    PROGRAM_REFUSES(3, SAYS("needed by"), "rebuild", "s", "--meta", "m", "--save", "s", "--replace");
+    PROGRAM_REFUSES(3, SAYS("m is no meta-SAE of m"), "members", "m/1", "--sae", "m");
+    PROGRAM_REFUSES(3, SAYS("s is no meta-SAE"), "members", "s/1", "--sae", "s");
     PROGRAM_REFUSES(3, SAYS("m"), "index", "s", "--text", "m");
     PROGRAM_REFUSES(2, SAYS("3 names and 2 widths"), "train", "sae", "x", "y", "z", "--model", "lm", "--hook",
                     HOOK, "--text", "t", "--width", "16,32");

@@ -338,6 +338,126 @@ static void test_show(void **state)
     free(address);
 }
 
+/* A meta-SAE on two SAEs: both are its bases, and members say whose they are unless --sae asks for one's. */
+static void test_joint_meta(void **state)
+{
+    (void)state;
+    PROGRAM_DONE("train", "sae", "s2", "--model", "lm", "--hook", HOOK, "--text", "t", "--width", "32", "--k", "4",
+                 "--steps", "20", "--batch", "256");
+    json *made = PROGRAM_JSON("train", "meta", "joint", "--sae", "s,s2", "--width", "12", "--k", "2", "--steps", "40");
+    assert_is(made, "name", "joint");
+    json *info = PROGRAM_JSON("info", "joint");
+    assert_shape(info, "{" SAE_FIELDS ",bases:[s]+,training:{base:s,bases:[s]+,preset:s?,rows:i,raw_rows:b,"
+                       "permute_columns:b,alive:b,alive_density:n?,weight:s}}");
+    assert_is(info, "base", "s");
+    assert_string_equal(json_string(json_at(json_get(info, "bases"), 1), ""), "s2");
+    assert_int_equal(integer_of(json_get(info, "training"), "rows"), WIDTH + 32);
+    json *list = PROGRAM_JSON("list", "saes");
+    for (size_t i = 0; i < json_length(json_get(list, "saes")); i++) {
+        const json *sae = json_at(json_get(list, "saes"), i);
+        int joint = strcmp(json_get_string(sae, "name", ""), "joint") == 0;
+        assert_int_equal(json_length(json_get(sae, "bases")), joint ? 2 : 0);
+    }
+    char *address = firing("joint");
+    json *all = PROGRAM_JSON("members", address), *a = PROGRAM_JSON("members", address, "--sae", "s"),
+         *b = PROGRAM_JSON("members", address, "--sae", "s2");
+    assert_shape(all, "{meta:s,latent:i,density:n,members:[{sae:s,latent:i,activation:n,label:s?}]+}");
+    assert_shape(a, "{meta:s,latent:i,density:n,members:[{latent:i,activation:n,label:s?}]}");
+    size_t n = json_length(json_get(all, "members"));
+    assert_int_equal(json_length(json_get(a, "members")) + json_length(json_get(b, "members")), n);
+    assert_true(fabs(number_of(all, "density") * (WIDTH + 32) - (double)n) < 1e-6);
+    assert_null(json_get(json_at(json_get(a, "members"), 0), "sae"));
+    /* A member of either is decomposed by it. */
+    const json *first = json_at(json_get(all, "members"), 0);
+    char *member = xasprintf("%s/%lld", json_get_string(first, "sae", ""), integer_of(first, "latent"));
+    json *d = PROGRAM_JSON("decompose", member, "--meta", "joint");
+    int found = 0;
+    for (size_t i = 0; i < json_length(json_get(d, "components")); i++) {
+        const json *x = json_at(json_get(d, "components"), i);
+        if (integer_of(x, "latent") == integer_of(all, "latent"))
+            found = fabs(number_of(x, "activation") - number_of(first, "activation")) < 1e-5;
+    }
+    assert_true(found);
+    json *e = PROGRAM_JSON("evaluate", "joint");
+    assert_int_equal(integer_of(e, "tokens"), WIDTH + 32);
+    json *l = PROGRAM_JSON("latents", "s2", "--limit", "1");
+    assert_true(json_is_number(json_get(json_at(json_get(l, "latents"), 0), "meta_latents")));
+    PROGRAM_REFUSES(3, SAYS("s2 has no index"), "train", "meta", "x", "--sae", "s,s2", "--width", "8", "--alive");
+    PROGRAM_REFUSES(3, SAYS("s2 has no index"), "train", "meta", "x", "--sae", "s2", "--width", "8", "--weight",
+                    "frequency");
+    PROGRAM_REFUSES(3, SAYS("joint", "needed"), "remove", "s2", "--yes");
+    json *removed = PROGRAM_JSON("remove", "s2", "--cascade", "--yes");
+    assert_true(integer_of(removed, "removed") >= 3); /* with the meta-SAE and its index */
+    json *v = PROGRAM_JSON("verify");
+    assert_true(json_get_boolean(v, "ok", 0));
+    json *const done[] = {made, info, list, all, a, b, d, e, l, removed, v};
+    for (size_t i = 0; i < ARRAY_LENGTH(done); i++)
+        json_free(done[i]);
+    free(address);
+    free(member);
+}
+
+/* A meta-SAE of a meta-SAE, on fewer rows that are drawn by frequency. */
+static void test_meta_of_meta(void **state)
+{
+    (void)state;
+    json *made = PROGRAM_JSON("train", "meta", "mm", "--sae", "m", "--width", "4", "--k", "1", "--steps", "30", "--alive",
+                              "--weight", "frequency");
+    json *info = PROGRAM_JSON("info", "mm"), *d = PROGRAM_JSON("decompose", "m/0", "--meta", "mm");
+    assert_is(info, "base", "m");
+    assert_is(info, "model", "lm");
+    assert_is(json_get(info, "training"), "weight", "frequency");
+    assert_true(json_get_boolean(json_get(info, "training"), "alive", 0));
+    assert_is(d, "sae", "m");
+    assert_is(d, "meta", "mm");
+    json *logits = PROGRAM_JSON("logits", "mm/1"), *members = PROGRAM_JSON("members", "mm/1");
+    assert_shape(logits, "{sae:s,latent:i," LOGITS "}");
+    assert_is(members, "meta", "mm");
+    PROGRAM_DONE("remove", "mm", "--yes");
+    json *const done[] = {made, info, d, logits, members};
+    for (size_t i = 0; i < ARRAY_LENGTH(done); i++)
+        json_free(done[i]);
+}
+
+/* What is rebuilt is an SAE that can be evaluated, indexed and sent out. */
+static void test_rebuild(void **state)
+{
+    (void)state;
+    json *made = PROGRAM_JSON("rebuild", "s", "--meta", "m", "--save", "rebuilt"),
+         *less = PROGRAM_JSON("rebuild", "s", "--meta", "m", "--without", "m/2,m/5", "--save", "less"),
+         *skipped = PROGRAM_JSON("rebuild", "s", "--meta", "m", "--save", "rebuilt", "--if-absent");
+    assert_shape(made, MADE);
+    assert_is(made, "kind", "sae");
+    assert_shape(skipped, "{name:s,present:b}");
+    json *info = PROGRAM_JSON("info", "less"), *base = PROGRAM_JSON("info", "s");
+    static const char *const same[] = {"architecture", "hook", "model", "normalize_activations"};
+    for (size_t i = 0; i < ARRAY_LENGTH(same); i++)
+        assert_is(info, same[i], json_get_string(base, same[i], ""));
+    assert_int_equal(integer_of(info, "context_size"), integer_of(base, "context_size"));
+    assert_true(number_of(info, "threshold") == number_of(base, "threshold"));
+    const json *source = json_get(info, "source");
+    assert_is(source, "rebuilt_from", "s");
+    assert_is(source, "meta", "m");
+    assert_int_equal(json_length(json_get(source, "without")), 2);
+    assert_int_equal(json_integer(json_at(json_get(source, "without"), 1), -1), 5);
+    /* The same latents fire, and they explain less. */
+    json *whole = PROGRAM_JSON("evaluate", "s", "--text", "t", "--tokens", "2000"),
+         *part = PROGRAM_JSON("evaluate", "less", "--text", "t", "--tokens", "2000");
+    const json *x = json_get(whole, "metrics"), *y = json_get(part, "metrics");
+    assert_true(number_of(json_get(x, "sparsity"), "l0") == number_of(json_get(y, "sparsity"), "l0"));
+    assert_true(number_of(json_get(x, "reconstruction_quality"), "explained_variance") >
+                number_of(json_get(y, "reconstruction_quality"), "explained_variance"));
+    PROGRAM_DONE("index", "less", "--text", "t", "--tokens", "2000");
+    char *folder = program_path("rebuilt-out");
+    PROGRAM_DONE("export", "sae", "less", folder);
+    PROGRAM_DONE("remove", "less", "--yes");
+    PROGRAM_DONE("remove", "rebuilt", "--yes");
+    json *const done[] = {made, less, skipped, info, base, whole, part};
+    for (size_t i = 0; i < ARRAY_LENGTH(done); i++)
+        json_free(done[i]);
+    free(folder);
+}
+
 static void test_show_meta_latent(void **state)
 {
     (void)state;
@@ -714,6 +834,9 @@ int main(void)
         cmocka_unit_test(test_latents),
         cmocka_unit_test(test_show),
         cmocka_unit_test(test_show_meta_latent),
+        cmocka_unit_test(test_joint_meta),
+        cmocka_unit_test(test_meta_of_meta),
+        cmocka_unit_test(test_rebuild),
         cmocka_unit_test(test_relatives),
         cmocka_unit_test(test_search),
         cmocka_unit_test(test_encode),

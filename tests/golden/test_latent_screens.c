@@ -51,6 +51,8 @@ static const struct screen screens[] = {
     {"latent-context-mono", "big/10", 80, 24, "color", "never", "keys jj<Enter>\n"},
     {"latent-next", "big/3", 80, 24, NULL, NULL, "keys 2JK\n"},
     {"latent-unknown", "big/3", 80, 12, NULL, NULL, "keys 99<Enter>\n"},
+    {"latent-typed", "big", 80, 12, NULL, NULL, "keys :explore big/3<Enter>\nwait\nkeys :big/5<Enter>\nwait\nkeys <lt>\n"},
+    {"latent-typed-wrong", "big", 80, 12, NULL, NULL, "keys :bug/3<Enter>\n"},
     {"latent-small", "big/3", 40, 10, NULL, NULL, ""},
     {"meta-80", "big-meta/1", 80, 24, NULL, NULL, ""},
     {"meta-120", "big-meta/1", 120, 30, NULL, NULL, ""},

@@ -154,7 +154,21 @@ static void bad_requests_are_refused_at_once(void **state)
             "\"text\":\"corpus\"}",
             STATUS_REFUSED, "blocks.");
     refused("train meta", "{\"names\":[\"m\"],\"sae\":\"b\",\"widths\":[32],\"preset\":\"other\"}",
-            STATUS_USAGE, "preset");
+            STATUS_USAGE, "there are paper, post and dashboard");
+    refused("train meta", "{\"names\":[\"m\"],\"sae\":\"b\",\"widths\":[32],\"preset\":\"papers\"}",
+            STATUS_USAGE, "did you mean paper?");
+    refused("train sae", "{\"names\":[\"c\"],\"widths\":[64],\"preset\":\"x\"," TRAIN "}", STATUS_USAGE,
+            "there is batchtopk-paper");
+    refused("train meta", "{\"names\":[\"m\"],\"sae\":[\"b\",\"a\",\"b\"],\"widths\":[32]}", STATUS_USAGE,
+            "names b twice");
+    refused("train meta", "{\"names\":[\"m\"],\"sae\":[\"b\",\"nothing\"],\"widths\":[32]}", STATUS_REFUSED,
+            "nothing");
+    refused("train meta", "{\"names\":[\"m\"],\"sae\":\"b\",\"widths\":[32],\"weight\":\"frequent\"}",
+            STATUS_USAGE, "did you mean frequency?");
+    refused("train meta", "{\"names\":[\"m\"],\"sae\":\"b\",\"widths\":[32],\"alive_density\":1}",
+            STATUS_USAGE, "less than 1");
+    refused("rebuild", "{\"sae\":\"b\",\"meta\":\"b-meta\"}", STATUS_USAGE, "--save");
+    refused("rebuild", "{\"sae\":\"b\",\"meta\":\"b-meta\",\"save\":\"a\"}", STATUS_REFUSED, "already");
     refused("index", "{\"saes\":[\"a\"]}", STATUS_USAGE, "--text");
     refused("index", "{\"saes\":[\"nothing\"],\"text\":\"corpus\"}", STATUS_REFUSED, "nothing");
     refused("evaluate", "{\"sae\":\"a\"}", STATUS_USAGE, "--text");
@@ -213,6 +227,76 @@ static void a_name_is_free_again_after_a_cancelled_run(void **state)
     json_free(m);
 }
 
+static json *train_meta(const char *parameters)
+{
+    json_free(await_result(submit("train meta", parse_json(parameters))));
+    json *m = manifest("p");
+    json *training = json_retain(json_get(m, "training"));
+    json_free(m);
+    return training;
+}
+
+/* The settings that the paper, the post and the dashboard had, by the table of the paper's notes; with so few
+ * rows a batch is all of them. The number of steps is overridden where it says nothing of the number of rows.
+ */
+static void presets_are_the_authors(void **state)
+{
+    static const struct {
+        const char *name;
+        double lr;
+    } presets[] = {{"paper", 1e-4}, {"post", 1e-3}, {"dashboard", 1e-3}};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LENGTH(presets); i++) {
+        char *parameters =
+            xasprintf("{\"names\":[\"p\"],\"sae\":\"b\",\"widths\":[16],\"preset\":\"%s\",\"replace\":true}",
+                      presets[i].name);
+        json *t = train_meta(parameters);
+        assert_true(json_get_number(t, "lr", 0) == presets[i].lr);
+        assert_int_equal(json_get_integer(t, "k", 0), 4);
+        assert_int_equal(json_get_integer(t, "aux_k", 0), 512);
+        assert_true(json_get_number(t, "aux_coefficient", 0) == 1.0 / 16);
+        assert_int_equal(json_get_integer(t, "dead_after", 0), 100);
+        assert_true(json_get_number(t, "beta1", 0) == 0.9 && json_get_number(t, "beta2", 0) == 0.99);
+        assert_string_equal(json_get_string(t, "normalization", ""), "none");
+        assert_string_equal(json_get_string(t, "architecture", ""), "batchtopk");
+        assert_int_equal(json_get_integer(t, "batch", 0), 192);
+        assert_int_equal(json_get_integer(t, "steps", 0), 2000); /* of the paper: epochs */
+        assert_string_equal(json_get_string(t, "preset", ""), presets[i].name);
+        json_free(t);
+        free(parameters);
+    }
+    json *t =
+        train_meta("{\"names\":[\"p\"],\"sae\":\"b\",\"widths\":[16],\"preset\":\"paper\",\"batch\":100,"
+                   "\"replace\":true}");
+    assert_int_equal(json_get_integer(t, "steps", 0), 3840); /* 2,000 · 192 / 100 */
+    json_free(t);
+}
+
+/* On two SAEs at once, and on fewer rows, drawn by frequency. */
+static void rows_are_chosen(void **state)
+{
+    (void)state;
+    json *t =
+        train_meta("{\"names\":[\"p\"],\"sae\":[\"a\",\"b\"],\"widths\":[16],\"steps\":20,\"alive\":true,"
+                   "\"weight\":\"frequency\",\"replace\":true}");
+    long long rows = json_get_integer(t, "rows", 0);
+    assert_in_range(rows, 1, 128 + 192);
+    assert_int_equal(json_get_integer(t, "batch", 0), rows);
+    assert_string_equal(json_string(json_at(json_get(t, "bases"), 1), ""), "b");
+    assert_string_equal(json_get_string(t, "weight", ""), "frequency");
+    assert_true(json_get_boolean(t, "alive", 0));
+    assert_true(json_get_number(t, "alive_density", -1) == 0);
+    json_free(t);
+    json *m = manifest("p"), *references = json_get(m, "references");
+    assert_int_equal(json_get_integer(references, "base", 0), find_artifact(job_store, ARTIFACT_SAE, "a"));
+    assert_int_equal(json_get_integer(references, "base2", 0), find_artifact(job_store, ARTIFACT_SAE, "b"));
+    json_free(m);
+    /* The index that comes with it counts all rows. */
+    json *r = await_result(submit("evaluate", parse_json("{\"sae\":\"p\"}")));
+    assert_int_equal(json_get_integer(r, "tokens", 0), 128 + 192);
+    json_free(r);
+}
+
 static void columns_permuted_explain_less(void **state)
 {
     (void)state;
@@ -237,6 +321,8 @@ int main(void)
         cmocka_unit_test(bad_requests_are_refused_at_once),
         cmocka_unit_test(an_interrupted_training_ends_alike),
         cmocka_unit_test(a_name_is_free_again_after_a_cancelled_run),
+        cmocka_unit_test(presets_are_the_authors),
+        cmocka_unit_test(rows_are_chosen),
         cmocka_unit_test(columns_permuted_explain_less),
     };
     alarm(600); /* ends a test that waits in vain */

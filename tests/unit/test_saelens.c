@@ -15,6 +15,7 @@
 #include "saescope/base/memory.h"
 #include "saescope/files/safetensors.h"
 #include "saescope/formats/formats.h"
+#include "saescope/sae/bases.h"
 #include "saescope/sae/sae.h"
 #include "tests/support/support.h"
 
@@ -477,6 +478,37 @@ static void test_meta(void **state)
     free(folder);
 }
 
+/* A joint meta-SAE comes back with all its bases, unless --base names another; one that is not there is named. */
+static void test_joint_meta(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    artifact_id bases[2] = {find("topk"), find("standard")}, id;
+    struct sae *x = new_sae("batchtopk", 12, 6);
+    json *manifest = sae_manifest(NULL, 0, bases[0]);
+    x->k = 2;
+    json_set(manifest, "references", meta_bases_references(bases, 2));
+    id = save_sae(store, "joint", x, manifest);
+    sae_free(x);
+    char *folder = export_sae(id, "joint", DTYPE_F32);
+    artifact_id named = import_folder(folder, "joint-named", 0),
+                given = import_folder(folder, "joint-given", bases[1]);
+    json *m = read_manifest(store, named), *g = read_manifest(store, given);
+    assert_int_equal(meta_base_at(m, 0), bases[0]);
+    assert_int_equal(meta_base_at(m, 1), bases[1]);
+    assert_int_equal(meta_base_at(m, 2), 0);
+    assert_int_equal(meta_base_at(g, 0), bases[1]);
+    assert_int_equal(meta_base_at(g, 1), 0);
+    json_free(m);
+    json_free(g);
+    assert_ok(store_rename(store, bases[1], "elsewhere", &err));
+    struct sae_import o = {.path = folder, .name = "joint-lost"};
+    assert_int_equal(sae_import_path(store, &o, NULL, &id, &err), STATUS_REFUSED);
+    assert_says("meta-SAE of standard");
+    assert_ok(store_rename(store, bases[1], "standard", &err));
+    free(folder);
+}
+
 static void test_half_range(void **state)
 {
     (void)state;
@@ -536,6 +568,7 @@ int main(void)
         cmocka_unit_test(test_exported_files),
         cmocka_unit_test(test_batchtopk),
         cmocka_unit_test(test_meta),
+        cmocka_unit_test(test_joint_meta),
         cmocka_unit_test(test_half_range),
         cmocka_unit_test(test_training_scale),
     };

@@ -69,10 +69,26 @@ int stream_options_agree(const struct stream_options *a, const struct stream_opt
 int activation_source_open(struct store *s, const struct stream_options *o, size_t buffer_rows, uint64_t seed,
                            struct monitor *m, struct batch_source **out, struct error *err);
 
-/* Rows of the decoders of SAEs, scaled to unit norm (raw: as they are; zero rows left out), for meta-SAEs. No
- * row is held out: held_out() serves all rows. */
+/*
+ * Rows of the decoders of SAEs, scaled to unit norm (raw: as they are; zero rows left out), for meta-SAEs: each row once an
+ * epoch, in an order drawn from the seed anew each epoch; batches may go over an epoch's end. No row is held out: held_out()
+ * serves all rows. Memory: all rows.
+ */
 int decoder_source_open(struct store *s, const artifact_id *saes, size_t n, int raw, uint64_t seed,
                         struct batch_source **out, struct error *err);
+size_t decoder_source_rows(const struct batch_source *source);
+/*
+ * What an opened source may be asked for before it is read. Both take the counts of the SAEs' indexes and are refused when an
+ * SAE has none.
+ *
+ * Leaves out the latents whose density (fired / tokens of their SAE's index) is at most `density`; 0: those that never fired.
+ */
+int decoder_source_leave_out(struct batch_source *source, struct store *s, double density, struct error *err);
+/*
+ * Draws rows with replacement, each with a probability proportional to its latent's density, instead of once an epoch. A draw
+ * depends on the seed and its own number alone. held_out() goes on serving every row once.
+ */
+int decoder_source_weigh(struct batch_source *source, struct store *s, struct error *err);
 /* Permutes each column of an opened decoder source on its own: a baseline with the same values and no
  * structure. */
 void decoder_source_permute(struct batch_source *source, uint64_t seed);

@@ -8,8 +8,8 @@
  * The index artifact holds the columns fired (u32), max, min, mean (f32), histogram (u32 [d_sae, 50]) and a
  * RECORD_CONTEXTS record for each latent that fired; its manifest: {"text_tokens", "contexts",
  * "context_size", "prepend_bos", "bos", "seed", "references": {"sae", "text"}}. The index of a meta-SAE is over its
- * base's decoder rows: the same columns and no contexts, and of the base latents the columns base_metas (u8:
- * number of meta-latents) and base_ev (f32).
+ * bases' decoder rows: the same columns and no contexts, and of the latents of its bases, numbered as struct meta_bases
+ * says, the columns base_metas (u8: number of meta-latents) and base_ev (f32).
  */
 #ifndef SAESCOPE_ANALYSIS_INDEX_H
 #define SAESCOPE_ANALYSIS_INDEX_H

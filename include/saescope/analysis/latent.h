@@ -29,14 +29,20 @@ struct sae_facts {
     json *manifest;
     int is_meta;
     const char *architecture, *hook; /* hook NULL for a meta-SAE: its base's is meant */
+    char *row_hook;                  /* the hook whose directions the rows of W_dec are: of a meta-SAE its base's, followed
+                                        down; NULL: not known */
     size_t d_in, d_sae, k, context_size;
     int prepend_bos, center;
     artifact_id model, base, index; /* 0: none. model of a meta-SAE: its base's (followed down) */
+    size_t n_bases;                 /* of a joint meta-SAE several; `base` is the first */
+    artifact_id *bases;
     uint64_t indexed_tokens;
 };
 int sae_facts_read(struct store_txn *t, artifact_id sae, struct sae_facts *out, struct error *err);
 void sae_facts_free(struct sae_facts *f);
-/* The meta-SAE shown with an SAE: the newest indexed one that has it as base, else the newest; 0 when there is none.
+/* Whether it is a meta-SAE on that SAE. */
+int sae_facts_has_base(const struct sae_facts *f, artifact_id sae);
+/* The meta-SAE shown with an SAE: the newest indexed one that has it as a base, else the newest; 0 when there is none.
  * Baselines (trained on permuted columns) are none. */
 artifact_id meta_sae_of(struct store_txn *t, artifact_id sae);
 
@@ -82,11 +88,15 @@ void decomposition_free(struct decomposition *d);
 
 /* Base latents of a meta-latent, strongest first. */
 struct member {
+    artifact_id sae; /* whose latent it is */
     size_t latent;
     float activation;
 };
 int meta_members(struct store_txn *t, const struct sae *base, const struct sae *meta, size_t meta_latent,
                  struct member **out, size_t *n, struct error *err);
+/* The same over all bases of a meta-SAE, or of one of them (`only`; 0: all). *n_rows: how many latents these have. */
+int meta_members_of_all(struct store_txn *t, artifact_id meta, size_t meta_latent, artifact_id only, struct member **out,
+                        size_t *n, size_t *n_rows, struct error *err);
 
 /* ---- A text's tokens and the latents that fire on them. ---- */
 struct encoded_text {

@@ -28,7 +28,8 @@ struct saelens_config {
     enum sae_normalization normalization;
     const char *hook, *model, *version; /* NULL when the file has none */
     int is_meta;
-    const char *base; /* of a meta-SAE: its name, or NULL */
+    const char *base;  /* of a meta-SAE: its name, or NULL */
+    const json *bases; /* of a joint meta-SAE: the names of all, or NULL */
 };
 
 int saelens_config_read(struct saelens_config *c, const char *path, struct error *err);

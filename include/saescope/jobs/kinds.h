@@ -7,7 +7,7 @@
 #include "saescope/sae/train.h"
 
 extern const struct job_kind kind_train_sae, kind_train_meta, kind_index, kind_evaluate, kind_import_model,
-    kind_import_text, kind_import_sae, kind_stitch;
+    kind_import_text, kind_import_sae, kind_rebuild, kind_stitch;
 
 /* An unpublished id under a name, kept as long as the job is unfinished; a resumed run gets the same one.
  * *published: an earlier run of this job got as far as to publish it. */
@@ -18,6 +18,8 @@ json *job_made(struct store *s, artifact_id id, const char *kind, double seconds
 int job_find(struct store *s, enum artifact_kind kind, const char *name, artifact_id *id, struct error *err);
 /* The artifact's manifest when there is one of that name, else NULL: another job may be making it. */
 json *job_peek(struct store *s, enum artifact_kind kind, const char *name);
+/* STATUS_USAGE, with a suggestion, unless word is one of the names[] (NULL-terminated). */
+int word_in_list(const char *what, const char *word, const char *const *names, struct error *err);
 /* A string parameter that must be there. */
 int job_need(const json *parameters, const char *key, const char *option, const char **out, struct error *err);
 /* Good, new (or to be replaced) names, appended to makes. */
@@ -43,5 +45,10 @@ int training_plan(struct store *s, const struct training *t, size_t d_in, json *
 int training_run(struct store *s, uint64_t job, struct training *t, struct batch_source *source, const json *manifest,
                  const json *details, struct monitor *m, struct error *err);
 json *training_result(const struct training *t);
+/* Which of the names[] (NULL-terminated) the parameter "preset" is: *which (may be NULL) is the names' number when it is not
+ * given. STATUS_USAGE with a suggestion for others. */
+int training_preset(const json *parameters, const char *const *names, size_t *which, struct error *err);
+/* Into what a manifest's "training" tells. */
+void training_set_preset(json *details, const json *parameters);
 
 #endif

@@ -19,6 +19,7 @@
 /* A latent that is named on the page and can be gone to. */
 struct page_link {
     artifact_id sae;
+    int is_meta;                   /* its SAE is a meta-SAE */
     char name[NAME_MAX_BYTES + 1]; /* of its SAE */
     size_t latent;
     float value; /* activation or cosine */
@@ -50,7 +51,8 @@ struct page_head {
     struct address at;
     int is_meta;
     artifact_id base;
-    char base_name[NAME_MAX_BYTES + 1]; /* of a meta-SAE */
+    size_t n_bases;
+    char base_name[NAME_MAX_BYTES + 1]; /* of a meta-SAE; the first of a joint one */
     char *label;                        /* NULL: none */
     enum label_source source;
     artifact_id index; /* 0: not indexed */
@@ -74,6 +76,7 @@ struct page_logits {
 /* The meta-latents of a latent, or the members of a meta-latent. */
 struct page_components {
     char sae[NAME_MAX_BYTES + 1]; /* whose latents they are; empty: there is no meta-SAE */
+    size_t n_saes;                /* members of a joint meta-SAE's latent are of several: then `sae` is the first */
     struct page_links links;
     double explained_variance, residual_norm; /* of a latent's decomposition */
 };
