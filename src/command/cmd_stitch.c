@@ -156,6 +156,8 @@ static int write_made(struct context *ctx, const json *result, struct writer *ou
 static int run_stitch(struct context *ctx, const struct invocation *inv, struct writer *out, struct error *err)
 {
     const char *name = invocation_argument(inv, 0);
+    if (invocation_option(inv, "step") || invocation_option(inv, "save"))
+        return run_stitch_save(ctx, inv, out, err);
     if (already_there(ctx, inv, name)) {
         write_skipped(out, name);
         return STATUS_OK;
@@ -168,9 +170,9 @@ static int run_stitch(struct context *ctx, const struct invocation *inv, struct 
 
 static const struct argument_spec stitch_arguments[] = {{.name = "NAME", .type = WORD_NAME_NEW}, {.name = NULL}};
 static const struct option_spec stitch_options[] = {
-    {.name = "small", .type = WORD_SAE, .value = "A", .help = "SAE in which latents are inserted", .required = 1},
-    {.name = "large", .type = WORD_SAE, .value = "B", .help = "SAE whose latents are inserted", .required = 1},
-    {.name = "text", .type = WORD_TEXT_NAME, .value = "T", .help = "text that runs through the model", .required = 1},
+    {.name = "small", .type = WORD_SAE, .value = "A", .help = "SAE in which latents are inserted"},
+    {.name = "large", .type = WORD_SAE, .value = "B", .help = "SAE whose latents are inserted"},
+    {.name = "text", .type = WORD_TEXT_NAME, .value = "T", .help = "text that runs through the model"},
     {.name = "tokens", .type = WORD_COUNT, .value = "N", .help = "counted tokens (default: the whole text)"},
     {.name = "threshold", .type = WORD_NUMBER, .value = "X",
      .help = "decoder cosine above which latents are partners (default 0.7)"},
@@ -184,6 +186,8 @@ static const struct option_spec stitch_options[] = {
      .help = "steps of the path at which the model's cross-entropy is measured (default 0)"},
     {.name = "ce-tokens", .type = WORD_COUNT, .value = "N", .help = "counted tokens for that (default 20000)"},
     {.name = "seed", .type = WORD_COUNT, .value = "N", .help = "seed of resamples, controls and the random order"},
+    {.name = "step", .type = WORD_COUNT, .value = "N", .help = "with --save: a step of the path of NAME, which is there already"},
+    {.name = "save", .type = WORD_NAME_NEW, .value = "SAE", .help = "store the SAE at that step under this name"},
     EXISTING_NAME_OPTIONS,
     {.name = NULL},
 };
@@ -192,7 +196,8 @@ const struct command stitch_command = {
     .group = GROUP_COMPUTE,
     .summary = "classify a larger SAE's latents by inserting them in a smaller one, and go from one to the other",
     .description = "A latent of B is novel when inserting it lowers the squared error of A, else it reconstructs what A has. The "
-                   "path inserts the latents without a partner in A, swaps groups of partners, and removes what is left of A.",
+                   "path inserts the latents without a partner in A, swaps groups of partners, and removes what is left of A. Of a "
+                   "stitch that is there, --step and --save make the SAE at a step of the path an SAE of the store.",
     .arguments = stitch_arguments,
     .options = stitch_options,
     .cost = COST_JOB,

@@ -74,6 +74,9 @@ json *argument_list(const struct invocation *inv, size_t first);
 /* A stitch's members, in an object that is begun (cmd_stitch.c). */
 int write_stitch(struct writer *out, struct store_txn *t, artifact_id id, int with_latents, struct error *err);
 
+/* stitch with --step or --save (cmd_stitch_save.c). */
+int run_stitch_save(struct context *ctx, const struct invocation *inv, struct writer *out, struct error *err);
+
 /* Options of commands that make something under a name. */
 #define EXISTING_NAME_OPTIONS                                                                                          \
     {.name = "replace", .type = WORD_FLAG, .help = "replace what has the name already"},                               \
