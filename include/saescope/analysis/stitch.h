@@ -72,10 +72,10 @@ struct stitch_options {
  * of the smallest positive activation among the n·k largest of a batch of n tokens, as BatchTopK finds its own.
  *
  * Memory: scoring keeps 8 MiB and 24 bytes a latent for each set of decoder rows scored (the large SAE's and two or three
- * controls), 28 bytes a large latent for each thread, and 40 bytes an active pair of a batch; the bootstrap 200 bytes a context and
- * 32 MiB; matching what nearest_rows says; beside the stream's and the encoder's scratch. On disk, in m->work_dir or else
- * the store's work directory: a residual and 8 bytes an active pair for each token, 12 bytes for each latent active
- * in a context, for each set of rows.
+ * controls), 16 MiB of random rows, 28 bytes a large latent for each thread, and 40 bytes an active pair of a batch; the
+ * bootstrap 200 bytes a context and 32 MiB; the other parts what nearest.h, stitch_parents.h and stitch_parts.h say; beside the
+ * stream's and the encoder's scratch. On disk, in m->work_dir or else the store's work directory: a residual and 8 bytes
+ * an active pair for each token, and for each set of rows 12 bytes for each latent active in a context.
  */
 int stitch_run(struct store *s, artifact_id id, const struct stitch_options *o, struct monitor *m, struct error *err);
 
