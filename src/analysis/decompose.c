@@ -102,38 +102,58 @@ void decomposition_free(struct decomposition *d)
 
 #define CHUNK 2048 /* rows encoded at once */
 
-/* One latent of an SAE as an SAE of one latent: nothing else of the meta-SAE is computed. The sae's pointers
- * go into `whole`, and so must not be freed. */
-static struct sae one_latent(const struct sae *whole, size_t latent, struct sae_block *block)
+/* The numbers of these latents from a bias or thresholds; NULL for those that there are not. */
+static int pick(const float *from, const size_t *latents, size_t count, float **to, struct error *err)
 {
-    struct sae one = *whole;
-    *block = (struct sae_block){0, 1, sae_encoder_row(whole, latent), sae_decoder_row(whole, latent)};
-    one.d_sae = 1;
-    one.b_enc = whole->b_enc ? whole->b_enc + latent : NULL;
-    one.threshold = whole->threshold ? whole->threshold + latent : NULL;
-    one.blocks = block;
-    one.n_blocks = 1;
-    return one;
+    *to = NULL;
+    if (!from)
+        return STATUS_OK;
+    *to = array_alloc(count, sizeof(**to), "meta-latents", err);
+    for (size_t i = 0; *to && i < count; i++)
+        (*to)[i] = from[latents[i]];
+    return *to ? STATUS_OK : STATUS_FAILED;
 }
 
-struct members {
-    struct member *list;
-    size_t n, capacity;
-};
+/* Some latents of an SAE as an SAE of their own, so that nothing else of it is computed. Its weights are the
+ * whole one's; released by free_picked. */
+static int pick_latents(const struct sae *whole, const size_t *latents, size_t count, struct sae *out,
+                        struct error *err)
+{
+    *out = *whole;
+    out->d_sae = out->n_blocks = count;
+    out->b_enc = out->threshold = NULL;
+    out->blocks = array_alloc(count, sizeof(*out->blocks), "meta-latents", err);
+    if (!out->blocks)
+        return STATUS_FAILED;
+    for (size_t i = 0; i < count; i++)
+        out->blocks[i] =
+            (struct sae_block){i, 1, sae_encoder_row(whole, latents[i]), sae_decoder_row(whole, latents[i])};
+    int status = pick(whole->b_enc, latents, count, &out->b_enc, err);
+    return status ? status : pick(whole->threshold, latents, count, &out->threshold, err);
+}
 
-static void add_members(struct members *m, const struct sparse_rows *f, size_t latent, artifact_id sae,
-                        const uint32_t *rows)
+static void free_picked(struct sae *picked)
+{
+    free(picked->blocks);
+    free(picked->b_enc);
+    free(picked->threshold);
+}
+
+/* Adds the firings of a chunk's rows; latents: what the lists' latents are called in f. */
+static void add_members(struct member_list *lists, size_t count, const size_t *latents,
+                        const struct sparse_rows *f, artifact_id sae, const uint32_t *rows)
 {
     for (size_t r = 0; r < f->n_rows; r++)
-        for (size_t p = f->offsets[r]; p < f->offsets[r + 1]; p++) {
-            if (f->latents[p] != latent)
-                continue;
-            if (m->n == m->capacity) {
-                m->capacity = m->capacity ? 2 * m->capacity : 64;
-                m->list = xreallocarray(m->list, m->capacity, sizeof(*m->list));
+        for (size_t p = f->offsets[r]; p < f->offsets[r + 1]; p++)
+            for (size_t i = 0; i < count; i++) {
+                if (f->latents[p] != latents[i])
+                    continue;
+                struct member_list *list = &lists[i];
+                if ((list->n & (list->n - 1)) == 0) /* a power of two: it is full */
+                    list->members =
+                        xreallocarray(list->members, list->n ? 2 * list->n : 1, sizeof(*list->members));
+                list->members[list->n++] = (struct member){sae, rows[r], f->values[p]};
             }
-            m->list[m->n++] = (struct member){sae, rows[r], f->values[p]};
-        }
 }
 
 static int compare_members(const void *a, const void *b)
@@ -146,45 +166,75 @@ static int compare_members(const void *a, const void *b)
     return (x->latent > y->latent) - (x->latent < y->latent);
 }
 
+/* All rows of base through encoder, whose latents `latents` are those of the lists. */
+static int read_members(const struct sae *base, const struct sae *encoder, int raw, const size_t *latents,
+                        size_t count, struct monitor *m, struct member_list *lists, struct error *err)
+{
+    struct sparse_rows f = {0};
+    float *rows = array_alloc(CHUNK, base->d_in * sizeof(float), "decoder rows", err);
+    uint32_t *numbers = array_alloc(CHUNK, sizeof(uint32_t), "decoder rows", err);
+    int status = rows && numbers ? STATUS_OK : STATUS_FAILED;
+    for (size_t first = 0; !status && first < base->d_sae; first += CHUNK) {
+        size_t n = base->d_sae - first < CHUNK ? base->d_sae - first : CHUNK;
+        n = decoder_rows(base, first, n, raw, rows, numbers);
+        status = monitor_check(m, err);
+        if (!status && n)
+            status = sae_encode(encoder, rows, n, &f, err);
+        if (!status && n)
+            add_members(lists, count, latents, &f, base->id, numbers);
+    }
+    free(rows);
+    free(numbers);
+    sparse_rows_free(&f);
+    return status;
+}
+
+int meta_members_of_each(struct store_txn *t, const struct sae *base, const struct sae *meta,
+                         const size_t *meta_latents, size_t count, struct monitor *m,
+                         struct member_list *lists, struct error *err)
+{
+    memset(lists, 0, count * sizeof(*lists));
+    int status = meta_check_fit(base, meta, err);
+    if (status || count == 0)
+        return status;
+    struct sae picked = {0};
+    int raw = meta_wants_raw_rows(t, meta->id);
+    size_t *numbers = array_alloc(count, sizeof(*numbers), "meta-latents", err);
+    if (!numbers)
+        return STATUS_FAILED;
+    /* Which of a token's latents are its k largest is not known from some alone. */
+    int alone = !meta->architecture->per_token_k;
+    for (size_t i = 0; i < count; i++)
+        numbers[i] = alone ? i : meta_latents[i];
+    if (alone)
+        status = pick_latents(meta, meta_latents, count, &picked, err);
+    if (!status)
+        status = read_members(base, alone ? &picked : meta, raw, numbers, count, m, lists, err);
+    for (size_t i = 0; i < count; i++)
+        if (lists[i].n && !status)
+            qsort(lists[i].members, lists[i].n, sizeof(*lists[i].members), compare_members);
+    if (status)
+        member_lists_free(lists, count);
+    free_picked(&picked);
+    free(numbers);
+    return status;
+}
+
+void member_lists_free(struct member_list *lists, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        free(lists[i].members);
+    memset(lists, 0, count * sizeof(*lists));
+}
+
 int meta_members(struct store_txn *t, const struct sae *base, const struct sae *meta, size_t meta_latent,
                  struct member **out, size_t *n, struct error *err)
 {
-    *out = NULL;
-    *n = 0;
-    int status = meta_check_fit(base, meta, err);
-    if (status)
-        return status;
-    struct sae_block block;
-    struct sae one = one_latent(meta, meta_latent, &block);
-    /* Which of a token's latents are its k largest is not known from one alone. */
-    int alone = !meta->architecture->per_token_k;
-    const struct sae *encoder = alone ? &one : meta;
-    int raw = meta_wants_raw_rows(t, meta->id);
-    struct members members = {0};
-    struct sparse_rows f = {0};
-    float *rows = array_alloc(CHUNK, base->d_in * sizeof(float), "decoder rows", err);
-    uint32_t *latents = array_alloc(CHUNK, sizeof(uint32_t), "decoder rows", err);
-    if (!rows || !latents)
-        status = STATUS_FAILED;
-    for (size_t first = 0; !status && first < base->d_sae; first += CHUNK) {
-        size_t count = base->d_sae - first < CHUNK ? base->d_sae - first : CHUNK;
-        count = decoder_rows(base, first, count, raw, rows, latents);
-        status = count ? sae_encode(encoder, rows, count, &f, err) : STATUS_OK;
-        if (!status && count)
-            add_members(&members, &f, alone ? 0 : meta_latent, base->id, latents);
-    }
-    free(rows);
-    free(latents);
-    sparse_rows_free(&f);
-    if (status) {
-        free(members.list);
-        return status;
-    }
-    if (members.n)
-        qsort(members.list, members.n, sizeof(*members.list), compare_members);
-    *out = members.list ? members.list : xcalloc(1, sizeof(*members.list));
-    *n = members.n;
-    return STATUS_OK;
+    struct member_list list;
+    int status = meta_members_of_each(t, base, meta, &meta_latent, 1, NULL, &list, err);
+    *out = status || list.members ? list.members : xcalloc(1, sizeof(**out));
+    *n = list.n;
+    return status;
 }
 
 int meta_members_of_all(struct store_txn *t, artifact_id meta, size_t meta_latent, artifact_id only,

@@ -110,6 +110,30 @@ int sae_facts_has_base(const struct sae_facts *f, artifact_id sae)
     return f->is_meta && meta_has_base(f->manifest, sae);
 }
 
+int same_place(const struct sae_facts *a, const struct sae_facts *b)
+{
+    return !a->is_meta && !b->is_meta && a->d_in == b->d_in && a->model == b->model && a->hook && b->hook &&
+           strcmp(a->hook, b->hook) == 0;
+}
+
+int opened_sae_open(struct store_txn *t, artifact_id id, struct opened_sae *out, struct error *err)
+{
+    memset(out, 0, sizeof *out);
+    int status = sae_facts_read(t, id, &out->facts, err);
+    if (status == STATUS_OK)
+        status = sae_open(t, id, &out->sae, err);
+    if (status != STATUS_OK)
+        opened_sae_close(out);
+    return status;
+}
+
+void opened_sae_close(struct opened_sae *o)
+{
+    sae_free(o->sae);
+    sae_facts_free(&o->facts);
+    memset(o, 0, sizeof *o);
+}
+
 /* A baseline was trained on permuted decoder columns: it is there to be compared with, not to explain
  * latents. */
 static int is_meta_of(struct store_txn *t, artifact_id id, artifact_id sae)

@@ -2,11 +2,13 @@
 /* What several commands share: addresses, opened SAEs, options as job parameters. */
 #include "config.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "saescope/base/display.h"
 #include "saescope/base/fileio.h"
 #include "saescope/base/memory.h"
 #include "saescope/command/handlers.h"
@@ -18,24 +20,6 @@ int argument_address(struct context *ctx, const struct invocation *inv, size_t i
     return address_parse(t, invocation_argument(inv, i), sae && *sae ? sae : NULL, out, err);
 }
 
-int opened_sae_open(struct store_txn *t, artifact_id id, struct opened_sae *out, struct error *err)
-{
-    memset(out, 0, sizeof *out);
-    int status = sae_facts_read(t, id, &out->facts, err);
-    if (status == STATUS_OK)
-        status = sae_open(t, id, &out->sae, err);
-    if (status != STATUS_OK)
-        opened_sae_close(out);
-    return status;
-}
-
-void opened_sae_close(struct opened_sae *o)
-{
-    sae_free(o->sae);
-    sae_facts_free(&o->facts);
-    memset(o, 0, sizeof *o);
-}
-
 void write_label(struct writer *out, struct store_txn *t, artifact_id sae, size_t latent)
 {
     struct label label;
@@ -43,6 +27,33 @@ void write_label(struct writer *out, struct store_txn *t, artifact_id sae, size_
         writer_bytes(out, "label", label.text, label.n);
     else
         writer_null(out, "label");
+}
+
+/* ---- Documents. ---- */
+
+int print_document(struct context *ctx, const struct strbuf *text, struct error *err)
+{
+    if (!ctx->output)
+        return error_set(err, STATUS_REFUSED, "there is no standard output here: name a file");
+    if (fwrite(text->data, 1, text->length, ctx->output) != text->length)
+        return error_system(err, STATUS_FAILED, errno, "the output cannot be written");
+    return STATUS_OK;
+}
+
+int save_document(struct context *ctx, const struct invocation *inv, const char *file,
+                  const struct strbuf *text, struct error *err)
+{
+    char *path = context_path(ctx, file), *shown = displayable_string(path);
+    int status = STATUS_OK;
+    if (strcmp(path, "-") == 0)
+        status = print_document(ctx, text, err);
+    else if (path_exists(path) && !invocation_flag(inv, "replace"))
+        status = error_set(err, STATUS_REFUSED, "%s is there already: --replace overwrites it", shown);
+    else
+        status = file_write_atomic(path, text->data, text->length, err);
+    free(shown);
+    free(path);
+    return status;
 }
 
 /* ---- Queries that take long enough to be watched and stopped. ---- */

@@ -2,7 +2,6 @@
 /* Bring in, send out: import model, text, sae, labels; export sae, labels. */
 #include "config.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -344,16 +343,6 @@ static int add_label_line(const struct label *label, void *arg)
     return 0;
 }
 
-/* The file "-": what is exported is the command's output. */
-static int print_lines(struct context *ctx, const struct strbuf *text, struct error *err)
-{
-    if (!ctx->output)
-        return error_set(err, STATUS_REFUSED, "there is no standard output here: name a file");
-    if (fwrite(text->data, 1, text->length, ctx->output) != text->length)
-        return error_system(err, STATUS_FAILED, errno, "the output cannot be written");
-    return STATUS_OK;
-}
-
 static int run_export_labels(struct context *ctx, const struct invocation *inv, struct writer *out,
                              struct error *err)
 {
@@ -372,7 +361,7 @@ static int run_export_labels(struct context *ctx, const struct invocation *inv, 
     char *path = context_path(ctx, invocation_argument(inv, 1));
     int to_output = strcmp(path, "-") == 0;
     if (status == STATUS_OK && to_output)
-        status = print_lines(ctx, &lines.text, err);
+        status = print_document(ctx, &lines.text, err);
     else if (status == STATUS_OK)
         status = file_write_atomic(path, lines.text.data, lines.text.length, err);
     if (status == STATUS_OK && !to_output) {

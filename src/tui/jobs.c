@@ -74,7 +74,8 @@ void jobs_update(struct app *a, int all)
         return;
     if (!all) {
         now = xreallocarray(NULL, n + 1, sizeof *now);
-        memcpy(now, a->jobs, n * sizeof *now);
+        if (n > 0)
+            memcpy(now, a->jobs, n * sizeof *now);
         for (size_t i = 0; i < n; i++)
             if (is_active(&now[i]) && job_status_read(s, now[i].id, &now[i], NULL) != STATUS_OK)
                 now[i] = a->jobs[i];

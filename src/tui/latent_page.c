@@ -148,8 +148,7 @@ static int read_contexts(struct store_txn *t, artifact_id model, struct page_hea
     return status;
 }
 
-/* Changes when SAEs come, go or are renamed, or when the meta-SAE or an index of theirs changes. */
-static uint64_t hash_relatives(struct store_txn *t)
+uint64_t page_relatives_hash(struct store_txn *t)
 {
     struct artifact *all = NULL;
     size_t n = 0;
@@ -179,7 +178,7 @@ int page_head_read(struct query *q, struct store_txn *t, void *arg, void **resul
         if (facts.base && store_get(t, facts.base, &base, NULL) == STATUS_OK)
             memcpy(head->base_name, base.name, sizeof head->base_name);
         head->label = page_label(t, head->at.sae.id, head->at.latent, &head->source);
-        head->relatives_hash = hash_relatives(t);
+        head->relatives_hash = page_relatives_hash(t);
         status = read_statistics(t, head, err);
     }
     if (status == STATUS_OK && head->fired && !head->is_meta && facts.model && !q->cancelled(q))
@@ -378,11 +377,6 @@ static int add_nearest(struct store_txn *t, const struct opened_latent *l, struc
     return status;
 }
 
-static int same_text(const char *a, const char *b)
-{
-    return a && b && strcmp(a, b) == 0;
-}
-
 /* One of the store's SAEs: `home` gives several, others of the same hook and width of rows one each. */
 static int add_relative(struct store_txn *t, const struct opened_latent *l, const struct sae_facts *home,
                         artifact_id id, size_t neighbors, struct page_relatives *out, struct error *err)
@@ -393,8 +387,7 @@ static int add_relative(struct store_txn *t, const struct opened_latent *l, cons
     int status = sae_facts_read(t, id, &facts, err);
     if (status != STATUS_OK)
         return status;
-    int fits = !facts.is_meta && facts.d_in == l->own.facts.d_in && facts.model == home->model &&
-               same_text(facts.hook, home->hook);
+    int fits = same_place(&facts, home);
     sae_facts_free(&facts);
     if (!fits && !is_home)
         return STATUS_OK;

@@ -23,6 +23,7 @@ static const struct action latent_actions[] = {
     {"leave", "Esc", "go back from a whole context to the page"},
     {"intervals", "i", "contexts sampled from each fifth of the activations, or the top ones"},
     {"window", "w", "show 8, 16, 32 or all tokens on either side of a context's peak"},
+    {"graph", "v", "show the graph around the latent: meta-latents, what shares them, relatives"},
     {"label", "L", "label the latent"},
     {"encode", "t", "test a text: its tokens and the latents that fire on them"},
     {"all-latents", "a", "list all latents of the SAE"},
@@ -33,6 +34,7 @@ static const struct action meta_actions[] = {
     {"next-latent", "J", "go to the next meta-latent; with a number before it, so many further"},
     {"previous-latent", "K", "go to the meta-latent before"},
     {"random-latent", "* R", "go to a meta-latent at random"},
+    {"graph", "v", "show the graph around the meta-latent: members and their other meta-latents"},
     {"label", "L", "label the meta-latent"},
     {"encode", "t", "test a text on the base: its tokens and the latents that fire on them"},
     {"all-latents", "a", "list all meta-latents"},
@@ -422,6 +424,10 @@ static int latent_act(struct view *v, const char *action, long count)
         return change_window(v);
     if (strcmp(action, "all-latents") == 0)
         return all_latents(v);
+    if (strcmp(action, "graph") == 0) {
+        app_open(v->app, "graph", v->target);
+        return INVALID_DRAW;
+    }
     if (strcmp(action, "label") == 0) {
         /* A label of the user's own is changed, any other replaced. */
         int own = s->head && s->head->label && s->head->source == LABEL_USER;
@@ -527,7 +533,7 @@ const struct view_ops latent_view = {
     .draw = latent_draw,
     .act = latent_act,
     .status = latent_status,
-    .hint = "Tab pane  Enter follows  J K next  i intervals  w window  L label",
+    .hint = "Tab pane  Enter follows  J K next  i intervals  w window  v graph  L label",
     .refresh = latent_refresh,
     .selected = latent_selected,
     .save_place = latent_save,
@@ -538,14 +544,14 @@ const struct view_ops latent_view = {
 
 const struct view_ops meta_view = {
     .name = "meta",
-    .summary = "all about a meta-latent: its members, their activations, logits, nearest latents",
+    .summary = "all about a meta-latent: members, their activations, logits, nearest latents",
     .actions = meta_actions,
     .private_size = sizeof(struct latent_state),
     .open = latent_open,
     .draw = latent_draw,
     .act = latent_act,
     .status = latent_status,
-    .hint = "Tab pane  Enter follows  J K next  L label  a all",
+    .hint = "Tab pane  Enter follows  J K next  v graph  L label  a all",
     .refresh = latent_refresh,
     .selected = latent_selected,
     .save_place = latent_save,

@@ -51,7 +51,8 @@ static const struct screen screens[] = {
     {"latent-context-mono", "big/10", 80, 24, "color", "never", "keys jj<Enter>\n"},
     {"latent-next", "big/3", 80, 24, NULL, NULL, "keys 2JK\n"},
     {"latent-unknown", "big/3", 80, 12, NULL, NULL, "keys 99<Enter>\n"},
-    {"latent-typed", "big", 80, 12, NULL, NULL, "keys :explore big/3<Enter>\nwait\nkeys :big/5<Enter>\nwait\nkeys <lt>\n"},
+    {"latent-typed", "big", 80, 12, NULL, NULL,
+     "keys :explore big/3<Enter>\nwait\nkeys :big/5<Enter>\nwait\nkeys <lt>\n"},
     {"latent-typed-wrong", "big", 80, 12, NULL, NULL, "keys :bug/3<Enter>\n"},
     {"latent-small", "big/3", 40, 10, NULL, NULL, ""},
     {"meta-80", "big-meta/1", 80, 24, NULL, NULL, ""},
@@ -67,9 +68,36 @@ static const struct screen screens[] = {
     {"encode-120", "big", 120, 24, NULL, NULL, "keys tA physicist was born.<Enter>\nwait\nkeys jj\n"},
     {"encode-latent", "big", 80, 24, NULL, NULL, "keys tA physicist.<Enter>\nwait\nkeys 2<Enter><Enter>\n"},
     {"encode-meta", "big-meta", 80, 12, NULL, NULL, "keys tA physicist.<Enter>\n"},
+    {"graph-80", "big/40", 80, 24, NULL, NULL, "keys v\nwait\n"},
+    {"graph-120", "big/40", 120, 40, NULL, NULL, "keys v\n"},
+    {"graph-ascii", "big/40", 120, 24, "ascii", "on", "keys v\nwait\nkeys <Down>\n"},
+    {"graph-tree-ascii", "big/40", 80, 24, "ascii", "on", "keys v\n"},
+    {"graph-mono", "big/10", 120, 24, "color", "never", "keys v\nwait\nkeys <Left><Right><Right>\n"},
+    {"graph-small", "big/40", 40, 10, NULL, NULL, "keys v\nwait\nkeys jj\n"},
+    {"graph-walked", "big/40", 120, 24, NULL, NULL, "keys v\nwait\nkeys <Down><Right><Right>\n"},
+    {"graph-middle", "big/40", 120, 24, NULL, NULL, "keys v\nwait\nkeys <Down><Enter>\n"},
+    {"graph-back", "big/40", 120, 24, NULL, NULL,
+     "keys v\nwait\nkeys <Down><Enter>\nwait\nkeys l<Enter>\nwait\nkeys <lt><lt>\n"},
+    {"graph-restored", "big/40", 120, 24, NULL, NULL,
+     "keys v\nwait\nkeys <Down><Right><Right>o\nwait\nkeys 1<Enter>\nwait\nkeys 2<Enter>\nwait\nkeys "
+     "3<Enter>\n"
+     "wait\nkeys 4<Enter>\nwait\nkeys 5<Enter>\nwait\nkeys 6<Enter>\nwait\nkeys 8<Enter>\nwait\nkeys "
+     "9<Enter>\n"
+     "wait\nkeys <lt><lt><lt><lt><lt><lt><lt><lt><lt>\n"},
+    {"graph-page", "big/40", 80, 24, NULL, NULL, "keys v\nwait\nkeys jo\n"},
+    {"graph-tree-walked", "big/40", 80, 24, NULL, NULL, "keys v\nwait\nkeys Gkkhl\n"},
+    {"graph-searched", "big/40", 120, 24, NULL, NULL, "keys v\nwait\nkeys /number 41<Enter>\n"},
+    {"graph-meta", "big-meta/1", 120, 24, NULL, NULL, "keys v\n"},
+    {"graph-alone", "small/2", 120, 24, NULL, NULL, "keys v\n"},
+    {"graph-unknown", "big/40", 80, 12, NULL, NULL, "keys v\nwait\nkeys 99<Enter>\n"},
+    {"graph-export", "big/40", 80, 24, NULL, NULL, "keys v\nwait\nkeys e\n"},
+    {"graph-exported", "big/40", 80, 24, NULL, NULL, "keys v\nwait\nkeys e<Enter>\n"},
+    {"graph-command", "big/40", 80, 24, NULL, NULL, "keys :graph big/41<Enter>\n"},
     /* Last, since it changes the store. */
     {"label-set", "big/5", 80, 12, NULL, NULL,
      "keys La label with 'quotes'<Enter>\nwait\nkeys J\nwait\nkeys K\n"},
+    {"graph-relabelled", "big/40", 80, 24, NULL, NULL,
+     "keys v\nwait\nkeys j:label big/1 'said anew'<Enter>\nwait\n"},
 };
 
 static char *golden_path(const char *name)

@@ -42,6 +42,18 @@ char *write_test_file(const char *name, const void *data, size_t n); /* its path
 char *data_path(const char *name);                                   /* tests/data/name, malloc'd */
 json *parse_json(const char *text);
 
+/* ---- XML, of the kind that we write: no doctypes, comments or CDATA. ---- */
+
+#define XML_ATTRIBUTES 16
+struct xml_element {
+    const char *name, *text; /* entities resolved; text: what is directly in it */
+    size_t n_attributes, depth; /* depth of the root: 0 */
+    const char *attributes[XML_ATTRIBUTES][2]; /* name, value */
+};
+/* Well-formed or not; each (or NULL) is called with every element when it ends. */
+void check_xml(const char *text, void (*each)(const struct xml_element *e, void *arg), void *arg);
+const char *xml_attribute(const struct xml_element *e, const char *name); /* NULL: it has none */
+
 /* ---- Monitors. ---- */
 
 /* A monitor's `ask`: cancels when it has been asked this often before. */

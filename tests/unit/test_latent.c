@@ -446,10 +446,14 @@ static void check_members(artifact_id base, artifact_id meta, size_t n_base)
     struct store_txn *t = begin_reading(store);
     struct sae *b = open_sae(t, base), *m = open_sae(t, meta);
     struct dense x;
+    struct member_list lists[4];
+    assert_ok(meta_members_of_each(t, b, m, (const size_t[]){26, 0, 39, 13}, 4, NULL, lists, &err));
     for (size_t j = 0; j < 40; j += 13) {
+        const struct member_list *same = &lists[(const size_t[]){1, 3, 0, 2}[j / 13]];
         struct member *members;
         size_t n, wanted = 0;
         assert_ok(meta_members(t, b, m, j, &members, &n, &err));
+        assert_int_equal(same->n, n);
         for (size_t r = 0; r < n_base; r++) {
             rebuild(b, m, r, &x);
             wanted += !x.is_zero && x.f[j] > 0;
@@ -460,9 +464,11 @@ static void check_members(artifact_id base, artifact_id meta, size_t n_base)
             rebuild(b, m, members[i].latent, &x);
             assert_true(fabs((double)members[i].activation - x.f[j]) < 1e-4);
             assert_true(i == 0 || members[i].activation <= members[i - 1].activation);
+            assert_true(fabsf(members[i].activation - same->members[i].activation) < 1e-5f);
         }
         free(members);
     }
+    member_lists_free(lists, 4);
     sae_free(b);
     sae_free(m);
     store_end(t);

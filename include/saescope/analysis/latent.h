@@ -42,6 +42,15 @@ int sae_facts_read(struct store_txn *t, artifact_id sae, struct sae_facts *out, 
 void sae_facts_free(struct sae_facts *f);
 /* Whether it is a meta-SAE on that SAE. */
 int sae_facts_has_base(const struct sae_facts *f, artifact_id sae);
+/* Whether both are of the same model and hook, with rows of one length, and no meta-SAEs: their latents can be compared. */
+int same_place(const struct sae_facts *a, const struct sae_facts *b);
+/* An SAE opened with its facts. `sae` is attached to t. */
+struct opened_sae {
+    struct sae_facts facts;
+    struct sae *sae;
+};
+int opened_sae_open(struct store_txn *t, artifact_id id, struct opened_sae *out, struct error *err);
+void opened_sae_close(struct opened_sae *o);
 /* The meta-SAE shown with an SAE: the newest indexed one that has it as a base, else the newest; 0 when there is none.
  * Baselines (trained on permuted columns) are none. */
 artifact_id meta_sae_of(struct store_txn *t, artifact_id sae);
@@ -97,6 +106,14 @@ int meta_members(struct store_txn *t, const struct sae *base, const struct sae *
 /* The same over all bases of a meta-SAE, or of one of them (`only`; 0: all). *n_rows: how many latents these have. */
 int meta_members_of_all(struct store_txn *t, artifact_id meta, size_t meta_latent, artifact_id only, struct member **out,
                         size_t *n, size_t *n_rows, struct error *err);
+/* The same of several (different) meta-latents in one pass over the base's rows: lists[i] of the i-th. */
+struct member_list {
+    struct member *members; /* malloc'd; NULL: none */
+    size_t n;
+};
+int meta_members_of_each(struct store_txn *t, const struct sae *base, const struct sae *meta, const size_t *meta_latents,
+                         size_t count, struct monitor *m, struct member_list *lists, struct error *err);
+void member_lists_free(struct member_list *lists, size_t count);
 
 /* ---- A text's tokens and the latents that fire on them. ---- */
 struct encoded_text {

@@ -25,6 +25,8 @@ extern const struct command latents_command, search_command, label_command;
 extern const struct command show_command, contexts_command, logits_command;
 /* cmd_relatives.c */
 extern const struct command decompose_command, members_command, neighbors_command, compare_command;
+/* cmd_graph.c */
+extern const struct command graph_command;
 /* cmd_encode.c */
 extern const struct command encode_command, tokenize_command;
 /* cmd_jobs.c */
@@ -38,16 +40,14 @@ extern const struct command set_command, bind_command, source_command, help_comm
 int argument_address(struct context *ctx, const struct invocation *inv, size_t i, struct store_txn *t,
                      struct address *out, struct error *err);
 
-/* An SAE opened with its facts. `sae` is attached to t. */
-struct opened_sae {
-    struct sae_facts facts;
-    struct sae *sae;
-};
-int opened_sae_open(struct store_txn *t, artifact_id id, struct opened_sae *out, struct error *err);
-void opened_sae_close(struct opened_sae *o);
-
 /* The shown label of a latent under "label" (null when it has none). */
 void write_label(struct writer *out, struct store_txn *t, artifact_id sae, size_t latent);
+
+/* A document as the command's output, in place of what the writer would print. */
+int print_document(struct context *ctx, const struct strbuf *text, struct error *err);
+/* Into a file ("-": as output); STATUS_REFUSED when it is there and --replace was not given. */
+int save_document(struct context *ctx, const struct invocation *inv, const char *file, const struct strbuf *text,
+                  struct error *err);
 
 /* For queries that may take long: shows their progress where there is a place for it, and hears Ctrl-C. */
 struct query_monitor {

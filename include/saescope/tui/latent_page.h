@@ -94,6 +94,9 @@ struct page_request {
 struct page_request *page_request_new(struct store *s, const char *address, size_t neighbors);
 void page_request_free(void *request);
 
+/* Changes when SAEs come, go or are renamed, or when the meta-SAE or an index of theirs changes. */
+uint64_t page_relatives_hash(struct store_txn *t);
+
 int page_head_read(struct query *q, struct store_txn *t, void *arg, void **result, struct error *err);
 int page_logits_read(struct query *q, struct store_txn *t, void *arg, void **result, struct error *err);
 int page_components_read(struct query *q, struct store_txn *t, void *arg, void **result, struct error *err);
