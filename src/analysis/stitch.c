@@ -252,7 +252,7 @@ static int find_thresholds(struct stitching *x, struct error *err)
     for (enum part p = 0; p < PARTS && !status; p++) {
         if (!x->saes[p] || !x->saes[p]->architecture->per_token_k)
             continue;
-        x->theta[p] = sums[p] / (double)batches;
+        x->theta[p] = (double)(float)(sums[p] / (double)batches); /* as exact in the manifest as here */
         status = stitch_threshold_form(x->saes[p], x->theta[p], err);
     }
     return status;
