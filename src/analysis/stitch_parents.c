@@ -45,7 +45,7 @@ struct family_work {
     struct scratch *scratch;
     size_t n_threads;
     /* The group: children [first, first + n). */
-    size_t first, n;
+    size_t first, n, group_firings;
     uint64_t *offsets; /* [n_large + 1]: of the group's children, from 0 */
     uint32_t *tokens;
     float *values;
@@ -89,7 +89,7 @@ static void choose_group(struct family_work *w, size_t first)
     w->n = 0;
     w->offsets[0] = 0;
     while (first + w->n < w->large->d_sae &&
-           (w->n == 0 || w->offsets[w->n] + w->fired[first + w->n] <= GROUP_FIRINGS)) {
+           (w->n == 0 || w->offsets[w->n] + w->fired[first + w->n] <= w->group_firings)) {
         w->offsets[w->n + 1] = w->offsets[w->n] + w->fired[first + w->n];
         w->n++;
     }
@@ -398,7 +398,19 @@ static void free_room(struct family_work *w)
 int stitch_parents_compute(struct store *s, artifact_id stitch, struct sae *small, struct sae *large,
                            const struct token_spool *spool, struct monitor *m, struct error *err)
 {
-    struct family_work w = {.store = s, .stitch = stitch, .small = small, .large = large, .monitor = m};
+    return stitch_parents_in_groups(s, stitch, small, large, spool, GROUP_FIRINGS, m, err);
+}
+
+int stitch_parents_in_groups(struct store *s, artifact_id stitch, struct sae *small, struct sae *large,
+                             const struct token_spool *spool, size_t group_firings, struct monitor *m,
+                             struct error *err)
+{
+    struct family_work w = {.store = s,
+                            .stitch = stitch,
+                            .small = small,
+                            .large = large,
+                            .monitor = m,
+                            .group_firings = group_firings};
     size_t n_tokens = token_spool_tokens(spool);
     if (small->d_in != large->d_in)
         return error_set(err, STATUS_REFUSED, "their rows have %zu and %zu numbers: parents need the same",

@@ -34,6 +34,7 @@ const struct command *const commands[] = {
     &decompose_command,
     &members_command,
     &neighbors_command,
+    &family_command,
     &graph_command,
     &compare_command,
     &encode_command,

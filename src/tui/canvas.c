@@ -17,7 +17,8 @@ static const char *const glyphs[GLYPHS][2] = {
     [GLYPH_TOP_LEFT] = {"┌", "+"},    [GLYPH_TOP_RIGHT] = {"┐", "+"}, [GLYPH_BOTTOM_LEFT] = {"└", "+"},
     [GLYPH_BOTTOM_RIGHT] = {"┘", "+"}, [GLYPH_TEE_LEFT] = {"┤", "+"}, [GLYPH_TEE_RIGHT] = {"├", "+"},
     [GLYPH_TEE_UP] = {"┴", "+"},      [GLYPH_TEE_DOWN] = {"┬", "+"},  [GLYPH_CROSS] = {"┼", "+"},
-    [GLYPH_DOTTED] = {"·", "."},
+    [GLYPH_DOTTED] = {"·", "."},      [GLYPH_SHADE_DARK] = {"▓", "#"}, [GLYPH_SHADE_MEDIUM] = {"▒", "="},
+    [GLYPH_SHADE_LIGHT] = {"░", ":"},
 };
 
 const char *glyph(enum glyph g)

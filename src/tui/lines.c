@@ -263,6 +263,22 @@ static int go_to_place(struct app *a, struct word_list *words, int *status, stru
     return *status == STATUS_OK || strchr(words->words[0], '/');
 }
 
+/* 1: the command is shown by a view, on what was typed after its name. */
+static int shown_by_view(struct app *a, const struct lines *l, const struct invocation *inv,
+                         const struct word_list *words)
+{
+    struct strbuf target = STRBUF_INIT;
+    if (!inv->command->view || l->path || inv->pipe || inv->json || inv->tsv)
+        return 0;
+    for (size_t i = strchr(inv->command->name, ' ') ? 2 : 1; i < words->n; i++) {
+        strbuf_adds(&target, target.length ? " " : "");
+        lexer_quote(&target, words->words[i]);
+    }
+    app_open(a, inv->command->view, strbuf_string(&target));
+    strbuf_free(&target);
+    return 1;
+}
+
 /* Starts the command; 0: its lines go on (it is over, or they are busy); -1: they have ended. */
 static int start(struct app *a, struct lines *l, struct word_list *words)
 {
@@ -280,6 +296,10 @@ static int start(struct app *a, struct lines *l, struct word_list *words)
     if (own_command(a, l, inv, &status, &err)) {
         invocation_free(inv);
         return status == STATUS_OK ? 0 : fail(a, l, err.message);
+    }
+    if (shown_by_view(a, l, inv, words)) {
+        invocation_free(inv);
+        return 0;
     }
     struct task *t = xcalloc(1, sizeof *t);
     t->inv = inv;

@@ -40,6 +40,17 @@ static int is_cancelled(struct query *q)
     return atomic_load(&((struct request *)q->state)->cancelled);
 }
 
+static enum monitor_request ask_query(struct monitor *m)
+{
+    struct query *q = ((struct query_watch *)m)->query;
+    return q->cancelled(q) ? MONITOR_CANCEL : MONITOR_GO_ON;
+}
+
+struct query_watch query_watch(struct query *q)
+{
+    return (struct query_watch){.monitor.ask = ask_query, .query = q};
+}
+
 static void ended(struct app *a, struct event *e)
 {
     struct request *r = (struct request *)e;

@@ -31,16 +31,6 @@ struct graph_result {
     size_t d_sae;
     int same; /* nothing but labels may have changed */
 };
-struct query_monitor_of {
-    struct monitor monitor;
-    struct query *query;
-};
-
-static enum monitor_request ask_query(struct monitor *m)
-{
-    struct query *q = ((struct query_monitor_of *)m)->query;
-    return q->cancelled(q) ? MONITOR_CANCEL : MONITOR_GO_ON;
-}
 
 static void free_request(void *arg)
 {
@@ -61,7 +51,7 @@ static int read_graph(struct query *q, struct store_txn *t, void *arg, void **re
     static const struct graph_options options = {
         .parts = GRAPH_PARTS_DEFAULT, .behind = GRAPH_BEHIND_DEFAULT, .relatives = GRAPH_RELATIVES_DEFAULT};
     const struct graph_request *request = arg;
-    struct query_monitor_of m = {.monitor.ask = ask_query, .query = q};
+    struct query_watch watch = query_watch(q);
     struct graph_result *r = xcalloc(1, sizeof *r);
     struct address at = {0};
     r->hash = page_relatives_hash(t);
@@ -69,7 +59,7 @@ static int read_graph(struct query *q, struct store_txn *t, void *arg, void **re
     int status = address_parse(t, request->address, NULL, &at, err);
     r->d_sae = at.d_sae;
     if (status == STATUS_OK && !r->same)
-        status = latent_graph_make(t, &at, &options, &m.monitor, &r->graph, err);
+        status = latent_graph_make(t, &at, &options, &watch.monitor, &r->graph, err);
     if (status == STATUS_OK)
         *result = r;
     else

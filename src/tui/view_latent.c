@@ -26,6 +26,7 @@ static const struct action latent_actions[] = {
     {"graph", "v", "show the graph around the latent: meta-latents, what shares them, relatives"},
     {"label", "L", "label the latent"},
     {"encode", "t", "test a text: its tokens and the latents that fire on them"},
+    {"family", "F", "show its family: parents in smaller SAEs, children in larger ones"},
     {"all-latents", "a", "list all latents of the SAE"},
     {NULL, NULL, NULL},
 };
@@ -424,8 +425,8 @@ static int latent_act(struct view *v, const char *action, long count)
         return change_window(v);
     if (strcmp(action, "all-latents") == 0)
         return all_latents(v);
-    if (strcmp(action, "graph") == 0) {
-        app_open(v->app, "graph", v->target);
+    if (strcmp(action, "graph") == 0 || strcmp(action, "family") == 0) {
+        app_open(v->app, action, v->target);
         return INVALID_DRAW;
     }
     if (strcmp(action, "label") == 0) {

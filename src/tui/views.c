@@ -4,10 +4,10 @@
 
 #include "saescope/tui/view.h"
 
-extern const struct view_ops store_view, latents_view, latent_view, meta_view, graph_view, encode_view,
-    jobs_view, output_view, messages_view, help_view;
+extern const struct view_ops store_view, latents_view, latent_view, meta_view, graph_view, family_view,
+    encode_view, jobs_view, output_view, messages_view, help_view;
 
 const struct view_ops *const views[] = {
-    &store_view, &latents_view,  &latent_view, &meta_view,   &graph_view, &encode_view,
-    &jobs_view,  &messages_view, &help_view,   &output_view, NULL,
+    &store_view,  &latents_view, &latent_view,   &meta_view, &graph_view,  &family_view,
+    &encode_view, &jobs_view,    &messages_view, &help_view, &output_view, NULL,
 };

@@ -515,6 +515,67 @@ static void test_relatives(void **state)
     json_free(c);
 }
 
+#define FAMILY                                                                                               \
+    "{sae:s,latent:i,truncated:b,saes:[{sae:s,width:i,meta:s?,stitch:s?}]+,"                                 \
+    "nodes:[{sae:s,latent:i,label:s?,width:i,meta:[{latent:i,share:n,label:s?}]}]+,"                         \
+    "edges:[{from:s,to:s,cosine:n,share:n?}]}"
+
+/* Children are the neighbours in a wider SAE that are near enough; each has the latent for a parent. */
+static void test_family(void **state)
+{
+    (void)state;
+    PROGRAM_DONE("train", "sae", "wider", "--model", "lm", "--hook", HOOK, "--text", "t", "--width", "96",
+                 "--k", "8", "--steps", "20", "--batch", "256");
+    json *f = PROGRAM_JSON("family", "s/5", "--cosine", "0.15"),
+         *n = PROGRAM_JSON("neighbors", "s/5", "--in", "wider", "--limit", "96"),
+         *one = PROGRAM_JSON("family", "s/5", "--saes", "s");
+    assert_shape(f, FAMILY);
+    assert_shape(one, FAMILY);
+    const json *edges = json_get(f, "edges"), *nodes = json_get(f, "nodes"), *list = json_get(n, "neighbors"),
+               *saes = json_get(f, "saes");
+    assert_false(json_get_boolean(f, "truncated", 1));
+    assert_int_equal(json_length(saes), 2);
+    assert_is(json_at(saes, 0), "sae", "s");
+    assert_is(json_at(saes, 0), "meta", "m");
+    assert_is(json_at(saes, 1), "sae", "wider");
+    size_t near = 0;
+    while (number_of(json_at(list, near), "cosine") > 0.15)
+        near++;
+    assert_true(near > 0);
+    assert_int_equal(json_length(edges), near);
+    assert_int_equal(json_length(nodes), near + 1);
+    for (size_t i = 0; i < near; i++) {
+        const json *edge = json_at(edges, i);
+        char address[40];
+        size_t k = 0;
+        assert_is(edge, "from", "s/5");
+        assert_true(json_is_null(json_get(edge, "share")));
+        for (; k < near; k++) {
+            snprintf(address, sizeof address, "wider/%lld", integer_of(json_at(list, k), "latent"));
+            if (strcmp(address, json_get_string(edge, "to", "")) == 0)
+                break;
+        }
+        assert_true(k < near);
+        assert_true(fabs(number_of(edge, "cosine") - number_of(json_at(list, k), "cosine")) < 1e-5);
+    }
+    double shares = 0;
+    const json *meta = json_get(json_at(nodes, 0), "meta");
+    for (size_t k = 0; k < json_length(meta); k++)
+        shares += number_of(json_at(meta, k), "share");
+    assert_true(json_length(meta) == 0 || fabs(shares - 1) < 1e-6);
+    assert_int_equal(json_length(json_get(one, "nodes")), 1);
+    json_free(f);
+    json_free(n);
+    json_free(one);
+    PROGRAM_REFUSES(2, SAYS("at most 1"), "family", "s/5", "--cosine", "1.5");
+    PROGRAM_REFUSES(2, SAYS("from 0.6"), "family", "s/5", "--similarity", "0.3");
+    PROGRAM_REFUSES(2, SAYS("room for 1 to"), "family", "s/5", "--limit", "0");
+    PROGRAM_REFUSES(3, SAYS("m is a meta-SAE"), "family", "m/1");
+    PROGRAM_REFUSES(3, SAYS("no common families"), "family", "s/5", "--saes", "wider,m");
+    PROGRAM_REFUSES(3, SAYS("latents 0 to 63"), "family", "s/64");
+    PROGRAM_DONE("remove", "wider", "--yes");
+}
+
 static void test_search(void **state)
 {
     (void)state;
@@ -705,6 +766,7 @@ static void test_tsv_of_everything(void **state)
         {{"members", "m/1"}, "latent\tactivation\tlabel"},
         {{"neighbors", "s/1"}, "latent\tcosine\tlabel"},
         {{"compare", "s", "s"}, "latent\tnearest\tcosine"},
+        {{"family", "s/1"}, "from\tto\tcosine\tshare"},
         {{"search", "kind"}, "sae\tlatent\tscore\tlabel"},
         {{"verify"}, "name\ttensor\tblock\tmessage"},
         {{"label", "s/1"}, "sae\tlatent\tlabel"},
@@ -838,6 +900,7 @@ int main(void)
         cmocka_unit_test(test_meta_of_meta),
         cmocka_unit_test(test_rebuild),
         cmocka_unit_test(test_relatives),
+        cmocka_unit_test(test_family),
         cmocka_unit_test(test_search),
         cmocka_unit_test(test_encode),
         cmocka_unit_test(test_tokenize),

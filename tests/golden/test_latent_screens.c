@@ -5,7 +5,7 @@
  */
 #include "config.h"
 
-#include "latent_store.h"
+#include "family_store.h"
 
 #include <locale.h>
 #include <stdio.h>
@@ -68,6 +68,27 @@ static const struct screen screens[] = {
     {"encode-120", "big", 120, 24, NULL, NULL, "keys tA physicist was born.<Enter>\nwait\nkeys jj\n"},
     {"encode-latent", "big", 80, 24, NULL, NULL, "keys tA physicist.<Enter>\nwait\nkeys 2<Enter><Enter>\n"},
     {"encode-meta", "big-meta", 80, 12, NULL, NULL, "keys tA physicist.<Enter>\n"},
+    {"latent-family", "big/3", 120, 24, NULL, NULL, "keys F\n"},
+    {"family-80", "f-8/0", 80, 24, NULL, NULL, "keys F\n"},
+    {"family-120", "f-8/0", 120, 40, NULL, NULL, "keys F\nwait\nkeys <Right>\n"},
+    {"family-ascii-80", "f-8/0", 80, 24, "ascii", "on", "keys F\nwait\nkeys jj\n"},
+    {"family-ascii-120", "f-8/0", 120, 24, "ascii", "on", "keys F\nwait\nkeys l\n"},
+    {"family-other-parents", "f-40/14", 120, 24, NULL, NULL, "keys F\nwait\nkeys <Left><Down>\n"},
+    {"family-back-again", "f-8/0", 120, 24, NULL, NULL, "keys F\nwait\nkeys lj2lhh\n"},
+    {"family-mono", "f-20/3", 120, 24, "color", "never", "keys F\n"},
+    {"family-options", "f-8/0", 120, 24, NULL, NULL,
+     "keys :family f-8/0 --limit 4 --saes f-8,f-40<Enter>\nwait\nkeys -\n"},
+    {"family-shares", "f-8/0", 120, 24, NULL, NULL, "keys F\nwait\nkeys ]]\nwait\nkeys ++\n"},
+    {"family-searched", "f-8/0", 80, 24, NULL, NULL, "keys F\nwait\nkeys /PHYS<Enter>n\n"},
+    {"family-followed", "f-8/0", 120, 24, NULL, NULL,
+     "keys F\nwait\nkeys <Right><Down>F\nwait\nkeys <Left>\nwait\nkeys <lt>\n"},
+    {"family-jump", "f-8/0", 80, 24, NULL, NULL, "keys F\nwait\nkeys <Right>12<Enter>\n"},
+    {"family-jump-away", "f-8/0", 80, 14, NULL, NULL, "keys F\nwait\nkeys 6<Enter>\n"},
+    {"family-copied", "f-8/0", 80, 12, NULL, NULL, "keys F\nwait\nkeys Gy\n"},
+    {"family-small", "f-8/0", 40, 10, NULL, NULL, "keys F\nwait\nkeys G\n"},
+    {"family-narrow-columns", "f-40/1", 100, 24, NULL, NULL, "keys F\n"},
+    {"family-piped", "f-8/0", 80, 12, NULL, NULL, "keys :family f-8/0 | wc -l | tr -d ' '<Enter>\n"},
+    {"family-of-meta", "f-8/0", 80, 12, NULL, NULL, "keys :family big-meta/1<Enter>\n"},
     {"graph-80", "big/40", 80, 24, NULL, NULL, "keys v\nwait\n"},
     {"graph-120", "big/40", 120, 40, NULL, NULL, "keys v\n"},
     {"graph-ascii", "big/40", 120, 24, "ascii", "on", "keys v\nwait\nkeys <Down>\n"},
@@ -176,6 +197,7 @@ static int setup(void **state)
     if (!mkdtemp(directory) || chdir(directory) != 0)
         return -1;
     latent_store_make("store");
+    family_store_make("store");
     return 0;
 }
 

@@ -25,6 +25,8 @@ extern const struct command latents_command, search_command, label_command;
 extern const struct command show_command, contexts_command, logits_command;
 /* cmd_relatives.c */
 extern const struct command decompose_command, members_command, neighbors_command, compare_command;
+/* cmd_family.c */
+extern const struct command family_command;
 /* cmd_graph.c */
 extern const struct command graph_command;
 /* cmd_encode.c */
@@ -63,6 +65,10 @@ void query_monitor_end(struct query_monitor *q);
 int already_there(struct context *ctx, const struct invocation *inv, const char *name);
 /* The result of a command that --if-absent made superfluous: {"name", "present": true}. */
 void write_skipped(struct writer *out, const char *name);
+
+/* What the options of `family` ask for; strings are the invocation's. */
+struct family_options;
+void family_options_of(const struct invocation *inv, struct family_options *out);
 
 /* Options as job parameters: "--aux-k 5" becomes "aux_k": 5; flags true; lists arrays. A new reference. */
 json *options_parameters(const struct invocation *inv);

@@ -43,7 +43,8 @@ enum style {
 enum glyph { GLYPH_CURSOR, GLYPH_ELLIPSIS, GLYPH_CHEVRON, GLYPH_SORT_UP, GLYPH_SORT_DOWN, GLYPH_MIDDLE_DOT, GLYPH_RUNNING,
              GLYPH_PAUSED, GLYPH_DONE, GLYPH_FAILED, GLYPH_ARROW, GLYPH_TOKEN_OPEN, GLYPH_TOKEN_CLOSE,
              GLYPH_HORIZONTAL, GLYPH_VERTICAL, GLYPH_TOP_LEFT, GLYPH_TOP_RIGHT, GLYPH_BOTTOM_LEFT, GLYPH_BOTTOM_RIGHT,
-             GLYPH_TEE_LEFT, GLYPH_TEE_RIGHT, GLYPH_TEE_UP, GLYPH_TEE_DOWN, GLYPH_CROSS, GLYPH_DOTTED, GLYPHS };
+             GLYPH_TEE_LEFT, GLYPH_TEE_RIGHT, GLYPH_TEE_UP, GLYPH_TEE_DOWN, GLYPH_CROSS, GLYPH_DOTTED, GLYPH_SHADE_DARK,
+             GLYPH_SHADE_MEDIUM, GLYPH_SHADE_LIGHT, GLYPHS };
 const char *glyph(enum glyph g); /* as the screen's set has it; all but the ASCII arrow are one column wide */
 /* The line through a cell that has these ends (LINE_ bits): "├" for up, down and right; " " for none. */
 enum line_end { LINE_UP = 1, LINE_DOWN = 2, LINE_LEFT = 4, LINE_RIGHT = 8 };

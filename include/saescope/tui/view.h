@@ -9,6 +9,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include "saescope/base/monitor.h"
 #include "saescope/command/command.h"
 #include "saescope/tui/canvas.h"
 
@@ -102,6 +103,12 @@ struct query_spec {
     void (*discard)(void *result);
     void (*arg_free)(void *arg);
 };
+/* A monitor for computations that a query makes: they are cancelled with it. */
+struct query_watch {
+    struct monitor monitor;
+    struct query *query;
+};
+struct query_watch query_watch(struct query *q);
 void query_start(struct view *v, int slot, const struct query_spec *spec, void *arg);
 void query_cancel(struct view *v, int slot);
 int query_busy(const struct view *v, int slot);
