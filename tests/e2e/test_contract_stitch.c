@@ -167,6 +167,60 @@ static void test_path(void **state)
     json_free(a);
 }
 
+/* An evaluation over the stitch's tokens. */
+static void check_against_step(const char *sae, const json *step)
+{
+    json *e = PROGRAM_JSON("evaluate", sae, "--text", "t", "--tokens", "4000");
+    const json *metrics = json_get(e, "metrics"), *reconstruction = json_get(metrics, "reconstruction_quality");
+    double mse = number_of(reconstruction, "mse");
+    assert_int_equal(integer_of(e, "tokens"), integer_of(made, "tokens"));
+    assert_true(fabs(number_of(step, "mse") - mse) <= 1e-5 * mse);
+    assert_true(fabs(number_of(step, "explained_variance") - number_of(reconstruction, "explained_variance")) <= 1e-5);
+    assert_true(fabs(number_of(step, "l0") - number_of(json_get(metrics, "sparsity"), "l0")) <= 1e-3);
+    json_free(e);
+}
+
+/* A step as an SAE: evaluated, sent out and brought in again, indexed, and the small one of another stitch. */
+static void test_saved_step(void **state)
+{
+    (void)state;
+    const json *path = json_get(made, "path"), *step = json_at(path, 20);
+    char *folder = program_path("exported");
+    json *saved = PROGRAM_JSON("stitch", "x", "--step", "20", "--save", "x-20"),
+         *present = PROGRAM_JSON("stitch", "x", "--step", "20", "--save", "x-20", "--if-absent"),
+         *info = PROGRAM_JSON("info", "x-20");
+    assert_shape(saved, "{name:s,kind:s,bytes:i,seconds:n}");
+    assert_string_equal(json_get_string(saved, "kind", ""), "sae");
+    assert_shape(present, "{name:s,present:b}");
+    assert_shape(info, "{architecture:s,hook:s,model:s,context_size:i,source:{stitch:s,step:i,small:s,large:s}}");
+    assert_string_equal(json_get_string(info, "architecture", ""), "jumprelu");
+    assert_int_equal(integer_of(json_get(info, "source"), "step"), 20);
+    check_against_step("x-20", step);
+    PROGRAM_DONE("export", "sae", "x-20", folder);
+    PROGRAM_DONE("import", "sae", folder, "--name", "again", "--model", "lm");
+    check_against_step("again", step);
+    PROGRAM_DONE("index", "x-20", "--text", "t", "--tokens", "1000");
+    PROGRAM_DONE("latents", "x-20", "--limit", "3");
+    json *further = PROGRAM_JSON("stitch", "further", "--small", "x-20", "--large", "c", "--text", "t", "--tokens", "4000");
+    check_against_step("x-20", json_at(json_get(further, "path"), 0));
+    PROGRAM_DONE("stitch", "further", "--step", "3", "--save", "three-sizes");
+    check_against_step("three-sizes", json_at(json_get(further, "path"), 3));
+
+    PROGRAM_REFUSES(3, SAYS("no step 500", "0 to"), "stitch", "x", "--step", "500", "--save", "y");
+    PROGRAM_REFUSES(3, SAYS("named x-20 already"), "stitch", "x", "--step", "1", "--save", "x-20");
+    PROGRAM_REFUSES(3, SAYS("named nowhere"), "stitch", "nowhere", "--step", "1", "--save", "y");
+    PROGRAM_REFUSES(2, SAYS("--save"), "stitch", "x", "--step", "1");
+    PROGRAM_REFUSES(2, SAYS("--step"), "stitch", "x", "--save", "y");
+    PROGRAM_REFUSES(2, SAYS("--order"), "stitch", "x", "--step", "1", "--save", "y", "--order", "random");
+    PROGRAM_DONE("remove", "further", "--yes");
+    PROGRAM_DONE("stitch", "x", "--step", "1", "--save", "x-20", "--replace");
+    json_free(saved);
+    json_free(present);
+    json_free(info);
+    json_free(further);
+    free(folder);
+}
+
 static void test_tables(void **state)
 {
     (void)state;
@@ -233,7 +287,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shape),  cmocka_unit_test(test_numbers),  cmocka_unit_test(test_path),
-        cmocka_unit_test(test_tables), cmocka_unit_test(test_refusals), cmocka_unit_test(test_names),
+        cmocka_unit_test(test_tables), cmocka_unit_test(test_saved_step), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

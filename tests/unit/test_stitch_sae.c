@@ -118,18 +118,25 @@ static artifact_id save_step(struct fixture *f, const struct stitch *s, size_t s
     return id;
 }
 
-/* The path's numbers at a step against an evaluation of the SAE. */
+/*
+ * The path's numbers at a step against an evaluation of the SAE. The θ of a TopK SAE is one of the
+ * activations in so short a text, and rounding decides whether it is over itself: one activation may be there
+ * or not.
+ */
 static void check_evaluation(struct fixture *f, const struct stitch *s, size_t step, artifact_id sae,
                              struct sae *instead)
 {
     const struct evaluate_options o = {
         .sae = sae, .instead = instead, .text = f->text, .tokens = TOKENS, .no_model = 1};
+    int topk = isfinite(s->facts.small_theta) || isfinite(s->facts.large_theta);
+    double within = topk ? 2e-4 : 2e-5;
     struct evaluation e;
 
     assert_ok(evaluate_run(f->store, &o, NULL, &e, &err));
     assert_int_equal(e.tokens, s->facts.tokens);
-    if (!(fabs(s->path.l0[step] - e.l0) <= 1e-3) || !(fabs(s->path.mse[step] / e.mse - 1) <= 2e-5) ||
-        !(fabs(s->path.explained_variance[step] - e.explained_variance) <= 2e-5))
+    if (!(fabs(s->path.l0[step] - e.l0) * (double)e.tokens <= (topk ? 1.5 : 0.5)) ||
+        !(fabs(s->path.mse[step] / e.mse - 1) <= within) ||
+        !(fabs(s->path.explained_variance[step] - e.explained_variance) <= within))
         fail_msg("step %zu: l0 %.9g for %.9g, mse %.9g for %.9g, explained variance %.9g for %.9g", step,
                  s->path.l0[step], e.l0, s->path.mse[step], e.mse, s->path.explained_variance[step],
                  e.explained_variance);
