@@ -8,6 +8,8 @@
 #include "saescope/base/axis.h"
 
 #define DECIMALS_MAX 9
+#define LOG_DECADES  6  /* at most */
+#define DECADE_MAX   40 /* of what is told apart */
 
 /* The smallest of 1, 2, 5 times a power of ten that is at least x > 0. */
 static double round_up(double x)
@@ -46,6 +48,26 @@ void ticks_linear(double low, double high, size_t most, struct ticks *out)
 double symmetric_log(double x, double linear)
 {
     return copysign(log10(1 + fabs(x) / linear), x);
+}
+
+double symmetric_linear(const double *values, size_t n)
+{
+    size_t counts[2 * DECADE_MAX + 1] = {0}, total = 0, below = 0;
+    int highest = -DECADE_MAX, k = -DECADE_MAX;
+    for (size_t i = 0; i < n; i++) {
+        double size = fabs(values[i]);
+        if (!(size > 0) || !isfinite(size))
+            continue;
+        int decade = (int)fmin(fmax(floor(log10(size)), -DECADE_MAX), DECADE_MAX);
+        counts[decade + DECADE_MAX]++;
+        highest = decade > highest ? decade : highest;
+        total++;
+    }
+    if (total == 0)
+        return 1;
+    while (10 * (below + counts[k + DECADE_MAX]) <= total)
+        below += counts[k++ + DECADE_MAX];
+    return pow(10, k > highest - LOG_DECADES ? k : highest - LOG_DECADES);
 }
 
 /* ±10^k for k in [lowest, highest] in steps that leave at most `most`, from the highest down. */

@@ -69,11 +69,13 @@ static void summary_lines(struct writer *out, const json *r, const struct stitch
     path_lines(out, p);
 }
 
-static void write_latents(struct writer *out, const struct stitch_latents *l, const struct stitch_facts *f)
+static void write_latents(struct writer *out, const struct stitch_latents *l, const struct stitch_facts *f,
+                          const struct stitch_path *p)
 {
     static const struct writer_column columns[] = {
         {"latent", NULL, NULL, 0},  {"fired", NULL, NULL, 0},          {"max_cosine", "max cosine", "%.4f", 0},
         {"nearest", NULL, NULL, 0}, {"delta_mse", "delta mse", "%.4g", 0}, {"class", NULL, NULL, 1},
+        {"step", NULL, NULL, 0},
     };
     double numbers = (double)f->tokens * (double)f->d_in;
     writer_begin_table(out, "latents", columns, ARRAY_LENGTH(columns));
@@ -85,6 +87,10 @@ static void write_latents(struct writer *out, const struct stitch_latents *l, co
         writer_integer(out, "nearest", l->nearest[i]);
         writer_real(out, "delta_mse", l->delta[i] / numbers);
         writer_string(out, "class", latent_class_name((enum latent_class)l->classes[i]));
+        if (p->large_step[i] == STITCH_NEVER)
+            writer_null(out, "step");
+        else
+            writer_integer(out, "step", p->large_step[i]);
         writer_end_row(out);
     }
     writer_end_table(out);
@@ -125,7 +131,7 @@ int write_stitch(struct writer *out, struct store_txn *t, artifact_id id, int wi
         write_members(out, result, f.manifest);
         json_free(result);
         if (with_latents)
-            write_latents(out, &latents, &f);
+            write_latents(out, &latents, &f, &path);
     }
     stitch_latents_free(&latents);
     stitch_path_free(&path);

@@ -18,8 +18,6 @@
 
 enum slot { SLOT_PAGE, SLOT_LABELS, SLOT_SEARCH };
 
-#define SCATTER_DECADES 4 /* of Δ that are drawn on a logarithmic scale */
-
 /* ---- The page, on the query thread. ---- */
 
 struct columns_request {
@@ -81,21 +79,23 @@ double stitch_delta_mse(const struct stitch_page *p, size_t latent)
 
 static int scale_deltas(struct stitch_page *p, struct error *err)
 {
-    double reach = 0;
+    double *deltas = array_alloc(p->latents.n + 1, sizeof *deltas, "the plot's points", err);
     p->scaled = array_alloc(p->latents.n + 1, sizeof *p->scaled, "the plot's points", err);
-    if (!p->scaled)
+    if (!p->scaled || !deltas) {
+        free(deltas);
         return STATUS_FAILED;
+    }
     p->lowest_cosine = 1;
     for (size_t i = 0; i < p->latents.n; i++) {
-        double delta = stitch_delta_mse(p, i);
-        p->low = fmin(p->low, delta);
-        p->high = fmax(p->high, delta);
+        deltas[i] = stitch_delta_mse(p, i);
+        p->low = fmin(p->low, deltas[i]);
+        p->high = fmax(p->high, deltas[i]);
         p->lowest_cosine = fmin(p->lowest_cosine, (double)p->latents.max_cosine[i]);
     }
-    reach = fmax(p->high, -p->low);
-    p->linear = pow(10, (reach > 0 ? ceil(log10(reach)) : 0) - SCATTER_DECADES);
+    p->linear = symmetric_linear(deltas, p->latents.n);
     for (size_t i = 0; i < p->latents.n; i++)
-        p->scaled[i] = (float)symmetric_log(stitch_delta_mse(p, i), p->linear);
+        p->scaled[i] = (float)symmetric_log(deltas[i], p->linear);
+    free(deltas);
     return STATUS_OK;
 }
 

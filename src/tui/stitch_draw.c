@@ -88,6 +88,28 @@ const char *threshold_text(double threshold, char out[16])
     return out;
 }
 
+/* What does not depend on the threshold: the novel fraction, and the partners' components. */
+static void flow_manifest(struct flow *f, const json *manifest)
+{
+    const json *ci = json_get(manifest, "ci"), *components = json_get(manifest, "components");
+    double low = json_number(json_at(ci, 0), NAN), high = json_number(json_at(ci, 1), NAN);
+    double fraction = json_get_number(manifest, "novel_fraction", NAN);
+    char text[96];
+    if (isnan(low) || isnan(high)) {
+        flow_number(f, "novel fraction %.3f", fraction);
+    } else {
+        snprintf(text, sizeof text, "novel fraction %.3f (95%% %.3f to %.3f)", fraction, low, high);
+        flow_text(f, text);
+    }
+    if (!components)
+        return;
+    const json *largest = json_get(components, "largest");
+    snprintf(text, sizeof text, "components %lld, largest %lld + %lld",
+             json_get_integer(components, "count", 0), json_get_integer(largest, "small", 0),
+             json_get_integer(largest, "large", 0));
+    flow_text(f, text);
+}
+
 static void draw_header(const struct canvas *c, const struct stitch_state *s)
 {
     const struct stitch_page *p = s->page;
@@ -106,16 +128,7 @@ static void draw_header(const struct canvas *c, const struct stitch_state *s)
     flow_count(&f, text, at.below);
     flow_number(&f, "AUC %.3f", p->auc);
     flow_number(&f, "best %.4f", p->best_threshold);
-    double low = json_number(json_at(json_get(p->facts.manifest, "ci"), 0), NAN),
-           high = json_number(json_at(json_get(p->facts.manifest, "ci"), 1), NAN);
-    double fraction = json_get_number(p->facts.manifest, "novel_fraction", NAN);
-    if (isnan(fraction))
-        return;
-    if (isnan(low) || isnan(high))
-        snprintf(text, sizeof text, "novel fraction %.3f", fraction);
-    else
-        snprintf(text, sizeof text, "novel fraction %.3f (95%% %.3f to %.3f)", fraction, low, high);
-    flow_text(&f, text);
+    flow_manifest(&f, p->facts.manifest);
 }
 
 /* ---- Lists. ---- */

@@ -234,9 +234,6 @@ void path_draw(const struct stitch_state *s, const struct canvas *c)
                                    {"MSE", path->mse, -1, 0}};
     int with_ce = measured(path->cross_entropy, path->n_steps + 1);
     struct strbuf title = STRBUF_INIT;
-    strbuf_adds(&title, "path ");
-    strbuf_adds(&title, glyph(GLYPH_MIDDLE_DOT));
-    strbuf_addc(&title, ' ');
     step_title(s, &title);
     struct canvas in = canvas_box(c, STYLE_BORDER, strbuf_string(&title));
     strbuf_free(&title);

@@ -21,6 +21,9 @@ void ticks_linear(double low, double high, size_t most, struct ticks *out);
 
 /* The symmetric logarithm: sign(x)·log10(1 + |x|/linear), nearly linear up to `linear` > 0. */
 double symmetric_log(double x, double linear);
+/* A `linear` for n values: the power of ten below nine tenths of those that are not 0, but at least a millionth of the
+ * largest's. 1 when there are none. */
+double symmetric_linear(const double *values, size_t n);
 /* First 0, then ±powers of ten from `linear` on, as far as they lie within [low, high] (of x); `at` is their symmetric_log. Decades
  * are skipped evenly, from the largest down, so that there are at most `most` on either side of 0. */
 void ticks_symmetric_log(double low, double high, double linear, size_t most, struct ticks *out);

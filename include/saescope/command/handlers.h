@@ -19,6 +19,8 @@ extern const struct command train_sae_command, train_meta_command, index_command
 extern const struct command stitch_command;
 /* cmd_rebuild.c */
 extern const struct command rebuild_command;
+/* cmd_export_stitch.c */
+extern const struct command export_stitch_command;
 /* cmd_latents.c */
 extern const struct command latents_command, search_command, label_command;
 /* cmd_show.c */
