@@ -203,7 +203,7 @@ static artifact_id stitch_store_fill(struct store *s, struct made_stitch *m)
     return publish_stitch(s, m, small, large, text);
 }
 
-static void stitch_store_make(const char *path, struct made_stitch *m)
+static inline void stitch_store_make(const char *path, struct made_stitch *m)
 {
     struct store_options options = {.path = path, .create = 1};
     struct store *s;
