@@ -115,7 +115,7 @@ static void test_numbers(void **state)
     const json *latents = json_get(info, "latents"), *by_delta = json_get(info, "by_delta"),
                *by_cosine = json_get(info, "by_cosine"), *confusion = json_get(info, "confusion"), *ci = json_get(info, "ci");
     long long novel = 0, reconstruction = 0, below = 0, novel_below = 0;
-    assert_shape(info, "{latents:[{latent:i,fired:i,max_cosine:n,nearest:i,delta_mse:n,class:s}]+," STITCH "}");
+    assert_shape(info, "{latents:[{latent:i,fired:i,max_cosine:n,nearest:i,delta_mse:n,class:s,step:i}]+," STITCH "}");
     assert_int_equal(json_length(latents), LARGE);
     for (size_t i = 0; i < LARGE; i++) {
         const json *l = json_at(latents, i);
@@ -227,7 +227,7 @@ static void test_tables(void **state)
     struct result r = PROGRAM("--tsv", "info", "x", "--latents");
     size_t lines = 0;
     assert_int_equal(r.status, 0);
-    assert_non_null(strstr(r.out, "latent\tfired\tmax_cosine\tnearest\tdelta_mse\tclass\n0\t"));
+    assert_non_null(strstr(r.out, "latent\tfired\tmax_cosine\tnearest\tdelta_mse\tclass\tstep\n0\t"));
     for (const char *at = r.out; *at; at++)
         lines += *at == '\n';
     assert_int_equal(lines, LARGE + 1);

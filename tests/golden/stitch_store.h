@@ -145,7 +145,7 @@ static artifact_id publish_stitch(struct store *s, const struct made_stitch *m, 
     put_stitch_column(s, id, "step_ev", DTYPE_F64, STITCH_STEPS + 1, m->ev);
     put_stitch_column(s, id, "step_ce", DTYPE_F64, STITCH_STEPS + 1, m->ce);
     char *manifest = xasprintf(
-        "{\"kind\":\"stitch\",\"tokens\":%d,\"d_in\":%d,\"n_small\":%d,\"n_large\":%d,\"n_steps\":%d,"
+        "{\"tokens\":%d,\"d_in\":%d,\"n_small\":%d,\"n_large\":%d,\"n_steps\":%d,"
         "\"novel_fraction\":0.5,\"ci\":[0.375,0.625],\"thresholds\":{\"small\":null,\"large\":null},"
         "\"options\":{\"threshold\":%g,\"decoder_bias\":\"small\",\"order\":\"helpful\"},"
         "\"references\":{\"small\":%llu,\"large\":%llu,\"text\":%llu}}",
