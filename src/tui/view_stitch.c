@@ -422,7 +422,7 @@ static void stitch_restore(struct view *v, const char *place)
 
 const struct view_ops stitch_view = {
     .name = "stitch",
-    .summary = "a stitch: cosine against delta, the path step by step, novel and reconstruction latents",
+    .summary = "a stitch: cosine against delta, the path, novel and reconstruction latents",
     .actions = actions,
     .private_size = sizeof(struct stitch_state),
     .open = stitch_open,

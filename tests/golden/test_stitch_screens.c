@@ -34,6 +34,9 @@ static const struct screen screens[] = {
     {"stitch-copied", "st", 80, 12, NULL, NULL, "keys jy\n"},
     {"stitch-back", "st", 80, 24, NULL, NULL, "keys 15<Right>10-orj<Tab><Tab><Tab>&\nwait\nkeys <lt>\n"},
     {"stitch-from-store", NULL, 80, 24, NULL, NULL, "keys G<Enter>\n"},
+    {"stitch-latents", "tiny-40", 80, 24, NULL, NULL, "keys ]\n"},
+    {"stitch-latents-filtered", "tiny-40", 80, 24, "ascii", "on", "keys fcosine>0.5 and cosine<0.7<Enter>\n"},
+    {"stitch-latents-none", "tiny-12", 80, 12, NULL, NULL, "keys fcosine>0.5<Enter>\n"},
     {"stitch-help", "st", 80, 24, NULL, NULL, "keys ?\n"},
 };
 

@@ -5,6 +5,7 @@
 #include "tests/golden/stitch_store.h"
 #include "tests/support/support.h"
 
+#include "saescope/analysis/latent.h"
 #include "saescope/analysis/stitch_points.h"
 #include "saescope/analysis/stitch_svg.h"
 #include "saescope/base/random.h"
@@ -148,6 +149,33 @@ static void test_points(void **state)
     stitch_path_free(&path);
 }
 
+/* ---- The list of the large SAE's latents. ---- */
+
+static void test_latent_table(void **state)
+{
+    struct latent_table *table;
+    size_t matched = 0;
+    (void)state;
+    assert_ok(latent_table_open(t, facts.large, &table, &err));
+    assert_string_equal(table->in.name, "tiny-12");
+    assert_memory_equal(table->cosine, made.max_cosine, sizeof made.max_cosine);
+    assert_memory_equal(table->nearest, made.nearest, sizeof made.nearest);
+    assert_memory_equal(table->classes, made.classes, sizeof made.classes);
+    assert_ok(latent_table_sort(table, t, KEY_COSINE, 0, &err));
+    for (uint32_t i = 0; i < STITCH_LARGE; i++) /* they ascend with the number */
+        assert_int_equal(table->order[i], STITCH_LARGE - 1 - i);
+    assert_ok(latent_table_filter(table, t, "cosine > 0.5 and cosine <= 0.75", &err));
+    for (size_t i = 0; i < STITCH_LARGE; i++)
+        matched += made.max_cosine[i] > 0.5f && made.max_cosine[i] <= 0.75f;
+    assert_int_equal(table->matched, matched);
+    latent_table_free(table);
+    assert_ok(latent_table_open(t, facts.small, &table, &err)); /* nothing leads there */
+    assert_true(table->in.id == 0 && !table->cosine);
+    assert_int_equal(latent_table_sort(table, t, KEY_COSINE, 0, &err), STATUS_REFUSED);
+    assert_says("no stitch leads to tiny-12");
+    latent_table_free(table);
+}
+
 /* ---- The picture. ---- */
 
 static size_t count_of(const char *text, const char *word)
@@ -190,7 +218,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reading), cmocka_unit_test(test_confusion_against_counts), cmocka_unit_test(test_ev_at_l0),
-        cmocka_unit_test(test_points),  cmocka_unit_test(test_picture),
+        cmocka_unit_test(test_points),  cmocka_unit_test(test_latent_table), cmocka_unit_test(test_picture),
     };
     return cmocka_run_group_tests_name("stitch points", tests, set_up, tear_down);
 }
