@@ -39,6 +39,18 @@ static void take_training(struct stitch_point *point, const json *manifest)
     point->explained_variance = ev;
 }
 
+/* An SAE that was saved from this stitch. One of an earlier stitch of the name is older than this one. */
+static void take_step(struct stitch_point *point, const json *manifest, const struct stitch_facts *f)
+{
+    const json *source = json_get(manifest, "source");
+    long long step = json_get_integer(source, "step", -1);
+    if (strcmp(json_get_string(source, "stitch", ""), f->artifact.name) != 0 || point->sae < f->artifact.id ||
+        step < 0 || (unsigned long long)step > f->n_steps)
+        return;
+    point->source = POINT_STEP;
+    point->step = (size_t)step;
+}
+
 /* The result of an `evaluate`, when it is of one of the points. */
 static void take_evaluation(struct stitch_point *points, size_t n, const json *result, const char *own_text)
 {
@@ -51,7 +63,7 @@ static void take_evaluation(struct stitch_point *points, size_t n, const json *r
     for (size_t i = 0; i < n && sae && !isnan(l0) && !isnan(ev) && strlen(text) <= NAME_MAX_BYTES; i++) {
         struct stitch_point *p = &points[i];
         int had_own = p->source == POINT_EVALUATION && strcmp(p->text, own_text) == 0;
-        if (p->sae != sae || (!is_own && (had_own || p->source == POINT_TRAINING)))
+        if (p->sae != sae || p->source == POINT_STEP || (!is_own && (had_own || p->source == POINT_TRAINING)))
             continue;
         p->source = POINT_EVALUATION;
         strcpy(p->text, text);
@@ -79,8 +91,8 @@ static int take_evaluations(struct store_txn *t, struct stitch_point *points, si
 
 /* ---- The SAEs. ---- */
 
-static void add_point(struct store_txn *t, const struct artifact *a, const struct sae_facts *like,
-                      struct stitch_point *points, size_t *n)
+static void add_point(struct store_txn *t, const struct stitch_facts *stitch, const struct artifact *a,
+                      const struct sae_facts *like, struct stitch_point *points, size_t *n)
 {
     struct sae_facts f;
     if (sae_facts_read(t, a->id, &f, NULL) != STATUS_OK)
@@ -95,6 +107,7 @@ static void add_point(struct store_txn *t, const struct artifact *a, const struc
                                    .path_explained_variance = NAN};
         memcpy(p->name, a->name, sizeof p->name);
         take_training(p, f.manifest);
+        take_step(p, f.manifest, stitch);
     }
     sae_facts_free(&f);
 }
@@ -107,8 +120,8 @@ static int by_width(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
-int stitch_points_read(struct store_txn *t, const struct stitch_facts *f, const struct stitch_path *path,
-                       struct stitch_point **out, size_t *n, struct error *err)
+int stitch_points_read(struct store_txn *t, const struct stitch_facts *f, struct stitch_point **out,
+                       size_t *n, struct error *err)
 {
     struct artifact *saes = NULL, text = {.name = ""};
     struct sae_facts like;
@@ -125,13 +138,11 @@ int stitch_points_read(struct store_txn *t, const struct stitch_facts *f, const 
     if (status == STATUS_OK) {
         *out = xcalloc(n_saes + 1, sizeof **out);
         for (size_t i = 0; i < n_saes; i++)
-            add_point(t, &saes[i], &like, *out, n);
+            add_point(t, f, &saes[i], &like, *out, n);
         qsort(*out, *n, sizeof **out, by_width);
         store_get(t, f->text, &text, NULL);
         status = take_evaluations(t, *out, *n, text.name, err);
     }
-    for (size_t i = 0; path && i < *n; i++)
-        (*out)[i].path_explained_variance = stitch_ev_at_l0(path, (*out)[i].l0);
     sae_facts_free(&like);
     free(saes);
     if (status != STATUS_OK) {
@@ -140,4 +151,16 @@ int stitch_points_read(struct store_txn *t, const struct stitch_facts *f, const 
         *n = 0;
     }
     return status;
+}
+
+void stitch_points_compare(struct stitch_point *points, size_t n, const struct stitch_path *path)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct stitch_point *p = &points[i];
+        if (p->source == POINT_STEP && p->step <= path->n_steps) {
+            p->l0 = path->l0[p->step];
+            p->explained_variance = path->explained_variance[p->step];
+        }
+        p->path_explained_variance = stitch_ev_at_l0(path, p->l0);
+    }
 }

@@ -127,7 +127,7 @@ static int read_page(struct query *q, struct store_txn *t, void *arg, void **res
     if (status == STATUS_OK && stitch.id != r->known)
         status = read_columns(q, t, p, err);
     if (status == STATUS_OK)
-        status = stitch_points_read(t, &p->facts, NULL, &p->points, &p->n_points, err);
+        status = stitch_points_read(t, &p->facts, &p->points, &p->n_points, err);
     if (status == STATUS_OK && store_get(t, p->facts.text, &text, NULL) == STATUS_OK)
         memcpy(p->text_name, text.name, sizeof p->text_name);
     if (status != STATUS_OK) {
@@ -291,8 +291,7 @@ static int page_done(struct view *v, void *result, int status, const struct erro
         *new = (struct stitch_page){.facts = old.facts, .points = old.points};
         free_page(new);
     }
-    for (size_t i = 0; i < s->page->n_points; i++)
-        s->page->points[i].path_explained_variance = stitch_ev_at_l0(&s->page->path, s->page->points[i].l0);
+    stitch_points_compare(s->page->points, s->page->n_points, &s->page->path);
     s->labels_stale = 1;
     return INVALID_DRAW;
 }

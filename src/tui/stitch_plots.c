@@ -340,7 +340,9 @@ static void draw_comparison(const struct canvas *c, int y, const struct stitch_p
     right_number(c, y, at->path, STYLE_NORMAL, "%.*f", at->decimals, point->path_explained_variance);
     right_number(c, y, at->difference, difference > 0 ? STYLE_GOOD : STYLE_NORMAL, "%+.*f", at->decimals,
                  difference);
-    if (point->source == POINT_TRAINING)
+    if (point->source == POINT_STEP)
+        snprintf(text, sizeof text, "step %zu of this stitch", point->step);
+    else if (point->source == POINT_TRAINING)
         snprintf(text, sizeof text, "training, held out");
     else
         snprintf(text, sizeof text, "evaluated on %s", point->text);

@@ -120,6 +120,16 @@ static artifact_id publish_sae(struct store *s, const char *name, size_t d_sae, 
     return id;
 }
 
+/* An SAE that `stitch st --step` saved. */
+static void publish_step(struct store *s, const char *name, artifact_id model, int step)
+{
+    publish_text(s, ARTIFACT_SAE, name,
+                 xasprintf("{\"kind\":\"sae\",\"architecture\":\"jumprelu\",\"d_in\":%d,\"d_sae\":44,"
+                           "\"hook\":\"blocks.1.hook_resid_pre\",\"source\":{\"stitch\":\"st\",\"step\":%d},"
+                           "\"references\":{\"model\":%llu}}",
+                           STITCH_D_IN, step, (unsigned long long)model));
+}
+
 static void put_stitch_column(struct store *s, artifact_id id, const char *name, enum dtype dtype, size_t n,
                               const void *values)
 {
@@ -184,7 +194,8 @@ static void put_stitch_labels(struct store *s, artifact_id small, artifact_id la
     stitch_ok(store_put_labels(s, small, labels, STITCH_SMALL, &stitch_error), "labels");
 }
 
-/* Model lm, text words, SAEs tiny-12, tiny-40, tiny-24 (evaluated on words), other (not measured), stitch st. */
+/* Model lm, text words, SAEs tiny-12, tiny-40, tiny-24 (evaluated on words), other (not measured), stitch st, and st-33, which
+ * was saved from it. */
 static artifact_id stitch_store_fill(struct store *s, struct made_stitch *m)
 {
     artifact_id model = publish_text(
@@ -200,7 +211,10 @@ static artifact_id stitch_store_fill(struct store *s, struct made_stitch *m)
     put_evaluation(s, middle, "elsewhere", 3, 0.25);
     put_stitch_labels(s, small, large);
     made_stitch_fill(m);
-    return publish_stitch(s, m, small, large, text);
+    publish_step(s, "before", model, 5); /* of an earlier stitch of that name */
+    artifact_id id = publish_stitch(s, m, small, large, text);
+    publish_step(s, "st-33", model, 33);
+    return id;
 }
 
 static inline void stitch_store_make(const char *path, struct made_stitch *m)

@@ -129,10 +129,11 @@ static void test_points(void **state)
     size_t n;
     (void)state;
     assert_ok(stitch_path_read(t, &facts, &path, &err));
-    assert_ok(stitch_points_read(t, &facts, &path, &points, &n, &err));
-    assert_int_equal(n, 4);
+    assert_ok(stitch_points_read(t, &facts, &points, &n, &err));
+    stitch_points_compare(points, n, &path);
+    assert_int_equal(n, 6);
     assert_string_equal(points[0].name, "tiny-12"); /* smallest first */
-    assert_string_equal(points[3].name, "other");
+    assert_string_equal(points[5].name, "other");
     const struct stitch_point *p = find_point(points, n, "tiny-12");
     assert_int_equal(p->source, POINT_TRAINING);
     assert_true(p->l0 == 10.5 && p->explained_variance == 0.625);
@@ -145,6 +146,11 @@ static void test_points(void **state)
     assert_true(p->l0 == 17.5 && p->explained_variance == 0.8125);
     p = find_point(points, n, "other");
     assert_true(p->source == POINT_UNKNOWN && isnan(p->l0) && isnan(p->path_explained_variance));
+    p = find_point(points, n, "st-33");
+    assert_int_equal(p->source, POINT_STEP);
+    assert_true(p->step == 33 && p->l0 == made.l0[33] && p->explained_variance == made.ev[33]);
+    assert_true(p->path_explained_variance >= made.ev[33]);
+    assert_int_equal(find_point(points, n, "before")->source, POINT_UNKNOWN);
     free(points);
     stitch_path_free(&path);
 }
