@@ -91,19 +91,70 @@ void canvas_horizontal(const struct canvas *c, const struct plane *p, double y, 
 }
 
 void canvas_point(const struct canvas *c, const struct plane *p, double x, double y, enum glyph g,
-                  enum style style, const char *name)
+                  enum style style)
 {
     int row, column;
-    if (!plane_cell(c, p, x, y, &row, &column))
+    if (plane_cell(c, p, x, y, &row, &column))
+        canvas_text(c, row, column, style, glyph(g));
+}
+
+/* ---- Names of points. ---- */
+
+/* How many points are in a cell, or whether a name or the blank beside it is. */
+struct taken {
+    unsigned char *cells;
+    int rows, columns;
+};
+
+/* Takes columns [x, x + width) of a row when they and the blank between them and the point, at `blank`, are
+ * free. */
+static int take(struct taken *t, int row, int x, int width, int blank)
+{
+    unsigned char *cells = &t->cells[row * t->columns];
+    if (x < 0 || x + width > t->columns || cells[blank])
+        return 0;
+    for (int i = x; i < x + width; i++)
+        if (cells[i])
+            return 0;
+    memset(cells + x, 1, (size_t)(width + (x + width < t->columns)));
+    return 1;
+}
+
+static void draw_name(const struct canvas *c, struct taken *t, int row, int column, const char *name,
+                      enum style style)
+{
+    int width = (int)display_width(name, strlen(name)), right = column + 2, left = column - 1 - width;
+    int x = take(t, row, right, width, column + 1)  ? right
+            : take(t, row, left, width, column - 1) ? left
+                                                    : -1;
+    if (x < 0)
         return;
-    /* Blanks on either side set it off from what runs through it. */
-    int width = name ? (int)display_width(name, strlen(name)) : 0;
-    int start = column + 2 + width <= c->width ? column + 2 : column - 1 - width;
-    if (width > 0 && start > 0) {
-        canvas_fill(c, row, start - 1, width + 2, STYLE_NORMAL);
-        canvas_text(c, row, start, style, name);
-    }
-    canvas_text(c, row, column, style, glyph(g));
+    /* Blanks set it off from what runs through it. */
+    canvas_fill(c, row, x == right ? x - 1 : x, width + 1 + (x == right), STYLE_NORMAL);
+    canvas_text(c, row, x, style, name);
+}
+
+void canvas_named_points(const struct canvas *c, const struct plane *p, const struct named_point *points,
+                         size_t n, enum style style)
+{
+    if (c->width <= 0 || c->height <= 0)
+        return;
+    struct taken t = {xcalloc((size_t)c->height * (size_t)c->width, 1), c->height, c->width};
+    int row, column;
+    for (size_t i = 0; i < n; i++)
+        if (plane_cell(c, p, points[i].x, points[i].y, &row, &column) &&
+            t.cells[row * t.columns + column] < 2)
+            t.cells[row * t.columns + column]++;
+    for (size_t i = 0; i < n; i++)
+        if (plane_cell(c, p, points[i].x, points[i].y, &row, &column) &&
+            t.cells[row * t.columns + column] == 1)
+            draw_name(c, &t, row, column, points[i].name, style);
+    for (size_t i = 0; i < n; i++)
+        if (plane_cell(c, p, points[i].x, points[i].y, &row, &column))
+            canvas_textn(c, row, column, style,
+                         t.cells[row * t.columns + column] > 1 ? glyph(GLYPH_POINT) : &points[i].mark,
+                         t.cells[row * t.columns + column] > 1 ? strlen(glyph(GLYPH_POINT)) : 1);
+    free(t.cells);
 }
 
 /* ---- Scatter. ---- */

@@ -77,7 +77,7 @@ static void draw_selected(const struct stitch_state *s, const struct canvas *c, 
     uint32_t row;
     if (stitch_selected_row(s, &row) && !(row & ROW_SMALL))
         canvas_point(c, plane, (double)s->page->latents.max_cosine[row], (double)s->page->scaled[row],
-                     GLYPH_TARGET, STYLE_MATCH, NULL);
+                     GLYPH_TARGET, STYLE_MATCH);
 }
 
 void scatter_draw(const struct stitch_state *s, const struct canvas *c)
@@ -165,7 +165,7 @@ static void draw_strip(const struct stitch_state *s, const struct canvas *c, con
     struct plane plane = {0, (double)n, low - margin, high + margin};
     for (size_t k = 0; k < n; k++)
         if (isfinite(strip->values[k]))
-            canvas_point(&plot, &plane, (double)k + 0.5, strip->values[k], GLYPH_POINT, STYLE_BAR, NULL);
+            canvas_point(&plot, &plane, (double)k + 0.5, strip->values[k], GLYPH_POINT, STYLE_BAR);
 }
 
 /* The column of a step in a plot. */
@@ -281,6 +281,12 @@ static struct plane ev_l0_plane(const struct stitch_page *p)
     return (struct plane){plane.left - x, plane.right + x, plane.low - y, plane.high + y};
 }
 
+/* The letter of an SAE in plot and table. */
+static char mark_of(size_t i)
+{
+    return i < 26 ? (char)('a' + i) : '?';
+}
+
 static void draw_ev_l0_plot(const struct stitch_state *s, const struct canvas *c)
 {
     const struct stitch_page *p = s->page;
@@ -290,11 +296,14 @@ static void draw_ev_l0_plot(const struct stitch_state *s, const struct canvas *c
     ticks_linear(plane.low, plane.high, (size_t)most_ticks(c->height, 3), &y);
     struct canvas plot = canvas_axes(c, &plane, &x, &y);
     canvas_line(&plot, &plane, p->path.l0, p->path.explained_variance, p->path.n_steps + 1, STYLE_BAR);
+    struct named_point *points = xcalloc(p->n_points + 1, sizeof *points);
     for (size_t i = 0; i < p->n_points; i++)
-        canvas_point(&plot, &plane, p->points[i].l0, p->points[i].explained_variance, GLYPH_POINT,
-                     STYLE_STRONG, p->points[i].name);
+        points[i] = (struct named_point){p->points[i].l0, p->points[i].explained_variance, mark_of(i),
+                                         p->points[i].name};
+    canvas_named_points(&plot, &plane, points, p->n_points, STYLE_STRONG);
+    free(points);
     canvas_point(&plot, &plane, p->path.l0[s->step], p->path.explained_variance[s->step], GLYPH_TARGET,
-                 STYLE_MATCH, NULL);
+                 STYLE_MATCH);
 }
 
 struct comparison_columns {
@@ -308,8 +317,8 @@ static struct comparison_columns comparison_columns(const struct stitch_page *p,
     int room = at.decimals + 2;
     for (size_t i = 0; i < p->n_points; i++)
         at.name = (int)strlen(p->points[i].name) > at.name ? (int)strlen(p->points[i].name) : at.name;
-    at.name = at.name < width - 28 ? at.name : width - 28;
-    at.l0 = 1 + at.name + 6;
+    at.name = at.name < width - 30 ? at.name : width - 30;
+    at.l0 = 3 + at.name + 6;
     at.ev = at.l0 + 1 + room;
     at.path = at.ev + 1 + room;
     at.difference = at.path + 3 + room;
@@ -325,14 +334,15 @@ static void right_number(const struct canvas *c, int y, int right, enum style st
     canvas_right(c, y, right, style, isnan(x) ? "-" : text);
 }
 
-static void draw_comparison(const struct canvas *c, int y, const struct stitch_point *point,
+static void draw_comparison(const struct canvas *c, int y, const struct stitch_point *point, char mark,
                             const struct comparison_columns *at)
 {
     double difference = point->path_explained_variance - point->explained_variance;
     char text[NAME_MAX_BYTES + 32];
-    canvas_ellipsis(c, y, 1, at->name, STYLE_NORMAL, point->name);
+    canvas_textn(c, y, 1, STYLE_STRONG, &mark, 1);
+    canvas_ellipsis(c, y, 3, at->name, STYLE_NORMAL, point->name);
     if (point->source == POINT_UNKNOWN) {
-        canvas_ellipsis(c, y, at->name + 3, c->width - at->name - 4, STYLE_DIM, "not measured: evaluate it");
+        canvas_ellipsis(c, y, at->name + 5, c->width - at->name - 6, STYLE_DIM, "not measured: evaluate it");
         return;
     }
     right_number(c, y, at->l0, STYLE_NORMAL, "%.*f", at->decimals < 4 ? 1 : 2, point->l0);
@@ -354,13 +364,13 @@ static void draw_comparison(const struct canvas *c, int y, const struct stitch_p
 static void draw_comparisons(const struct stitch_page *p, const struct canvas *c)
 {
     struct comparison_columns at = comparison_columns(p, c->width);
-    canvas_text(c, 0, 1, STYLE_STRONG, "SAE");
+    canvas_text(c, 0, 3, STYLE_STRONG, "SAE");
     canvas_right(c, 0, at.l0, STYLE_STRONG, "L0");
     canvas_right(c, 0, at.ev, STYLE_STRONG, "EV");
     canvas_right(c, 0, at.path, STYLE_STRONG, "path");
     canvas_right(c, 0, at.difference, STYLE_STRONG, "path-EV");
     for (size_t i = 0; i < p->n_points && (int)i + 1 < c->height; i++)
-        draw_comparison(c, (int)i + 1, &p->points[i], &at);
+        draw_comparison(c, (int)i + 1, &p->points[i], mark_of(i), &at);
 }
 
 void ev_l0_draw(const struct stitch_state *s, const struct canvas *c)

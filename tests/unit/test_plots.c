@@ -260,14 +260,37 @@ static void test_axes(void **state)
     assert_int_equal(in.width, 13);
     canvas_horizontal(&in, &p, 5, STYLE_DIM);
     canvas_vertical(&in, &p, 0.5, STYLE_DIM);
-    canvas_point(&in, &p, 0, 10, GLYPH_POINT, STYLE_STRONG, "ab");
-    canvas_point(&in, &p, 1, 0, GLYPH_POINT, STYLE_STRONG, "cd"); /* no room behind it */
-    canvas_point(&in, &p, 0.5, 0, GLYPH_POINT, STYLE_STRONG, "too-long-a-name");
-    expect_rows("10 o ab  :\n"
+    canvas_point(&in, &p, 0, 10, GLYPH_POINT, STYLE_STRONG);
+    canvas_point(&in, &p, 1.1, 0, GLYPH_POINT, STYLE_STRONG); /* outside */
+    expect_rows("10 o     :\n"
                 " 5 ------:------\n"
                 "         :\n"
-                " 0       o  cd o\n"
+                " 0       :\n"
                 "  0.0   0.5  1.0\n");
+}
+
+/* Names stand behind their points, or before them at the right edge or where another is, and never on one another. */
+static void test_names(void **state)
+{
+    const struct plane p = {0, 16, 0, 3};
+    const struct canvas c = {0, 0, 3, 16};
+    const struct named_point apart[] = {
+        {0, 2.5, 'a', "ab"}, {15.5, 0.5, 'b', "cd"}, {8, 1.5, 'c', "too-long-for-it"}, {17, 1, 'd', "out"}};
+    const struct named_point close[] = {{4, 1.5, 'a', "abc"},   {10, 1.5, 'b', "def"}, {11, 1.5, 'c', "ghij"},
+                                        {8, 2.5, 'd', "under"}, {8, 2.5, 'e', "over"}, {0, 0.5, 'f', "fghi"}};
+    (void)state;
+    start(16, 3, 1);
+    canvas_named_points(&c, &p, apart, 4, STYLE_STRONG);
+    expect_rows("a ab\n"
+                "        c\n"
+                "            cd b\n");
+    start(16, 3, 1);
+    for (int y = 0; y < 3; y++)
+        canvas_text(&c, y, 0, STYLE_DIM, "----------------");
+    canvas_named_points(&c, &p, close, 6, STYLE_STRONG);
+    expect_rows("--------o-------\n"
+                "----a abc bc----\n"
+                "f fghi ---------\n");
 }
 
 /* ---- A stitch's panes, at any size. ---- */
@@ -308,7 +331,7 @@ int main(void)
         cmocka_unit_test(test_symmetric_log),    cmocka_unit_test(test_plane_cells),
         cmocka_unit_test(test_scatter_dots),     cmocka_unit_test(test_scatter_against_counts),
         cmocka_unit_test(test_scatter_styles),   cmocka_unit_test(test_lines),
-        cmocka_unit_test(test_axes),             cmocka_unit_test(test_stitch_layout),
+        cmocka_unit_test(test_axes), cmocka_unit_test(test_names),             cmocka_unit_test(test_stitch_layout),
     };
     locale_start();
     setenv("TERM", "xterm-256color", 1);

@@ -99,9 +99,16 @@ void canvas_line(const struct canvas *c, const struct plane *p, const double *x,
 /* Straight lines over the whole plot, below what is drawn later. */
 void canvas_vertical(const struct canvas *c, const struct plane *p, double x, enum style style);
 void canvas_horizontal(const struct canvas *c, const struct plane *p, double y, enum style style);
-/* A point with its name behind it, or before it at the right edge. */
-void canvas_point(const struct canvas *c, const struct plane *p, double x, double y, enum glyph g, enum style style,
-                  const char *name);
+void canvas_point(const struct canvas *c, const struct plane *p, double x, double y, enum glyph g, enum style style);
+/* Points as their marks, GLYPH_POINT where several are in a cell; behind or before a mark its name, where it has room beside all
+ * others. */
+struct named_point {
+    double x, y;
+    char mark;
+    const char *name; /* displayable */
+};
+void canvas_named_points(const struct canvas *c, const struct plane *p, const struct named_point *points, size_t n,
+                         enum style style);
 
 /* Where the terminal's real cursor goes (the selected row, the prompt). */
 void canvas_cursor(const struct canvas *c, int y, int x);
