@@ -61,42 +61,41 @@ static void report(struct monitor *m, const struct progress *p)
     (void)p;
 }
 
-static int open_both(struct store_txn *t, const struct compare_request *r, struct opened_sae *own,
-                     struct opened_sae *other, struct error *err)
+static int open_both(struct store_txn *t, const struct compare_request *r, struct nearest_in *n,
+                     struct sae **own, struct sae **other, struct error *err)
 {
-    struct artifact a, b;
+    struct artifact a = {0};
     int status = store_find(t, ARTIFACT_SAE, r->sae, &a, err);
     if (status == STATUS_OK)
-        status = store_find(t, ARTIFACT_SAE, r->other, &b, err);
+        status = store_find(t, ARTIFACT_SAE, r->other, &n->in, err);
     if (status == STATUS_OK)
-        status = opened_sae_open(t, a.id, own, err);
+        status = sae_open(t, a.id, own, err);
     if (status == STATUS_OK)
-        status = opened_sae_open(t, b.id, other, err);
-    if (status == STATUS_OK && own->facts.d_in != other->facts.d_in)
+        status = sae_open(t, n->in.id, other, err);
+    n->sae = a.id;
+    if (status == STATUS_OK && (*own)->d_in != (*other)->d_in)
         status = error_set(err, STATUS_REFUSED,
                            "%s has d_in %zu and %s has %zu: their directions cannot be compared", a.name,
-                           own->facts.d_in, b.name, other->facts.d_in);
+                           (*own)->d_in, n->in.name, (*other)->d_in);
     return status;
 }
 
 static int read_nearest(struct query *q, struct store_txn *t, void *arg, void **result, struct error *err)
 {
     struct query_watch watch = {{report, ask, NULL}, q};
-    struct opened_sae own = {0}, other = {0};
+    struct sae *own = NULL, *other = NULL;
     struct nearest_in *n = xcalloc(1, sizeof *n);
-    int status = open_both(t, arg, &own, &other, err);
+    int status = open_both(t, arg, n, &own, &other, err);
     if (status == STATUS_OK) {
-        n->sae = own.facts.artifact.id;
-        n->in = other.facts.artifact;
-        n->n = own.facts.d_sae;
+        n->n = own->d_sae;
         n->cosine = array_alloc(n->n, sizeof *n->cosine, "cosines", err);
         n->nearest = array_alloc(n->n, sizeof *n->nearest, "nearest latents", err);
         status = n->cosine && n->nearest
-                     ? nearest_latents(own.sae, other.sae, &watch.monitor, n->nearest, n->cosine, err)
+                     ? nearest_latents(own, other, &watch.monitor, n->nearest, n->cosine, err)
                      : STATUS_FAILED;
     }
-    opened_sae_close(&other);
-    opened_sae_close(&own);
+    sae_free(other);
+    sae_free(own);
     if (status != STATUS_OK) {
         nearest_in_free(n);
         return status;

@@ -32,6 +32,7 @@ static const struct action actions[] = {
     {"reverse", "r", "turn the order round"},
     {"to-step", "w", "go to the step at which the selected latent comes or goes"},
     {"nearest", "m", "open the nearest latent of the small SAE"},
+    {"family", "F", "show the family of the latent: parents in smaller SAEs, children in larger ones"},
     {"label", "L", "label the latent"},
     {"save-step", "s", "save the SAE at this step in the store"},
     {"export", "e", "export the stitch to a .tsv, .json or .svg file"},
@@ -211,7 +212,8 @@ static char *address(const struct stitch_page *p, int small, uint32_t latent)
     return xasprintf("%s/%u", small ? p->facts.small_artifact.name : p->facts.large_artifact.name, latent);
 }
 
-static int open_latent(struct view *v, int nearest)
+/* The selected latent, or the nearest one of the small SAE, in a view. */
+static int open_latent(struct view *v, const char *view, int nearest)
 {
     const struct stitch_state *s = v->data;
     uint32_t row;
@@ -224,7 +226,7 @@ static int open_latent(struct view *v, int nearest)
         small = 1;
     }
     char *target = address(s->page, small, latent);
-    app_open(v->app, "latent", target);
+    app_open(v->app, view, target);
     free(target);
     return INVALID_DRAW;
 }
@@ -342,7 +344,9 @@ static int act_on_lists(struct view *v, const char *action, long count)
     if (strcmp(action, "jump") == 0 || (strcmp(action, "open") == 0 && count >= 0))
         return jump(v, count);
     if (strcmp(action, "open") == 0 || strcmp(action, "nearest") == 0)
-        return open_latent(v, strcmp(action, "nearest") == 0);
+        return open_latent(v, "latent", strcmp(action, "nearest") == 0);
+    if (strcmp(action, "family") == 0)
+        return open_latent(v, "family", 0);
     if (strcmp(action, "next-pane") == 0)
         return show_list(s, (enum stitch_list)(((int)s->shown + 1) % STITCH_LISTS));
     if (strcmp(action, "previous-pane") == 0)
