@@ -98,7 +98,11 @@ static int run_export_stitch(struct context *ctx, const struct invocation *inv, 
     if (status == STATUS_OK)
         status = save_document(ctx, inv, file, &document, err);
     if (status == STATUS_OK && strcmp(file, "-") != 0) {
+        char *shown = displayable_string(file);
+        writer_own_text(out);
         writer_begin_object(out, NULL);
+        writer_line(out, "%s is in %s as %s", a.name, shown, format);
+        free(shown);
         writer_string(out, "name", a.name);
         writer_string(out, "kind", "stitch");
         writer_string(out, "format", format);

@@ -107,7 +107,10 @@ static void test_files(void **state)
     PROGRAM_DONE("export", "stitch", "st", "a.TSV");
     char *a = program_read_file("a.svg", NULL), *b = program_read_file("a.TSV", NULL);
     assert_string_equal(a, b); /* --format goes before the name's ending */
-    struct result r = PROGRAM("export", "stitch", "st", "-", "--format", "tsv");
+    struct result r = PROGRAM("export", "stitch", "st", "b.tsv");
+    assert_string_equal(r.out, "st is in b.tsv as tsv\n");
+    result_free(&r);
+    r = PROGRAM("export", "stitch", "st", "-", "--format", "tsv");
     assert_int_equal(r.status, 0);
     assert_string_equal(r.out, b);
     result_free(&r);

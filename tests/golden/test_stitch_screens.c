@@ -28,6 +28,8 @@ static const struct screen screens[] = {
     {"stitch-jump-far", "st", 80, 24, NULL, NULL, "keys 40<Enter>\n"},
     {"stitch-save-asks", "st", 80, 12, NULL, NULL, "keys 3<Right>s\n"},
     {"stitch-export-asks", "st", 80, 12, NULL, NULL, "keys e\n"},
+    {"stitch-exported", "st", 80, 12, NULL, NULL, "keys eshape.svg<Enter>\n"},
+    {"stitch-export-refused", "st", 80, 12, NULL, NULL, "keys eshape<Enter>\n"},
     {"stitch-narrow", "st", 60, 24, NULL, NULL, ""},
     {"stitch-narrow-scatter", "st", 60, 24, NULL, NULL, "keys pp\n"},
     {"stitch-small", "st", 40, 10, NULL, NULL, ""},
