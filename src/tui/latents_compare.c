@@ -43,24 +43,6 @@ struct nearest_in *nearest_in_copy(const struct nearest_in *from)
     return to;
 }
 
-/* Stops when the user moves on. */
-struct query_watch {
-    struct monitor monitor;
-    struct query *query;
-};
-
-static enum monitor_request ask(struct monitor *m)
-{
-    struct query *q = ((struct query_watch *)m)->query;
-    return q->cancelled(q) ? MONITOR_CANCEL : MONITOR_GO_ON;
-}
-
-static void report(struct monitor *m, const struct progress *p)
-{
-    (void)m;
-    (void)p;
-}
-
 static int open_both(struct store_txn *t, const struct compare_request *r, struct nearest_in *n,
                      struct sae **own, struct sae **other, struct error *err)
 {
@@ -82,7 +64,7 @@ static int open_both(struct store_txn *t, const struct compare_request *r, struc
 
 static int read_nearest(struct query *q, struct store_txn *t, void *arg, void **result, struct error *err)
 {
-    struct query_watch watch = {{report, ask, NULL}, q};
+    struct query_watch watch = query_watch(q);
     struct sae *own = NULL, *other = NULL;
     struct nearest_in *n = xcalloc(1, sizeof *n);
     int status = open_both(t, arg, n, &own, &other, err);
