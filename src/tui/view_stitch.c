@@ -33,6 +33,7 @@ static const struct action actions[] = {
     {"to-step", "w", "go to the step at which the selected latent comes or goes"},
     {"nearest", "m", "open the nearest latent of the small SAE"},
     {"family", "F", "show the family of the latent: parents in smaller SAEs, children in larger ones"},
+    {"graph", "v", "show the graph around the latent"},
     {"label", "L", "label the latent"},
     {"save-step", "s", "save the SAE at this step in the store"},
     {"export", "e", "export the stitch to a .tsv, .json or .svg file"},
@@ -345,8 +346,8 @@ static int act_on_lists(struct view *v, const char *action, long count)
         return jump(v, count);
     if (strcmp(action, "open") == 0 || strcmp(action, "nearest") == 0)
         return open_latent(v, "latent", strcmp(action, "nearest") == 0);
-    if (strcmp(action, "family") == 0)
-        return open_latent(v, "family", 0);
+    if (strcmp(action, "family") == 0 || strcmp(action, "graph") == 0)
+        return open_latent(v, action, 0);
     if (strcmp(action, "next-pane") == 0)
         return show_list(s, (enum stitch_list)(((int)s->shown + 1) % STITCH_LISTS));
     if (strcmp(action, "previous-pane") == 0)
