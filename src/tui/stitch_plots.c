@@ -364,14 +364,21 @@ static void draw_comparison(const struct canvas *c, int y, const struct stitch_p
 static void draw_comparisons(const struct stitch_page *p, const struct canvas *c)
 {
     struct comparison_columns at = comparison_columns(p, c->width);
-    canvas_text(c, 0, 3, STYLE_STRONG, "SAE");
+    int shown = c->height - 1 < (int)p->n_points ? c->height - 1 : (int)p->n_points;
+    if (shown < (int)p->n_points)
+        canvas_printf(c, 0, 1, STYLE_STRONG, "%d of %zu", shown,
+                      p->n_points); /* a taller screen has them all */
+    else
+        canvas_text(c, 0, 3, STYLE_STRONG, "SAE");
     canvas_right(c, 0, at.l0, STYLE_STRONG, "L0");
     canvas_right(c, 0, at.ev, STYLE_STRONG, "EV");
     canvas_right(c, 0, at.path, STYLE_STRONG, "path");
     canvas_right(c, 0, at.difference, STYLE_STRONG, "path-EV");
-    for (size_t i = 0; i < p->n_points && (int)i + 1 < c->height; i++)
-        draw_comparison(c, (int)i + 1, &p->points[i], mark_of(i), &at);
+    for (int i = 0; i < shown; i++)
+        draw_comparison(c, i + 1, &p->points[i], mark_of((size_t)i), &at);
 }
+
+#define PLOT_LEAST 4 /* rows, the axis among them */
 
 void ev_l0_draw(const struct stitch_state *s, const struct canvas *c)
 {
@@ -382,7 +389,8 @@ void ev_l0_draw(const struct stitch_state *s, const struct canvas *c)
     struct canvas in = canvas_box(c, STYLE_BORDER, strbuf_string(&title));
     strbuf_reset(&title);
     int note = in.height >= 16, rows = (int)(p->n_points < 12 ? p->n_points : 12) + 1;
-    int below = rows < in.height / 2 ? rows : in.height / 2;
+    int most = in.height >= 2 * PLOT_LEAST ? in.height - note - PLOT_LEAST : in.height / 2;
+    int below = rows < most ? rows : most;
     struct canvas plot = canvas_part(&in, 0, 0, in.height - below - note, in.width);
     struct canvas table = canvas_part(&in, in.height - below - note, 0, below, in.width);
     draw_ev_l0_plot(s, &plot);
