@@ -152,6 +152,7 @@ static int open_splicer(struct evaluator *e, struct error *err)
         .length = stream_length(e->stream),
         .center = e->range.center && model_get_config(stream_model(e->stream))->layer_norm,
         .counted_only = e->options->saebench,
+        .sae_only = e->options->ce_alone,
         .mean = e->mean,
     };
     int status = store_begin(e->store, &t, err);
@@ -169,7 +170,7 @@ static int go_on(struct evaluator *e, const struct stream_batch *b, const char *
     e->done += b->n_contexts;
     p.phase = phase;
     p.step = e->done;
-    p.steps = 2 * stream_contexts(e->stream);
+    p.steps = (e->options->ce_alone ? 1 : 2) * stream_contexts(e->stream);
     monitor_report(e->monitor, &p);
     return monitor_check(e->monitor, err);
 }
@@ -190,6 +191,8 @@ static int find_mean(struct evaluator *e, struct error *err)
 {
     struct stream_batch b;
     int status;
+    if (e->options->ce_alone)
+        return STATUS_OK;
     while (!(status = stream_next(e->stream, &b, err)) && b.n_contexts) {
         size_t n = gather(b.activations, b.counted, b.n_tokens, e->d, e->x);
         column_sums_add(e->mean, e->x, n, e->d);
@@ -271,6 +274,8 @@ static int reconstruct(struct evaluator *e, const struct stream_batch *b, struct
     if (status)
         return status;
     count_active(e, b, all_rows);
+    if (e->options->ce_alone)
+        e->tokens += n;
     if (all_rows) {
         n = gather(b->activations, b->counted, b->n_tokens, e->d, e->x);
         gather(e->spliced, b->counted, b->n_tokens, e->d, e->x_hat);
@@ -412,6 +417,16 @@ static void fill_splices(const struct evaluator *e, struct evaluation *out)
     out->kl_div_score = (out->kl_zero - out->kl_sae) / out->kl_zero;
 }
 
+static void fill_ce_alone(const struct evaluator *e, struct evaluation *out)
+{
+    double n = (double)e->tokens;
+    out->tokens = e->tokens;
+    out->l0 = e->active / n;
+    out->l1 = e->l1 / n;
+    out->mse = e->rows.error / (n * (double)e->d);
+    out->ce_sae = e->splices.ce[SPLICE_SAE] / (double)e->splices.n_ce;
+}
+
 static void close_all(struct evaluator *e)
 {
     stream_close(e->stream);
@@ -448,9 +463,11 @@ int evaluate_run(struct store *s, const struct evaluate_options *o, struct monit
         status = open_splicer(&e, err);
     if (!status)
         status = run_all(&e, err);
-    if (!status)
+    if (!status && !o->ce_alone)
         status = compare_weights(&e, out, err);
-    if (!status) {
+    if (!status && o->ce_alone) {
+        fill_ce_alone(&e, out);
+    } else if (!status) {
         fill_rows(&e, out);
         fill_splices(&e, out);
         fill_densities(&e, out);

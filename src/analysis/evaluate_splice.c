@@ -50,6 +50,11 @@ void splicer_free(struct splicer *s)
     free(s);
 }
 
+static int runs(const struct splicer *s, enum splice i)
+{
+    return i == SPLICE_SAE || !s->options.sae_only;
+}
+
 static int allocate(struct splicer *s, struct error *err)
 {
     const struct model_config *config = model_get_config(s->model);
@@ -61,12 +66,13 @@ static int allocate(struct splicer *s, struct error *err)
         s->tile_rows = 8;
     if (s->tile_rows > rows)
         s->tile_rows = rows;
-    for (int i = 0; i < SPLICES; i++)
-        if (!(s->final[i] = array_alloc(rows, s->d_model * sizeof(float), "final activations", err)))
+    for (enum splice i = SPLICE_NOTHING; i < SPLICES; i++)
+        if (runs(s, i) &&
+            !(s->final[i] = array_alloc(rows, s->d_model * sizeof(float), "final activations", err)))
             return STATUS_FAILED;
     s->original = array_alloc(s->tile_rows, s->vocabulary * sizeof(float), "logits", err);
     s->spliced = array_alloc(s->tile_rows, s->vocabulary * sizeof(float), "logits", err);
-    s->losses = array_alloc(s->tile_rows, sizeof(*s->losses), "losses", err);
+    s->losses = array_zeroed(s->tile_rows, sizeof(*s->losses), "losses", err);
     s->mean = array_alloc(width, sizeof(float), "the mean activation", err);
     if (!s->original || !s->spliced || !s->losses || !s->mean)
         return STATUS_FAILED;
@@ -175,9 +181,10 @@ static void measure_row(size_t block, size_t worker, void *arg)
     loss->ce[tile->splice] = has_next ? lse - (double)logits[tile->batch->ids[row + 1]] : 0;
     if (tile->splice == SPLICE_NOTHING)
         loss->lse = lse;
-    loss->kl[tile->splice] = tile->splice != SPLICE_NOTHING && tile->batch->counted[row]
-                                 ? divergence(original, loss->lse, logits, lse, v)
-                                 : 0;
+    loss->kl[tile->splice] =
+        tile->splice != SPLICE_NOTHING && runs(s, SPLICE_NOTHING) && tile->batch->counted[row]
+            ? divergence(original, loss->lse, logits, lse, v)
+            : 0;
 }
 
 static void add_losses(const struct splicer *s, const struct stream_batch *b, size_t first, size_t n,
@@ -202,6 +209,8 @@ static int measure(struct splicer *s, const struct stream_batch *b, struct splic
         size_t n = b->n_tokens - first < s->tile_rows ? b->n_tokens - first : s->tile_rows;
         for (enum splice i = SPLICE_NOTHING; i < SPLICES; i++) {
             float *logits = i == SPLICE_NOTHING ? s->original : s->spliced;
+            if (!runs(s, i))
+                continue;
             int status = model_unembed(s->model, s->final[i] + first * s->d_model, n, logits, err);
             if (status)
                 return status;
@@ -218,6 +227,8 @@ int splicer_run(struct splicer *s, struct store_txn *t, const struct stream_batc
     int status = model_attach(s->model, t, err);
     for (enum splice i = SPLICE_NOTHING; !status && i < SPLICES; i++) {
         struct pass pass = {i, 0, s, x_hat, replace, b->counted};
+        if (!runs(s, i))
+            continue;
         status = forward_run(s->forward, s->model, b->ids, b->n_contexts, b->length,
                              i == SPLICE_NOTHING ? NULL : &s->hook, i == SPLICE_NOTHING ? NULL : splice_in,
                              &pass, s->final[i], err);

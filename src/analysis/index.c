@@ -341,9 +341,7 @@ static int open_saes(struct indexing *ix, struct store_txn *t, char hook[64], st
             ix->stream_options = o;
             continue;
         }
-        if (strcmp(other, hook) || o.model != ix->stream_options.model ||
-            o.center != ix->stream_options.center || o.context_size != ix->stream_options.context_size ||
-            o.prepend_bos != ix->stream_options.prepend_bos)
+        if (!stream_options_agree(&o, &ix->stream_options))
             return error_set(err, STATUS_REFUSED,
                              "SAEs of one pass need one model, hook, context size, BOS and centring: "
                              "index them one by one");

@@ -11,12 +11,13 @@
 #include "saescope/analysis/index.h"
 #include "saescope/analysis/latent.h"
 #include "saescope/analysis/latent_filter.h"
+#include "saescope/analysis/stitch.h"
 #include "saescope/base/memory.h"
 #include "saescope/base/strbuf.h"
 #include "saescope/sae/bases.h"
 
-const char *const latent_key_names[] = {"latent",       "fired", "density", "max", "mean",
-                                        "meta_latents", "ev",    "label",   NULL};
+const char *const latent_key_names[] = {"latent",       "fired", "density", "max",   "mean",
+                                        "meta_latents", "ev",    "cosine",  "label", NULL};
 
 /* The part of a column of the meta-SAE's index that is about its `base`-th base; *out stays NULL when there
  * is no such column. */
@@ -84,6 +85,67 @@ static int read_columns(struct latent_table *table, struct store_txn *t, struct 
     return read_meta_columns(table, t, err);
 }
 
+/* ---- Nearest latents of a smaller SAE, as a stitch knows them. ---- */
+
+/* The stitch to this SAE from the widest small one, of these the newest; 0: none. */
+static artifact_id stitch_to(struct store_txn *t, artifact_id sae)
+{
+    struct artifact *all = NULL;
+    size_t n = 0;
+    artifact_id best = 0;
+    long long widest = -1;
+    if (store_list(t, ARTIFACT_STITCH, &all, &n, NULL))
+        return 0;
+    for (size_t i = 0; i < n; i++) {
+        json *m = store_manifest(t, all[i].id, NULL);
+        long long width = json_get_integer(m, "n_small", 0);
+        artifact_id large = (artifact_id)json_get_integer(json_get(m, "references"), "large", 0);
+        if (large == sae && (width > widest || (width == widest && all[i].id > best))) {
+            best = all[i].id;
+            widest = width;
+        }
+        json_free(m);
+    }
+    free(all);
+    return best;
+}
+
+static int read_stitch(struct latent_table *table, struct store_txn *t, struct error *err)
+{
+    struct stitch_facts facts;
+    struct stitch_latents latents;
+    artifact_id stitch = stitch_to(t, table->facts.artifact.id);
+    if (!stitch)
+        return STATUS_OK;
+    int status = stitch_facts_read(t, stitch, &facts, err);
+    if (status)
+        return status;
+    status = stitch_latents_read(t, &facts, &latents, err);
+    if (!status && latents.n == table->n) {
+        latent_table_set_nearest(table, &facts.small_artifact, latents.max_cosine, latents.nearest,
+                                 latents.classes);
+        latents.max_cosine = NULL;
+        latents.nearest = NULL;
+        latents.classes = NULL;
+    }
+    if (!status)
+        stitch_latents_free(&latents);
+    stitch_facts_free(&facts);
+    return status;
+}
+
+void latent_table_set_nearest(struct latent_table *table, const struct artifact *in, float *cosine,
+                              uint32_t *nearest, uint8_t *classes)
+{
+    free(table->cosine);
+    free(table->nearest);
+    free(table->classes);
+    table->in = *in;
+    table->cosine = cosine;
+    table->nearest = nearest;
+    table->classes = classes;
+}
+
 int latent_table_open(struct store_txn *t, artifact_id sae, struct latent_table **out, struct error *err)
 {
     struct latent_table *table = xcalloc(1, sizeof(*table));
@@ -93,6 +155,8 @@ int latent_table_open(struct store_txn *t, artifact_id sae, struct latent_table 
         table->order = array_alloc(table->n, sizeof(*table->order), "the list of latents", err);
         status = table->order ? read_columns(table, t, err) : STATUS_FAILED;
     }
+    if (!status)
+        status = read_stitch(table, t, err);
     if (status) {
         latent_table_free(table);
         return status;
@@ -113,6 +177,9 @@ void latent_table_free(struct latent_table *table)
     free(table->mean);
     free(table->meta_latents);
     free(table->meta_ev);
+    free(table->cosine);
+    free(table->nearest);
+    free(table->classes);
     free(table->order);
     free(table);
 }
@@ -129,6 +196,12 @@ int latent_key_check(const struct latent_table *table, enum latent_key key, stru
         return error_set(err, STATUS_REFUSED,
                          "%s has no indexed meta-SAE, and so no %s: train and index one first", name,
                          latent_key_names[key]);
+    if (key == KEY_COSINE && !table->cosine)
+        return error_set(
+            err, STATUS_REFUSED,
+            "no stitch leads to %s, and so no cosine: make one first (stitch NAME --small A --large %s "
+            "--text T)",
+            name, name);
     return STATUS_OK;
 }
 
@@ -149,6 +222,8 @@ double latent_key_value(const struct latent_table *table, enum latent_key key, u
         return table->meta_latents[latent];
     case KEY_EV:
         return (double)table->meta_ev[latent];
+    case KEY_COSINE:
+        return (double)table->cosine[latent];
     case KEY_LABEL:
     case LATENT_KEYS:
         break;
@@ -228,6 +303,7 @@ static void fill_rows(const struct latent_table *table, const struct label_place
 {
     /* The latent's own number ascends, other numbers descend. */
     double sign = (key == KEY_LATENT) == !reverse ? 1 : -1;
+    int by_activity = key != KEY_LATENT && table->fired;
     for (size_t i = 0; i < table->matched; i++) {
         uint32_t latent = table->order[i];
         struct sort_row *row = &rows[i];
@@ -238,7 +314,7 @@ static void fill_rows(const struct latent_table *table, const struct label_place
             row->last = row->n == 0;
         } else {
             row->value = sign * latent_key_value(table, key, latent);
-            row->last = isnan(row->value) || (key != KEY_LATENT && table->fired && table->fired[latent] == 0);
+            row->last = isnan(row->value) || (by_activity && table->fired[latent] == 0);
         }
     }
 }

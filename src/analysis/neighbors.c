@@ -98,8 +98,19 @@ int latent_neighbors(const struct sae *in, const float *direction, size_t exclud
 
 /* ---- All of one SAE against all of another, in tiles of products. ---- */
 
-#define TILE_A 256
-#define TILE_B 1024
+#define TILE_A  256
+#define TILE_B  1024
+/* Tiles between two looks at the monitor: of b, and of a for each thread, so that a busy processor holds the others up less. */
+#define GROUP_B 2
+#define GROUP_A 4
+
+struct pair_list {
+    struct near_pair {
+        uint32_t a, b;
+        float cosine;
+    } * pairs;
+    size_t n, capacity;
+};
 
 struct comparison {
     const struct row_tile *a, *b;
@@ -109,7 +120,18 @@ struct comparison {
     float *products;                /* [threads, TILE_A, TILE_B] */
     uint32_t *nearest;
     float *cosine;
+    float over;              /* cosines of pairs that are listed; INFINITY: none */
+    struct pair_list *lists; /* of a's tiles */
 };
+
+static void keep_pair(struct pair_list *list, size_t a, size_t b, float cosine)
+{
+    if (list->n == list->capacity) {
+        list->capacity = list->capacity ? 2 * list->capacity : 1024;
+        list->pairs = xreallocarray(list->pairs, list->capacity, sizeof(*list->pairs));
+    }
+    list->pairs[list->n++] = (struct near_pair){(uint32_t)a, (uint32_t)b, cosine};
+}
 
 static void compare_tile(size_t block, size_t worker, void *arg)
 {
@@ -128,14 +150,66 @@ static void compare_tile(size_t block, size_t worker, void *arg)
                     best = cosine;
                     c->nearest[row] = (uint32_t)(b->first + j);
                 }
+                if (cosine > c->over && !(c->same && b->first + j == row))
+                    keep_pair(&c->lists[block], row, b->first + j, cosine);
             }
             c->cosine[row] = best;
         }
     }
 }
 
-int nearest_rows(const struct sae *a, const struct sae *b, int decoder, struct monitor *m, uint32_t *nearest,
-                 float *cosine, struct error *err)
+/* The largest float that is not over x: a float is over x when it is over this. */
+static float float_below(double x)
+{
+    float f = (float)x;
+    return (double)f > x ? nextafterf(f, -INFINITY) : f;
+}
+
+static void tell_pairs(struct pair_list *lists, size_t n, const struct near_pairs *pairs)
+{
+    for (size_t i = 0; i < n; i++) {
+        for (size_t j = 0; j < lists[i].n; j++)
+            pairs->found(pairs->arg, lists[i].pairs[j].a, lists[i].pairs[j].b, lists[i].pairs[j].cosine);
+        lists[i].n = 0;
+    }
+}
+
+/* A few tiles of either at a time, so that it can be cancelled. */
+static int compare_all(const struct comparison *all, size_t n_a, const struct near_pairs *pairs,
+                       struct monitor *m, struct error *err)
+{
+    size_t step = GROUP_A * parallel_threads();
+    struct pair_list *lists = xcalloc(step, sizeof(*lists));
+    struct progress p;
+    int status = STATUS_OK;
+    progress_init(&p);
+    p.phase = "comparing";
+    p.steps = n_a;
+    for (size_t first = 0; !status && first < n_a; first += step) {
+        size_t n = n_a - first < step ? n_a - first : step;
+        for (size_t k = 0; !status && k < all->n_b; k += GROUP_B) {
+            struct comparison c = *all;
+            c.a += first;
+            c.b += k;
+            c.n_b = all->n_b - k < GROUP_B ? all->n_b - k : GROUP_B;
+            c.lists = lists;
+            parallel_for(n, compare_tile, &c);
+            if (pairs)
+                tell_pairs(lists, n, pairs);
+            status = monitor_check(m, err);
+        }
+        p.step = first + n;
+        monitor_report(m, &p);
+    }
+    for (size_t i = 0; i < step; i++)
+        free(lists[i].pairs);
+    free(lists);
+    return status;
+}
+
+int nearest_rows_and_pairs(const struct sae *a, const struct sae *b, int decoder, struct monitor *m,
+                           uint32_t *nearest, float *cosine, const struct near_pairs *pairs,
+                           struct error *err)
 {
     if (a->d_in != b->d_in)
         return error_set(err, STATUS_REFUSED, "their rows have %zu and %zu numbers: cosines need the same",
@@ -154,21 +228,18 @@ int nearest_rows(const struct sae *a, const struct sae *b, int decoder, struct m
             nearest[i] = 0;
             cosine[i] = -INFINITY;
         }
-    }
-    /* As many tiles at a time as there are threads, so that it can be cancelled. */
-    size_t step = parallel_threads();
-    struct progress p;
-    progress_init(&p);
-    p.phase = "comparing";
-    p.steps = n_a;
-    for (size_t first = 0; !status && first < n_a; first += step) {
-        struct comparison c = {
-            tiles_a + first, tiles_b, n_b,      a->d_in, a == b || (a->id && a->id == b->id),
-            a_scale,         b_scale, products, nearest, cosine};
-        parallel_for(n_a - first < step ? n_a - first : step, compare_tile, &c);
-        p.step = first + step < n_a ? first + step : n_a;
-        monitor_report(m, &p);
-        status = monitor_check(m, err);
+        struct comparison c = {.a = tiles_a,
+                               .b = tiles_b,
+                               .n_b = n_b,
+                               .d = a->d_in,
+                               .same = a == b || (a->id && a->id == b->id),
+                               .a_scale = a_scale,
+                               .b_scale = b_scale,
+                               .products = products,
+                               .nearest = nearest,
+                               .cosine = cosine,
+                               .over = pairs ? float_below(pairs->over) : INFINITY};
+        status = compare_all(&c, n_a, pairs, m, err);
     }
     free(tiles_a);
     free(tiles_b);
@@ -178,8 +249,14 @@ int nearest_rows(const struct sae *a, const struct sae *b, int decoder, struct m
     return status;
 }
 
-int nearest_latents(const struct sae *a, const struct sae *b, struct monitor *m, uint32_t *nearest, float *cosine,
-                    struct error *err)
+int nearest_rows(const struct sae *a, const struct sae *b, int decoder, struct monitor *m, uint32_t *nearest,
+                 float *cosine, struct error *err)
+{
+    return nearest_rows_and_pairs(a, b, decoder, m, nearest, cosine, NULL, err);
+}
+
+int nearest_latents(const struct sae *a, const struct sae *b, struct monitor *m, uint32_t *nearest,
+                    float *cosine, struct error *err)
 {
     return nearest_rows(a, b, 1, m, nearest, cosine, err);
 }

@@ -334,3 +334,9 @@ out:
     json_free(manifest);
     return status;
 }
+
+int stream_options_agree(const struct stream_options *a, const struct stream_options *b)
+{
+    return a->model == b->model && strcmp(a->hook, b->hook) == 0 && a->context_size == b->context_size &&
+           a->prepend_bos == b->prepend_bos && a->center == b->center;
+}

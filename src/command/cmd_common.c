@@ -146,6 +146,12 @@ json *options_parameters(const struct invocation *inv)
     return parameters;
 }
 
+void default_seed(struct context *ctx, json *parameters)
+{
+    if (!json_get(parameters, "seed") && ctx->seed_given)
+        json_set(parameters, "seed", json_new_integer((long long)ctx->seed));
+}
+
 json *argument_list(const struct invocation *inv, size_t first)
 {
     json *list = json_new_array();

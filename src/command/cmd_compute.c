@@ -36,12 +36,6 @@ static int names_absent(struct context *ctx, const struct invocation *inv, struc
     return error_set(err, STATUS_REFUSED, "some of the names are there already and some are not: train the others alone");
 }
 
-static void default_seed(struct context *ctx, json *parameters)
-{
-    if (!json_get(parameters, "seed") && ctx->seed_given)
-        json_set(parameters, "seed", json_new_integer((long long)ctx->seed));
-}
-
 static int run_training(struct context *ctx, const struct invocation *inv, struct writer *out, const char *kind,
                         struct error *err)
 {

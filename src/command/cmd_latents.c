@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "saescope/analysis/stitch.h"
 #include "saescope/base/display.h"
 #include "saescope/base/memory.h"
 #include "saescope/command/handlers.h"
@@ -13,9 +14,9 @@
 /* ---- latents ---- */
 
 static const struct writer_column latent_columns[] = {
-    {"latent", NULL, "%d", 0}, {"fired", NULL, NULL, 0},  {"density", NULL, "%.5f", 0},
-    {"max", NULL, "%.2f", 0},  {"mean", NULL, "%.2f", 0}, {"meta_latents", "metas", NULL, 0},
-    {"ev", NULL, "%.2f", 0},   {"label", NULL, NULL, 1},
+    {"latent", NULL, "%d", 0}, {"fired", NULL, NULL, 0},    {"density", NULL, "%.5f", 0},
+    {"max", NULL, "%.2f", 0},  {"mean", NULL, "%.2f", 0},   {"meta_latents", "metas", NULL, 0},
+    {"ev", NULL, "%.2f", 0},   {"cosine", NULL, "%.3f", 0}, {"label", NULL, NULL, 1},
 };
 
 static int parse_key(const char *word, enum latent_key *key, struct error *err)
@@ -29,7 +30,7 @@ static int parse_key(const char *word, enum latent_key *key, struct error *err)
     const char *near = nearest_word(word, latent_key_names);
     return error_set(err, STATUS_USAGE,
                      "no column '%s'%s%s; there are latent, fired, density, max, mean, meta_latents, "
-                     "ev and label",
+                     "ev, cosine and label",
                      word, near ? ": did you mean " : "", near ? near : "");
 }
 
@@ -79,7 +80,25 @@ static void write_latent(struct writer *out, struct store_txn *t, const struct l
         writer_real(out, "ev", table->meta_ev[latent]);
     else
         writer_null(out, "ev");
+    if (table->cosine)
+        writer_real(out, "cosine", (double)table->cosine[latent]);
+    else
+        writer_null(out, "cosine");
+    if (table->classes) {
+        writer_integer(out, "nearest", table->nearest[latent]);
+        writer_string(out, "class", latent_class_name((enum latent_class)table->classes[latent]));
+    }
     writer_end_row(out);
+}
+
+/* All columns, without the cosine where there is no stitch. */
+static size_t default_columns(const struct latent_table *table, struct writer_column *columns)
+{
+    size_t n = 0;
+    for (int k = 0; k < LATENT_KEYS; k++)
+        if (k != KEY_COSINE || table->cosine)
+            columns[n++] = latent_columns[k];
+    return n;
 }
 
 static int sort_and_filter(struct latent_table *table, struct store_txn *t, const struct invocation *inv,
@@ -101,11 +120,10 @@ static int run_latents(struct context *ctx, const struct invocation *inv, struct
                        struct error *err)
 {
     struct writer_column columns[LATENT_KEYS];
-    size_t n_columns = LATENT_KEYS;
+    size_t n_columns = 0;
     struct store_txn *t;
     struct artifact a;
     struct latent_table *table = NULL;
-    memcpy(columns, latent_columns, sizeof columns);
     int status = STATUS_OK;
     if (invocation_option(inv, "columns"))
         status = choose_columns(invocation_option(inv, "columns"), columns, &n_columns, err);
@@ -125,6 +143,12 @@ static int run_latents(struct context *ctx, const struct invocation *inv, struct
         writer_string(out, "sae", a.name);
         writer_integer(out, "total", (long long)table->n);
         writer_integer(out, "matched", (long long)table->matched);
+        if (table->in.id) { /* what cosine and nearest are about */
+            writer_string(out, "in", table->in.name);
+            writer_line(out, "cosine: to the nearest latent of %s", table->in.name);
+        }
+        if (n_columns == 0)
+            n_columns = default_columns(table, columns);
         writer_begin_table(out, "latents", columns, n_columns);
         for (size_t i = 0; i < table->matched && (limit == 0 || i < limit); i++)
             write_latent(out, t, table, table->order[i]);
@@ -159,7 +183,8 @@ const struct command latents_command = {
     .group = GROUP_EXPLORE,
     .summary = "list an SAE's latents",
     .description =
-        "EXPR compares latent, fired, density, max, mean, meta_latents and ev with numbers (< <= > >= = !=) "
+        "EXPR compares latent, fired, density, max, mean, meta_latents, ev and cosine (to the nearest latent "
+        "of a smaller SAE, where a stitch leads from there to this one) with numbers (< <= > >= = !=) "
         "and "
         "label with a regular expression (label ~ \"physic\"), joined by and, or, not and parentheses.",
     .arguments = sae_argument,

@@ -232,22 +232,32 @@ static void other_members(struct writer *out, const json *m)
     }
 }
 
+static int write_info(struct writer *out, struct store_txn *t, const struct artifact *a, const json *m,
+                      struct error *err)
+{
+    writer_string(out, "name", a->name);
+    if (a->kind != ARTIFACT_SAE)
+        writer_string(out, "kind", artifact_kind_name(a->kind));
+    int status = members(out, t, a, err);
+    other_members(out, m);
+    return status;
+}
+
 static int run_info(struct context *ctx, const struct invocation *inv, struct writer *out, struct error *err)
 {
+    int latents = invocation_flag(inv, "latents");
     struct store_txn *t;
     struct artifact a;
     int status = store_begin(ctx->store, &t, err);
     if (status != STATUS_OK)
         return status;
     status = store_find(t, 0, invocation_argument(inv, 0), &a, err);
+    if (status == STATUS_OK && latents && a.kind != ARTIFACT_STITCH)
+        status = error_set(err, STATUS_USAGE, "--latents is for stitches: latents %s lists those of an SAE", a.name);
     json *m = status == STATUS_OK ? store_manifest(t, a.id, err) : NULL;
     if (m) {
         writer_begin_object(out, NULL);
-        writer_string(out, "name", a.name);
-        if (a.kind != ARTIFACT_SAE)
-            writer_string(out, "kind", artifact_kind_name(a.kind));
-        status = members(out, t, &a, err);
-        other_members(out, m);
+        status = a.kind == ARTIFACT_STITCH ? write_stitch(out, t, a.id, latents, err) : write_info(out, t, &a, m, err);
         writer_integer(out, "bytes", (long long)store_bytes(t, a.id));
         writer_end_object(out);
         json_free(m);
@@ -259,14 +269,19 @@ static int run_info(struct context *ctx, const struct invocation *inv, struct wr
 }
 
 static const struct argument_spec name_argument[] = {{.name = "NAME", .type = WORD_ARTIFACT}, {.name = NULL}};
+static const struct option_spec info_options[] = {
+    {.name = "latents", .type = WORD_FLAG, .help = "of a stitch: every latent's score and class"},
+    {.name = NULL},
+};
 const struct command info_command = {
     .name = "info",
     .group = GROUP_STORE,
     .summary = "tell everything that is known of a model, text, SAE or stitch",
     .description =
         "Of a trained SAE also every hyperparameter and its final loss, L0, explained variance and dead "
-        "latents; of an imported one where it came from.",
+        "latents; of an imported one where it came from; of a stitch what `stitch` gave.",
     .arguments = name_argument,
+    .options = info_options,
     .cost = COST_QUERY,
     .needs_store = 1,
     .run = run_info,

@@ -19,12 +19,14 @@ const struct command *const commands[] = {
     &import_labels_command,
     &export_sae_command,
     &export_labels_command,
+    &export_stitch_command,
     /* Compute */
     &train_sae_command,
     &train_meta_command,
     &index_command,
     &evaluate_command,
     &report_command,
+    &stitch_command,
     &rebuild_command,
     /* Explore */
     &latents_command,

@@ -14,7 +14,7 @@ const struct setting_spec settings_table[] = {
     {"ascii", SETTING_SWITCH, "off", NULL, "screen", "draw bars, curves and borders with ASCII characters only"},
     {"color", SETTING_CHOICE, "auto", "auto|always|never", "screen",
      "use colour: when the terminal has it, always, or never (NO_COLOR means never)"},
-    {"columns", SETTING_TEXT, "latent,density,max,mean,metas,ev,label", NULL, "latents",
+    {"columns", SETTING_TEXT, "latent,density,max,mean,metas,ev,in,label", NULL, "latents",
      "columns of the list of latents, separated by commas"},
     {"limit", SETTING_COUNT, "50", NULL, NULL, "rows that `latents` and `search` print unless --limit says otherwise"},
     {"max-jobs", SETTING_COUNT, "1", NULL, "jobs", "jobs of one process that compute at a time; the others queue"},

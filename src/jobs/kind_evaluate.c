@@ -111,6 +111,7 @@ static int run(struct store *s, uint64_t job, const json *parameters, struct mon
     const char *text = meta ? NULL : json_get_string(parameters, "text", NULL);
     *result = json_new_object();
     json_set(*result, "sae", json_new_string(name));
+    json_set(*result, "sae_id", json_new_integer((long long)id)); /* its name may come to mean another */
     json_set(*result, "text", text ? json_new_string(text) : json_new_null());
     json_set(*result, "tokens", json_new_integer((long long)tokens));
     json_set(*result, "metrics", metrics);

@@ -73,6 +73,24 @@ void sae_encoder_input(const struct sae *sae, const float *x, size_t n, float *x
     parallel_for((n + ROW_BLOCK - 1) / ROW_BLOCK, encoder_input_block, &job);
 }
 
+static void output_scale_block(size_t block, size_t worker, void *arg)
+{
+    (void)worker;
+    const struct rows_job *job = arg;
+    size_t first = block * ROW_BLOCK, last = first + ROW_BLOCK < job->n ? first + ROW_BLOCK : job->n;
+    for (size_t r = first; r < last; r++) {
+        double shift, width;
+        row_normalization(job->sae, job->x + r * job->sae->d_in, &shift, &width);
+        job->out[r] = (float)width;
+    }
+}
+
+void sae_output_scales(const struct sae *sae, const float *x, size_t n, float *scales)
+{
+    struct rows_job job = {.sae = sae, .x = x, .out = scales, .n = n};
+    parallel_for((n + ROW_BLOCK - 1) / ROW_BLOCK, output_scale_block, &job);
+}
+
 static float activate_pair(const struct scan_pair *pair, const void *arg)
 {
     const struct sae *sae = arg;

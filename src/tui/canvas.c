@@ -19,6 +19,8 @@ static const char *const glyphs[GLYPHS][2] = {
     [GLYPH_TEE_UP] = {"┴", "+"},      [GLYPH_TEE_DOWN] = {"┬", "+"},  [GLYPH_CROSS] = {"┼", "+"},
     [GLYPH_DOTTED] = {"·", "."},      [GLYPH_SHADE_DARK] = {"▓", "#"}, [GLYPH_SHADE_MEDIUM] = {"▒", "="},
     [GLYPH_SHADE_LIGHT] = {"░", ":"},
+    [GLYPH_POINT] = {"●", "o"},       [GLYPH_TARGET] = {"◆", "@"},
+    [GLYPH_THRESHOLD] = {"┊", ":"},
 };
 
 const char *glyph(enum glyph g)

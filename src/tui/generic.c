@@ -37,10 +37,11 @@ static int view_of(struct app *a, const char *name, int has_number, const char *
     json *m = status == STATUS_OK ? store_manifest(t, found.id, err) : NULL;
     if (m) {
         const char *kind = json_get_string(m, "kind", "sae");
-        *view = found.kind != ARTIFACT_SAE  ? NULL
-                : !has_number               ? "latents"
-                : strcmp(kind, "meta") == 0 ? "meta"
-                                            : "latent";
+        *view = found.kind == ARTIFACT_STITCH ? "stitch"
+                : found.kind != ARTIFACT_SAE  ? NULL
+                : !has_number                 ? "latents"
+                : strcmp(kind, "meta") == 0   ? "meta"
+                                              : "latent";
         json_free(m);
     } else if (status == STATUS_OK) {
         status = err->code;

@@ -14,14 +14,13 @@
 #include "saescope/tui/latent_page.h"
 #include "saescope/tui/latents_view.h"
 
-enum slot { SLOT_TABLE, SLOT_LABELS, SLOT_SEARCH };
-
 /* ---- The table, on the query thread. ---- */
 
 struct table_request {
     char *sae, *filter;
     enum latent_key sort;
     int reverse;
+    struct nearest_in *compared;
 };
 struct table_answer {
     struct latent_table *table;
@@ -35,6 +34,7 @@ static void free_request(void *arg)
     struct table_request *r = arg;
     free(r->sae);
     free(r->filter);
+    nearest_in_free(r->compared);
     free(r);
 }
 
@@ -64,14 +64,28 @@ static void read_names(struct store_txn *t, struct table_answer *a)
     json_free(index);
 }
 
+/* As long as both SAEs are there. */
+static void take_compared(struct store_txn *t, struct latent_table *table, struct nearest_in *n)
+{
+    struct artifact in;
+    if (!n || n->sae != table->facts.artifact.id || n->n != table->n ||
+        store_get(t, n->in.id, &in, NULL) != STATUS_OK)
+        return;
+    latent_table_set_nearest(table, &in, n->cosine, n->nearest, NULL);
+    n->cosine = NULL;
+    n->nearest = NULL;
+}
+
 static int read_table(struct query *q, struct store_txn *t, void *arg, void **result, struct error *err)
 {
-    const struct table_request *r = arg;
+    struct table_request *r = arg;
     struct table_answer *a = xcalloc(1, sizeof *a);
     struct artifact sae;
     int status = store_find(t, ARTIFACT_SAE, r->sae, &sae, err);
     if (status == STATUS_OK)
         status = latent_table_open(t, sae.id, &a->table, err);
+    if (status == STATUS_OK)
+        take_compared(t, a->table, r->compared);
     /* A sort key whose index went away: the numbers themselves. */
     if (status == STATUS_OK)
         a->table->sort_key = latents_column_there(a->table, r->sort) ? r->sort : KEY_LATENT;
@@ -128,7 +142,9 @@ static int table_done(struct view *v, void *result, int status, const struct err
     struct latents *d = v->data;
     struct table_answer *a = result;
     if (status != STATUS_OK) {
-        if (!d->table || status != STATUS_USAGE)
+        /* A filter that cannot be used leaves the list as it is. */
+        int asked = strcmp(d->filter ? d->filter : "", d->applied ? d->applied : "") != 0;
+        if (!d->table || (status != STATUS_USAGE && !asked))
             set_error(d, err->message);
         free(d->filter);
         d->filter = d->applied ? xstrdup(d->applied) : NULL;
@@ -173,7 +189,7 @@ void latents_load(struct view *v)
     const struct latents *d = v->data;
     struct table_request *r = xcalloc(1, sizeof *r);
     *r = (struct table_request){xstrdup(v->target), d->filter ? xstrdup(d->filter) : NULL, d->sort,
-                                d->reverse};
+                                d->reverse, nearest_in_copy(d->compared)};
     query_start(v, SLOT_TABLE, &table_query, r);
 }
 
@@ -344,6 +360,7 @@ void latents_forget_search(struct latents *d)
 void latents_free(struct latents *d)
 {
     latent_table_free(d->table);
+    nearest_in_free(d->compared);
     free_labels(d->labels);
     free(d->text_name);
     free(d->error);

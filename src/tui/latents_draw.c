@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "saescope/analysis/stitch.h"
 #include "saescope/base/display.h"
 #include "saescope/base/memory.h"
 #include "saescope/tui/latents_view.h"
@@ -22,6 +23,8 @@ static const struct column columns_known[] = {
     {"metas", "metas", KEY_META_LATENTS, 6, -1},
     {"meta_latents", "metas", KEY_META_LATENTS, 6, -1},
     {"ev", "EV", KEY_EV, 6, 2},
+    {"in", "in", KEY_COSINE, 13, 2},
+    {"cosine", "in", KEY_COSINE, 13, 2},
     {"label", "label", KEY_LABEL, 0, -1},
 };
 
@@ -31,6 +34,8 @@ int latents_column_there(const struct latent_table *t, enum latent_key key)
         return 1;
     if (key == KEY_META_LATENTS)
         return t->meta_latents != NULL;
+    if (key == KEY_COSINE)
+        return t->cosine != NULL;
     return key == KEY_EV ? t->meta_ev != NULL : t->fired != NULL;
 }
 
@@ -65,11 +70,14 @@ static void draw_titles(const struct canvas *c, const struct latents *d, const s
         int sorted = k->key == d->table->sort_key;
         /* The latent's own number ascends, numbers descend, labels ascend. */
         int up = ((k->key == KEY_LATENT || k->key == KEY_LABEL) != 0) == !d->table->sort_reverse;
-        char title[64];
-        snprintf(title, sizeof title, "%s%s", k->title,
+        char title[NAME_MAX_BYTES + 16];
+        int named = k->key == KEY_COSINE; /* after the SAE in which the nearest latents are */
+        snprintf(title, sizeof title, "%s%s%s%s", k->title, named ? " " : "", named ? d->table->in.name : "",
                  !sorted ? "" : glyph(up ? GLYPH_SORT_UP : GLYPH_SORT_DOWN));
         enum style style = sorted ? STYLE_BORDER_FOCUS : STYLE_STRONG;
-        if (k->width == 0)
+        if (named)
+            canvas_ellipsis(c, 0, x + 1, k->width - 1 + sorted, style, title);
+        else if (k->width == 0)
             canvas_text(c, 0, x + 2, style, title);
         else
             canvas_right(c, 0, x + k->width + (sorted ? 1 : 0), style, title);
@@ -109,6 +117,17 @@ static void number_text(const struct latent_table *t, const struct column *k, ui
         snprintf(out, 32, "%.*f", k->decimals, value);
 }
 
+/* "0.83 /211": the nearest latent; "0.42 novel" when a stitch says that it is. */
+static void draw_nearest(const struct canvas *c, int y, int x, const struct latent_table *t, uint32_t latent,
+                         enum style style)
+{
+    x = canvas_printf(c, y, x + 1, style, "%4.2f ", (double)t->cosine[latent]);
+    if (t->classes && t->classes[latent] == LATENT_NOVEL)
+        canvas_text(c, y, x, style == STYLE_NORMAL ? STYLE_GOOD : style, "novel");
+    else
+        canvas_printf(c, y, x, style, "/%u", t->nearest[latent]);
+}
+
 static int is_match(const struct latents *d, uint32_t latent)
 {
     return d->matches && d->matches[latent / 8] >> latent % 8 & 1;
@@ -138,6 +157,11 @@ static void draw_row(const struct canvas *c, int y, const struct latents *d, siz
         if (k->key == KEY_LABEL) {
             draw_label(c, y, x + 2, i + 1 < n ? LABEL_COLUMNS - 2 : c->width - x - 3, d, row, latent);
             x += LABEL_COLUMNS;
+            continue;
+        }
+        if (k->key == KEY_COSINE) {
+            draw_nearest(c, y, x, t, latent, dead ? STYLE_DIM : STYLE_NORMAL);
+            x += k->width + 1;
             continue;
         }
         if (dead && k->key != KEY_LATENT && k->key != KEY_META_LATENTS && k->key != KEY_EV) {

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "saescope/base/memory.h"
+#include "saescope/tui/dots.h"
 #include "saescope/tui/screen.h"
 
 void canvas_bar(const struct canvas *c, int y, int x, int width, double fraction, enum style style)
@@ -61,11 +62,64 @@ void canvas_histogram(const struct canvas *c, const double *values, size_t n, in
     free(columns);
 }
 
-/* A curve as dots: `down` × `across` a cell. */
-struct dots {
-    unsigned char *set; /* rows × columns */
-    int rows, columns;
-};
+/* ---- Dots. ---- */
+
+struct dots dots_new(const struct canvas *c)
+{
+    int ascii = screen_ascii(), down = ascii ? 3 : 4, across = ascii ? 1 : 2;
+    int height = c->height > 0 && c->width > 0 ? c->height : 0;
+    struct dots d = {NULL, height * down, height ? c->width * across : 0, down, across};
+    d.set = xcalloc((size_t)d.rows * (size_t)d.columns + 1, 1);
+    return d;
+}
+
+void dots_free(struct dots *d)
+{
+    free(d->set);
+    d->set = NULL;
+}
+
+static void braille(char text[4], const struct dots *d, int y, int x)
+{
+    static const unsigned char bits[4][2] = {{0x01, 0x08}, {0x02, 0x10}, {0x04, 0x20}, {0x40, 0x80}};
+    unsigned pattern = 0;
+    for (int row = 0; row < 4; row++)
+        for (int column = 0; column < 2; column++)
+            if (d->set[(y * 4 + row) * d->columns + x * 2 + column])
+                pattern |= bits[row][column];
+    text[0] = (char)0xE2; /* U+2800 and on */
+    text[1] = (char)(0xA0 | pattern >> 6);
+    text[2] = (char)(0x80 | (pattern & 63));
+    text[3] = '\0';
+    if (pattern == 0)
+        text[0] = '\0';
+}
+
+static void ascii_dots(char text[4], const struct dots *d, int y, int x)
+{
+    const unsigned char *p = &d->set[y * 3 * d->columns + x];
+    int top = p[0], middle = p[d->columns], low = p[2 * d->columns];
+    int n = top + middle + low;
+    const char *s = n == 0 ? "" : n > 1 ? "|" : top ? "'" : middle ? "-" : ".";
+    strcpy(text, s);
+}
+
+void dots_cell(char text[4], const struct dots *d, int y, int x)
+{
+    (d->across == 1 ? ascii_dots : braille)(text, d, y, x);
+}
+
+void dots_draw(const struct canvas *c, const struct dots *d, enum style style)
+{
+    char text[4];
+    for (int y = 0; y < d->rows / d->down; y++)
+        for (int x = 0; x < d->columns / d->across; x++) {
+            dots_cell(text, d, y, x);
+            canvas_text(c, y, x, style, text);
+        }
+}
+
+/* ---- Curves. ---- */
 
 static void dot_line(struct dots *d, int x, int from, int to)
 {
@@ -107,37 +161,9 @@ static void plot_dots(struct dots *d, const float *values, size_t n, double low,
     }
 }
 
-static void braille(char text[4], const struct dots *d, int y, int x)
-{
-    static const unsigned char bits[4][2] = {{0x01, 0x08}, {0x02, 0x10}, {0x04, 0x20}, {0x40, 0x80}};
-    unsigned pattern = 0;
-    for (int row = 0; row < 4; row++)
-        for (int column = 0; column < 2; column++)
-            if (d->set[(y * 4 + row) * d->columns + x * 2 + column])
-                pattern |= bits[row][column];
-    text[0] = (char)0xE2; /* U+2800 and on */
-    text[1] = (char)(0xA0 | pattern >> 6);
-    text[2] = (char)(0x80 | (pattern & 63));
-    text[3] = '\0';
-    if (pattern == 0)
-        text[0] = '\0';
-}
-
-static void ascii_dots(char text[4], const struct dots *d, int y, int x)
-{
-    const unsigned char *p = &d->set[y * 3 * d->columns + x];
-    int top = p[0], middle = p[d->columns], low = p[2 * d->columns];
-    int n = top + middle + low;
-    const char *s = n == 0 ? "" : n > 1 ? "|" : top ? "'" : middle ? "-" : ".";
-    strcpy(text, s);
-}
-
 void canvas_curve(const struct canvas *c, const float *values, size_t n, double low, double high,
                   enum style style)
 {
-    int ascii = screen_ascii();
-    struct dots d = {NULL, c->height * (ascii ? 3 : 4), c->width * (ascii ? 1 : 2)};
-    char text[4];
     if (n == 0 || c->width <= 0 || c->height <= 0)
         return;
     if (!(low < high)) {
@@ -149,12 +175,8 @@ void canvas_curve(const struct canvas *c, const float *values, size_t n, double 
                 high = fmax(high, values[i]);
             }
     }
-    d.set = xcalloc((size_t)d.rows * (size_t)d.columns, 1);
+    struct dots d = dots_new(c);
     plot_dots(&d, values, n, low, high);
-    for (int y = 0; y < c->height; y++)
-        for (int x = 0; x < c->width; x++) {
-            (ascii ? ascii_dots : braille)(text, &d, y, x);
-            canvas_text(c, y, x, style, text);
-        }
-    free(d.set);
+    dots_draw(c, &d, style);
+    dots_free(&d);
 }

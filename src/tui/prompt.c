@@ -118,6 +118,12 @@ static int is_address(const char *s)
     return 1;
 }
 
+/* Whether "WORD NAME" is meant as the view of that name, not as a command. */
+static int prefers_view(const char *name)
+{
+    return !command_find(name) || strcmp(name, "latents") == 0 || strcmp(name, "stitch") == 0;
+}
+
 /* "latents SAE", "show SAE/N", "jobs": what is shown by a view of its own. 1: opened. */
 static int open_as_view(struct app *a, const char *line)
 {
@@ -133,9 +139,9 @@ static int open_as_view(struct app *a, const char *line)
         return 1;
     }
     if (!view_find(name) || strpbrk(word, " |;$'\"\\#") || strcmp(name, "output") == 0 ||
-        (*word && command_find(name) && strcmp(name, "latents") != 0))
+        (*word && !prefers_view(name)))
         return 0;
-    if (!*word && strcmp(name, "latents") == 0)
+    if (!*word && (strcmp(name, "latents") == 0 || strcmp(name, "stitch") == 0))
         return 0;
     app_open(a, name, word);
     return 1;

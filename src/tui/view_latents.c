@@ -16,6 +16,7 @@ static const struct action actions[] = {
     {"sort-after", "]", "sort by the column after"},
     {"reverse", "r", "turn the order round; dead latents stay last"},
     {"filter", "f", "show only latents that match, for example density<0.01 and max>5"},
+    {"compare", "=", "show the nearest latents of another SAE; with no name those of the stitch again"},
     {"random-latent", "* R", "open a latent that fires, at random"},
     {"label", "L", "label the latent"},
     {"encode", "t", "test a text: its tokens and the latents that fire on them"},
@@ -178,6 +179,12 @@ static void ask_label(struct view *v)
     app_ask(v->app, "label: ", label && source == LABEL_USER ? label : "", label_answered);
 }
 
+static void compare_answered(struct view *v, const char *answer)
+{
+    if (answer)
+        latents_compare(v, answer);
+}
+
 static int latents_act(struct view *v, const char *action, long count)
 {
     struct latents *d = v->data;
@@ -195,6 +202,8 @@ static int latents_act(struct view *v, const char *action, long count)
         return meta_sae(v);
     if (strcmp(action, "filter") == 0)
         app_ask(v->app, "filter: ", d->filter ? d->filter : "", filter_answered);
+    else if (strcmp(action, "compare") == 0)
+        app_ask(v->app, "compare with SAE: ", "", compare_answered);
     else if (strcmp(action, "encode") == 0)
         app_ask(v->app, "text: ", "", text_answered);
     else if (strcmp(action, "label") == 0)
@@ -246,7 +255,7 @@ const struct view_ops latents_view = {
     .draw = latents_draw,
     .act = latents_act,
     .status = latents_status,
-    .hint = "Enter opens  / search  f filter  [ ] sort  t test a text  m meta-SAE",
+    .hint = "Enter opens  / search  f filter  [ ] sort  t test a text  m meta-SAE  = compare",
     .refresh = latents_refresh,
     .selected = latents_selected_address,
     .save_place = latents_save,

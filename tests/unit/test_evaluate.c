@@ -128,6 +128,22 @@ static void test_evaluate(void **state)
     check("sae", &(struct evaluate_options){.sae = sae, .text = text}, ARRAY_LENGTH(members));
 }
 
+/* The SAE alone, in one pass. */
+static void test_ce_alone(void **state)
+{
+    struct error err = {0};
+    struct evaluate_options o = {.sae = sae, .text = text, .tokens = 300};
+    struct evaluation all, alone;
+    (void)state;
+    assert_ok(evaluate_run(store, &o, NULL, &all, &err));
+    o.ce_alone = 1;
+    assert_ok(evaluate_run(store, &o, NULL, &alone, &err));
+    assert_int_equal(alone.tokens, all.tokens);
+    assert_true(alone.l0 == all.l0 && alone.l1 == all.l1 && alone.mse == all.mse &&
+                alone.ce_sae == all.ce_sae);
+    assert_true(alone.ce_sae > 0 && alone.ce_zero == 0 && alone.kl_sae == 0 && alone.explained_variance == 0);
+}
+
 static void test_center(void **state)
 {
     (void)state;
@@ -409,10 +425,15 @@ static void test_meta(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_evaluate),    cmocka_unit_test(test_center),
-        cmocka_unit_test(test_saebench),    cmocka_unit_test(test_parts_of_text),
-        cmocka_unit_test(test_json),        cmocka_unit_test(test_cancel),
-        cmocka_unit_test(test_encode_text), cmocka_unit_test(test_long_and_empty_text),
+        cmocka_unit_test(test_evaluate),
+        cmocka_unit_test(test_ce_alone),
+        cmocka_unit_test(test_center),
+        cmocka_unit_test(test_saebench),
+        cmocka_unit_test(test_parts_of_text),
+        cmocka_unit_test(test_json),
+        cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_encode_text),
+        cmocka_unit_test(test_long_and_empty_text),
         cmocka_unit_test(test_meta),
     };
     return cmocka_run_group_tests_name("evaluate", tests, set_up, tear_down);

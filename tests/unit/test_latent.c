@@ -253,6 +253,70 @@ static void check_nearest(const struct sae *a, const struct sae *b, int decoder)
     free(got);
 }
 
+/* What nearest_rows_and_pairs finds. */
+struct found {
+    const struct sae *a, *b;
+    double over;
+    size_t n;
+    uint8_t *seen;  /* [d_sae of a, d_sae of b] */
+    size_t *last_b; /* [d_sae of a]: 1 + the last row of b */
+};
+
+static void note_pair(void *arg, size_t a, size_t b, float got)
+{
+    struct found *f = arg;
+    double c = cosine(f->a->owned_W_dec + a * D, f->b->owned_W_dec + b * D, D);
+    assert_true((double)got > f->over && fabs((double)got - c) < 1e-5);
+    assert_true(b + 1 > f->last_b[a]);
+    f->last_b[a] = b + 1;
+    f->seen[a * f->b->d_sae + b]++;
+    f->n++;
+}
+
+static void check_pairs(const struct sae *a, const struct sae *b, double over)
+{
+    struct error err = {0};
+    size_t n = 0, n_near = 0;
+    uint32_t *nearest = xcalloc(2 * a->d_sae, sizeof(*nearest));
+    float *got = xcalloc(2 * a->d_sae, sizeof(*got));
+    struct found f = {.a = a, .b = b, .over = over};
+    f.seen = xcalloc(a->d_sae * b->d_sae, 1);
+    f.last_b = xcalloc(a->d_sae, sizeof(*f.last_b));
+    const struct near_pairs pairs = {over, note_pair, &f};
+    assert_ok(nearest_rows_and_pairs(a, b, 1, NULL, nearest, got, &pairs, &err));
+    assert_ok(nearest_rows(a, b, 1, NULL, nearest + a->d_sae, got + a->d_sae, &err));
+    assert_memory_equal(nearest, nearest + a->d_sae, a->d_sae * sizeof(*nearest));
+    assert_memory_equal(got, got + a->d_sae, a->d_sae * sizeof(*got));
+    for (size_t i = 0; i < a->d_sae; i++) {
+        assert_int_equal(f.last_b[i] > 0, (double)got[i] > over);
+        for (size_t j = 0; j < b->d_sae; j++) {
+            double c = cosine(a->owned_W_dec + i * D, b->owned_W_dec + j * D, D);
+            assert_true(f.seen[i * b->d_sae + j] <= (a != b || i != j));
+            if (a == b && i == j)
+                continue;
+            n += c > over + 1e-5;
+            n_near += c > over - 1e-5;
+            assert_true(f.seen[i * b->d_sae + j] || c < over + 1e-5);
+        }
+    }
+    assert_in_range(f.n, n, n_near);
+    free(nearest);
+    free(got);
+    free(f.seen);
+    free(f.last_b);
+}
+
+static void test_pairs(void **state)
+{
+    (void)state;
+    struct sae *a = random_sae("standard", 700, D, 6), *b = random_sae("standard", 9300, D, 7);
+    check_pairs(a, b, 0.5);
+    check_pairs(a, b, -2);
+    check_pairs(a, a, 0.2);
+    sae_free(a);
+    sae_free(b);
+}
+
 static void test_nearest(void **state)
 {
     (void)state;
@@ -509,9 +573,9 @@ static void test_logits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_address), cmocka_unit_test(test_facts),     cmocka_unit_test(test_neighbors),
-        cmocka_unit_test(test_nearest), cmocka_unit_test(test_decompose), cmocka_unit_test(test_members),
-        cmocka_unit_test(test_logits),
+        cmocka_unit_test(test_address), cmocka_unit_test(test_facts),  cmocka_unit_test(test_neighbors),
+        cmocka_unit_test(test_nearest), cmocka_unit_test(test_pairs),  cmocka_unit_test(test_decompose),
+        cmocka_unit_test(test_members), cmocka_unit_test(test_logits),
     };
     return cmocka_run_group_tests_name("latent", tests, set_up, tear_down);
 }

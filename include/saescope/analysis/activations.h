@@ -55,6 +55,9 @@ int stream_at(struct stream *st, const uint32_t *contexts, size_t n, struct stre
 int stream_options_for_sae(struct store_txn *t, artifact_id sae, artifact_id text, struct stream_options *o,
                            char hook[64], struct error *err);
 
+/* Whether both read the same contexts at one hook of one model. */
+int stream_options_agree(const struct stream_options *a, const struct stream_options *b);
+
 /*
  * Shuffled rows for training from the counted tokens of all contexts (of those that the options name) but the
  * held-out last 2% of the text: contexts in an order drawn from the seed, anew each epoch; a buffer of

@@ -22,6 +22,7 @@ struct evaluate_options {
     int saebench;    /* SAEBench's own formulas where they differ */
     int no_model;    /* leave the spliced cross-entropies out */
     int no_cosines;  /* leave the mean largest cosines out (NaN) */
+    int ce_alone;    /* tokens, l0, l1, mse and ce_sae, in one pass; all else stays 0 */
 };
 
 /* float64 sums. */

@@ -43,11 +43,12 @@ struct splice_options {
     size_t n_contexts, length; /* of the largest batch */
     int center;         /* x̂ and the mean are of centred activations: each token's own mean is added back */
     int counted_only;   /* SAEBench: cross-entropy over counted positions only */
+    int sae_only;       /* SPLICE_SAE alone: the other sums, and all of KL, stay 0 */
     const double *mean; /* [d_in] */
 };
 int splicer_new(struct store_txn *t, const struct splice_options *o, struct splicer **out, struct error *err);
 void splicer_free(struct splicer *s);
-/* Runs a batch four times. x_hat [n_tokens, d_in] goes where replace[i]; the mean goes on counted positions.
+/* Runs a batch four times (sae_only: once). x_hat [n_tokens, d_in] goes where replace[i]; the mean goes on counted positions.
  * t: for the model's weights. */
 int splicer_run(struct splicer *s, struct store_txn *t, const struct stream_batch *b, const float *x_hat,
                 const uint8_t *replace, struct splice_sums *sums, struct error *err);

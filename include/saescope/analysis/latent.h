@@ -134,9 +134,10 @@ int prompt_tokens(const struct model *m, int prepend_bos, const void *text, size
 void center_rows(float *x, size_t n, size_t d);
 
 /* ---- Lists of latents: sort, filter, search. ---- */
-enum latent_key { KEY_LATENT, KEY_FIRED, KEY_DENSITY, KEY_MAX, KEY_MEAN, KEY_META_LATENTS, KEY_EV, KEY_LABEL, LATENT_KEYS };
+enum latent_key { KEY_LATENT, KEY_FIRED, KEY_DENSITY, KEY_MAX, KEY_MEAN, KEY_META_LATENTS, KEY_EV, KEY_COSINE, KEY_LABEL,
+                  LATENT_KEYS };
 extern const char *const latent_key_names[]; /* "latent", "fired", "density", "max", "mean", "meta_latents", "ev",
-                                                "label", NULL */
+                                                "cosine", "label", NULL */
 struct latent_table {
     struct sae_facts facts;
     size_t n;                  /* d_sae */
@@ -145,12 +146,20 @@ struct latent_table {
     float *max, *mean;
     uint8_t *meta_latents;     /* NULL: no indexed meta-SAE */
     float *meta_ev;
+    struct artifact in;        /* the SAE in which the nearest latents are; id 0: none */
+    float *cosine;             /* NULL: none */
+    uint32_t *nearest;
+    uint8_t *classes;          /* enum latent_class, of a stitch; NULL: not of a stitch */
     uint32_t *order;           /* row -> latent, after sort and filter */
     size_t matched;
     enum latent_key sort_key;  /* of the order that there is: a filter keeps it */
     int sort_reverse;
 };
+/* Nearest latents, cosines and classes are those of a stitch to this SAE: of the one from the widest small SAE, the newest. */
 int latent_table_open(struct store_txn *t, artifact_id sae, struct latent_table **out, struct error *err);
+/* Others in their place, of which it takes the arrays (malloc'd, [n]) over. */
+void latent_table_set_nearest(struct latent_table *table, const struct artifact *in, float *cosine, uint32_t *nearest,
+                              uint8_t *classes);
 void latent_table_free(struct latent_table *table);
 /* Numbers descend (the latent's own number ascends), dead ones last; reverse turns it round (dead still last). */
 int latent_table_sort(struct latent_table *table, struct store_txn *t, enum latent_key key, int reverse,

@@ -16,4 +16,14 @@
 int nearest_rows(const struct sae *a, const struct sae *b, int decoder, struct monitor *m, uint32_t *nearest,
                  float *cosine, struct error *err);
 
+/* Pairs of rows with a cosine over `over`; `found` is called for one at a time, for each row of a in ascending rows of b. */
+struct near_pairs {
+    double over;
+    void (*found)(void *arg, size_t a, size_t b, float cosine);
+    void *arg;
+};
+/* The same products once for both. Memory: at most 32 MiB a thread more, when nearly all pairs are near. */
+int nearest_rows_and_pairs(const struct sae *a, const struct sae *b, int decoder, struct monitor *m, uint32_t *nearest,
+                           float *cosine, const struct near_pairs *pairs, struct error *err);
+
 #endif

@@ -15,7 +15,9 @@
  *     large_step u32[i]: the step at which the latent comes in;  small_step u32[j]: the step at which it goes;
  *     step_kind u8[S + 1], step_l0, step_mse, step_ev, step_ce f64[S + 1] (NaN where it was not measured).
  * Records RECORD_PARENTS, one for each large latent that has any: see struct stitch_parent.
- * The manifest: stitch_result_json's members, "options", and "references" {"small", "large", "text"[, "control"]}.
+ * The manifest: stitch_result_json's members without names and path, "d_in", "n_small", "n_large", "n_steps", "contexts",
+ * "thresholds" {"small", "large"} (a number for a TopK SAE, else null), "components" (stitch_parts.h), "options", and "references"
+ * {"small", "large", "text"[, "control"]}.
  */
 #ifndef SAESCOPE_ANALYSIS_STITCH_H
 #define SAESCOPE_ANALYSIS_STITCH_H
@@ -29,6 +31,7 @@
 
 #define STITCH_FIRED_MIN 20   /* fewer firings: undecided */
 #define STITCH_RESAMPLES 200  /* of contexts, for the novel fraction's interval */
+#define STITCH_THRESHOLD 0.7  /* of the cosine, when none is given */
 #define STITCH_NEVER     UINT32_MAX
 
 enum latent_class { LATENT_UNDECIDED, LATENT_NOVEL, LATENT_RECONSTRUCTION };
@@ -42,6 +45,9 @@ enum stitch_order {
 };
 const char *stitch_bias_name(enum stitch_bias b);   /* "small", "large", "interpolated" */
 const char *stitch_order_name(enum stitch_order o); /* "helpful", "random", "cosine" */
+/* STATUS_USAGE for other words. */
+int stitch_bias_find(const char *name, enum stitch_bias *out, struct error *err);
+int stitch_order_find(const char *name, enum stitch_order *out, struct error *err);
 
 enum step_kind { STEP_START, STEP_INSERT, STEP_SWAP, STEP_REMOVE };
 const char *step_kind_name(enum step_kind k); /* "start", "insert", "swap", "remove" */
@@ -61,9 +67,20 @@ struct stitch_options {
 /*
  * The whole stitch under an id that was created (ARTIFACT_STITCH) and not published; publishes it. Refuses SAEs of
  * different models, hooks, d_in, context sizes or centring, meta-SAEs, mixed per-token normalisations, a text of another model.
- * What does not fit memory is spooled to m->work_dir.
+ *
+ * TopK SAEs take part in their threshold form (see stitch_threshold_form): θ is the mean, over the first 8 batches of the text,
+ * of the smallest positive activation among the n·k largest of a batch of n tokens, as BatchTopK finds its own.
+ *
+ * Memory: scoring keeps 8 MiB and 24 bytes a latent for each set of decoder rows scored (the large SAE's and two or three
+ * controls), 16 MiB of random rows, 28 bytes a large latent for each thread, and 40 bytes an active pair of a batch; the
+ * bootstrap 200 bytes a context and 32 MiB; the other parts what nearest.h, stitch_parents.h and stitch_parts.h say; beside the
+ * stream's and the encoder's scratch. On disk, in m->work_dir or else the store's work directory: a residual and 8 bytes
+ * an active pair for each token, and for each set of rows 12 bytes for each latent active in a context.
  */
 int stitch_run(struct store *s, artifact_id id, const struct stitch_options *o, struct monitor *m, struct error *err);
+
+/* Makes an opened TopK SAE what it is in a stitch: a jumprelu one with the threshold θ for every latent. Others stay as they are. */
+int stitch_threshold_form(struct sae *sae, double theta, struct error *err);
 
 /* ---- Reading a stitch. ---- */
 
@@ -74,7 +91,8 @@ struct stitch_facts { /* strings live in `manifest` */
     struct artifact small_artifact, large_artifact;
     size_t d_in, n_small, n_large, n_steps; /* n_steps: S, so that steps are 0 … S */
     uint64_t tokens;
-    double threshold;
+    double threshold;                    /* of the cosine */
+    double small_theta, large_theta;     /* of a TopK SAE's threshold form; NaN for others */
     enum stitch_bias bias;
     enum stitch_order order;
 };
@@ -102,15 +120,16 @@ struct stitch_path {
 int stitch_path_read(struct store_txn *t, const struct stitch_facts *f, struct stitch_path *out, struct error *err);
 void stitch_path_free(struct stitch_path *p);
 
-/* How a cosine threshold predicts the classes, undecided ones left out. */
+/* How a cosine threshold predicts the classes, undecided ones left out. Below: max_cosine ≤ threshold, so that the latent has
+ * no partner. */
 struct stitch_confusion {
-    size_t below, above;                    /* of the decided ones, by max_cosine < threshold */
+    size_t below, above;                    /* of the decided ones */
     size_t novel_below, novel_above;        /* rows of CONTRACT.md's confusion: novel [below, above], */
     size_t reconstruction_below, reconstruction_above; /* reconstruction [below, above] */
 };
 void stitch_confusion_at(const struct stitch_latents *l, double threshold, struct stitch_confusion *out);
-/* Mann–Whitney AUC of −max_cosine for novel latents (ties count half) and the threshold with the largest Youden J; NaN when
- * one class is empty. curve (or NULL): up to n_curve points (false positive rate, true positive rate). */
+/* Mann–Whitney AUC of −max_cosine for novel latents (ties count half) and the threshold with the largest Youden J (of equal ones
+ * the lowest; a latent's own cosine, "novel" being predicted up to it); NaN when one class is empty. */
 void stitch_roc(const struct stitch_latents *l, double *auc, double *best_threshold);
 
 /* A latent's parents in the small SAE: where the decoder cosine is over 0.7 or the directed similarity of activations
@@ -136,7 +155,7 @@ artifact_id stitch_between(struct store_txn *t, artifact_id small, artifact_id l
 int stitch_sae_at(struct store_txn *t, const struct stitch_facts *f, const struct stitch_path *p, size_t step,
                   struct sae **out, uint32_t **latents, struct error *err);
 
-/* CONTRACT.md's object of `stitch`; path and latents may be NULL (left out). */
+/* CONTRACT.md's object of `stitch`; path may be NULL (left out). */
 json *stitch_result_json(const struct stitch_facts *f, const struct stitch_path *path);
 
 #endif

@@ -15,8 +15,12 @@ extern const struct command import_model_command, import_text_command, import_sa
     export_sae_command, export_labels_command;
 /* cmd_compute.c */
 extern const struct command train_sae_command, train_meta_command, index_command, evaluate_command;
+/* cmd_stitch.c */
+extern const struct command stitch_command;
 /* cmd_rebuild.c */
 extern const struct command rebuild_command;
+/* cmd_export_stitch.c */
+extern const struct command export_stitch_command;
 /* cmd_latents.c */
 extern const struct command latents_command, search_command, label_command;
 /* cmd_show.c */
@@ -74,8 +78,16 @@ void family_options_of(const struct invocation *inv, struct family_options *out)
 
 /* Options as job parameters: "--aux-k 5" becomes "aux_k": 5; flags true; lists arrays. A new reference. */
 json *options_parameters(const struct invocation *inv);
+/* The program's --seed where the command has none. */
+void default_seed(struct context *ctx, json *parameters);
 /* Arguments from `first` on as an array of strings. */
 json *argument_list(const struct invocation *inv, size_t first);
+
+/* A stitch's members, in an object that is begun (cmd_stitch.c). */
+int write_stitch(struct writer *out, struct store_txn *t, artifact_id id, int with_latents, struct error *err);
+
+/* stitch with --step or --save (cmd_stitch_save.c). */
+int run_stitch_save(struct context *ctx, const struct invocation *inv, struct writer *out, struct error *err);
 
 /* Options of commands that make something under a name. */
 #define EXISTING_NAME_OPTIONS                                                                                          \

@@ -103,6 +103,8 @@ int sparse_rows_reserve(struct sparse_rows *rows, size_t n_rows, size_t n_pairs,
 int sae_encode(const struct sae *sae, const float *x, size_t n, struct sparse_rows *out, struct error *err);
 /* What W_enc is multiplied with, x_enc[n, d_in]: x normalised and, when the SAE says so, less b_dec. */
 void sae_encoder_input(const struct sae *sae, const float *x, size_t n, float *x_enc);
+/* scales[n]: what a token's decoder rows are multiplied with to be in the hook's units (1 without a per-token normalisation). */
+void sae_output_scales(const struct sae *sae, const float *x, size_t n, float *scales);
 /* x_hat[n, d_in] of activations f of inputs x (x is needed for per-token normalisations; else may be NULL). */
 int sae_decode(const struct sae *sae, const struct sparse_rows *f, const float *x, float *x_hat, struct error *err);
 /* scale[n]: what per-token normalisations multiply a decoder row with on its way to the hook's units; else 1. */

@@ -7,6 +7,8 @@
 #include "saescope/analysis/latent.h"
 #include "saescope/tui/view.h"
 
+enum latents_slot { SLOT_TABLE, SLOT_LABELS, SLOT_SEARCH, SLOT_COMPARE };
+
 /* ---- Columns. ---- */
 struct column {
     const char *name; /* in the setting `columns` */
@@ -25,8 +27,18 @@ struct labels {
     enum label_source *sources;
 };
 
+/* The nearest latents of another SAE that were asked for. */
+struct nearest_in {
+    artifact_id sae; /* whose latents they are nearest to */
+    struct artifact in;
+    size_t n;
+    float *cosine;
+    uint32_t *nearest;
+};
+
 struct latents {
     struct latent_table *table; /* NULL until it is there */
+    struct nearest_in *compared; /* goes before what a stitch knows; NULL: nothing was asked for */
     struct artifact meta;       /* id 0: none */
     char *text_name;            /* of the index, or NULL */
     char *error;
@@ -58,6 +70,11 @@ size_t latents_selected(const struct latents *d);                /* latent, or S
 int latents_search(struct view *v, const char *pattern, int direction);
 void latents_forget_search(struct latents *d);
 void latents_free(struct latents *d);
+
+/* ---- Comparing with another SAE (latents_compare.c). ---- */
+void latents_compare(struct view *v, const char *sae); /* "": no more */
+struct nearest_in *nearest_in_copy(const struct nearest_in *from); /* NULL stays */
+void nearest_in_free(void *nearest);
 
 void latents_draw(struct view *v, const struct canvas *c);
 void latents_status(struct view *v, struct strbuf *out);
