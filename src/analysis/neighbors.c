@@ -99,7 +99,9 @@ int latent_neighbors(const struct sae *in, const float *direction, size_t exclud
 
 #define TILE_A  256
 #define TILE_B  1024
-#define GROUP_B 8 /* tiles of b between two looks at the monitor */
+/* Tiles between two looks at the monitor: of b, and of a for each thread, so that a busy processor holds the others up less. */
+#define GROUP_B 2
+#define GROUP_A 4
 
 struct tile {
     const float *rows;
@@ -214,11 +216,11 @@ static void tell_pairs(struct pair_list *lists, size_t n, const struct near_pair
     }
 }
 
-/* As many tiles of a at a time as there are threads, with a few of b, so that it can be cancelled. */
+/* A few tiles of either at a time, so that it can be cancelled. */
 static int compare_all(const struct comparison *all, size_t n_a, const struct near_pairs *pairs,
                        struct monitor *m, struct error *err)
 {
-    size_t step = parallel_threads();
+    size_t step = GROUP_A * parallel_threads();
     struct pair_list *lists = xcalloc(step, sizeof(*lists));
     struct progress p;
     int status = STATUS_OK;
