@@ -20,9 +20,10 @@
 
 enum {
     LANES = 16,
-    LANE_TOKENS = 64, /* of a lane in a slice */
+    LANE_TOKENS = 16, /* of a lane in a slice */
     SLICE = LANES * LANE_TOKENS,
-    NORM_ROWS = 8192 /* in a slice */
+    SLICE_ROWS = 8192, /* decoder rows */
+    BLOCK_ROWS = 64
 };
 
 /* What a step changes, over a lane's tokens. */
@@ -265,9 +266,9 @@ static void row_block(size_t block, size_t worker, void *arg)
 {
     (void)worker;
     const struct row_job *job = arg;
-    size_t first = job->first + block * LANE_TOKENS, end = job->first + job->n;
+    size_t first = job->first + block * BLOCK_ROWS, end = job->first + job->n;
 
-    for (size_t i = first; i < end && i < first + LANE_TOKENS; i++) {
+    for (size_t i = first; i < end && i < first + BLOCK_ROWS; i++) {
         const float *row = sae_decoder_row(job->sae, i);
 
         job->facts[i] =
@@ -280,14 +281,14 @@ static int measure_rows(const struct walk *w, const struct sae *sae, struct row_
 {
     int status = STATUS_OK;
 
-    for (size_t first = 0; !status && first < sae->d_sae; first += NORM_ROWS) {
+    for (size_t first = 0; !status && first < sae->d_sae; first += SLICE_ROWS) {
         struct row_job job = {sae, w->g, facts, first,
-                              sae->d_sae - first < NORM_ROWS ? sae->d_sae - first : NORM_ROWS};
+                              sae->d_sae - first < SLICE_ROWS ? sae->d_sae - first : SLICE_ROWS};
         struct store_txn *t;
 
         status = attach(w->in, &t, err);
         if (!status)
-            parallel_for((job.n + LANE_TOKENS - 1) / LANE_TOKENS, row_block, &job);
+            parallel_for((job.n + BLOCK_ROWS - 1) / BLOCK_ROWS, row_block, &job);
         store_end(t);
         if (!status)
             status = monitor_check(m, err);

@@ -34,19 +34,24 @@ static void control_line(struct writer *out, const char *what, const json *contr
                     percent(at(json_get(control, "ci"), 0)), percent(at(json_get(control, "ci"), 1)));
 }
 
-static void path_lines(struct writer *out, const struct stitch_path *p)
+static void path_lines(struct writer *out, const struct stitch_path *p, const json *components)
 {
+    const json *largest = json_get(components, "largest");
     size_t last = p->n_steps, counts[] = {[STEP_START] = 0, [STEP_INSERT] = 0, [STEP_SWAP] = 0, [STEP_REMOVE] = 0};
     for (size_t s = 0; s <= last; s++)
         counts[p->kinds[s]]++;
     writer_line(out, "path: %zu steps (%zu inserts, %zu swaps, %zu removals)", last, counts[STEP_INSERT], counts[STEP_SWAP],
                 counts[STEP_REMOVE]);
+    if (counts[STEP_SWAP])
+        writer_line(out, "  swaps: %lld latents for %lld; the largest %lld for %lld",
+                    json_get_integer(components, "large", 0), json_get_integer(components, "small", 0),
+                    json_get_integer(largest, "large", 0), json_get_integer(largest, "small", 0));
     writer_line(out, "  L0 %.2f to %.2f, MSE %.4g to %.4g, explained variance %.4f to %.4f", p->l0[0], p->l0[last], p->mse[0],
                 p->mse[last], p->explained_variance[0], p->explained_variance[last]);
 }
 
 /* For people; all numbers are in the JSON as well. */
-static void summary_lines(struct writer *out, const json *r, const struct stitch_path *p)
+static void summary_lines(struct writer *out, const json *r, const json *components, const struct stitch_path *p)
 {
     const json *by_delta = json_get(r, "by_delta"), *by_cosine = json_get(r, "by_cosine"), *confusion = json_get(r, "confusion"),
                *controls = json_get(r, "controls"), *ci = json_get(r, "ci");
@@ -66,7 +71,7 @@ static void summary_lines(struct writer *out, const json *r, const struct stitch
     writer_line(out, "  reconstruction           %8lld %7lld", cell(confusion, 1, 0), cell(confusion, 1, 1));
     writer_line(out, "  AUC %.4f, best threshold %.4f", json_get_number(r, "auc", NAN),
                 json_get_number(r, "best_threshold", NAN));
-    path_lines(out, p);
+    path_lines(out, p, components);
 }
 
 static void write_latents(struct writer *out, const struct stitch_latents *l, const struct stitch_facts *f,
@@ -127,7 +132,7 @@ int write_stitch(struct writer *out, struct store_txn *t, artifact_id id, int wi
         json *result = stitch_result_json(&f, &path);
         writer_own_text(out);
         writer_string(out, "kind", "stitch");
-        summary_lines(out, result, &path);
+        summary_lines(out, result, json_get(f.manifest, "components"), &path);
         write_members(out, result, f.manifest);
         json_free(result);
         if (with_latents)

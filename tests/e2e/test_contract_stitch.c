@@ -54,7 +54,7 @@ static int set_up(void **state)
     train("b", HOOK, "96", "2");
     train("c", HOOK, "48", "3");
     made = PROGRAM_JSON("stitch", "x", "--small", "a", "--large", "b", "--text", "t", "--tokens", "4000", "--control", "c",
-                        "--threshold", "0.3", "--ce-steps", "3", "--ce-tokens", "500", "--seed", "5");
+                        "--threshold", "0.15", "--ce-steps", "3", "--ce-tokens", "500", "--seed", "5");
     free(model);
     free(text);
     return 0;
@@ -120,7 +120,7 @@ static void test_numbers(void **state)
     for (size_t i = 0; i < LARGE; i++) {
         const json *l = json_at(latents, i);
         const char *class = json_get_string(l, "class", "");
-        int is_below = number_of(l, "max_cosine") <= 0.3;
+        int is_below = number_of(l, "max_cosine") <= 0.15;
         assert_int_equal(integer_of(l, "latent"), i);
         assert_in_range(integer_of(l, "nearest"), 0, SMALL - 1);
         assert_string_equal(class, integer_of(l, "fired") < 20     ? "undecided"
@@ -144,6 +144,28 @@ static void test_numbers(void **state)
     json_free(info);
 }
 
+/* The swaps, by size. */
+static void check_components(const json *components, const json *path)
+{
+    const json *sizes = json_get(components, "sizes");
+    long long swaps = 0, swapped[2] = {0}, counted = 0;
+    assert_shape(components, "{count:i,small:i,large:i,largest:{small:i,large:i},sizes:[{small:i,large:i,count:i}]+}");
+    for (size_t s = 0; s < json_length(path); s++) {
+        const json *step = json_at(path, s);
+        if (strcmp(json_get_string(step, "kind", ""), "swap") != 0)
+            continue;
+        swaps++;
+        swapped[0] += (long long)json_length(json_get(step, "removed"));
+        swapped[1] += (long long)json_length(json_get(step, "added"));
+    }
+    for (size_t i = 0; i < json_length(sizes); i++)
+        counted += integer_of(json_at(sizes, i), "count");
+    assert_true(swaps > 0 && counted == swaps);
+    assert_int_equal(integer_of(components, "count"), swaps);
+    assert_int_equal(integer_of(components, "small"), swapped[0]);
+    assert_int_equal(integer_of(components, "large"), swapped[1]);
+}
+
 /* From the small SAE alone to the large one alone. */
 static void test_path(void **state)
 {
@@ -161,6 +183,7 @@ static void test_path(void **state)
     assert_int_equal(added, LARGE);
     assert_int_equal(removed, SMALL);
     assert_int_equal(measured, 3);
+    check_components(json_get(made, "components"), path);
     json *a = PROGRAM_JSON("evaluate", "a", "--text", "t", "--tokens", "4000");
     double mse = number_of(json_get(json_get(a, "metrics"), "reconstruction_quality"), "mse");
     assert_true(isfinite(mse) && fabs(number_of(json_at(path, 0), "mse") - mse) < 1e-5 * mse);
@@ -241,6 +264,7 @@ static void test_tables(void **state)
     assert_int_equal(r.status, 0);
     assert_non_null(strstr(r.out, "x: latents of b in a"));
     assert_non_null(strstr(r.out, "of the control SAE"));
+    assert_non_null(strstr(r.out, "  swaps: "));
     result_free(&r);
 }
 

@@ -514,6 +514,21 @@ static void test_token_scales(void **state)
     free_plant(p);
 }
 
+/* The order of few components may be right by chance. */
+static void test_order_of_many(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 10; seed < 22; seed++) {
+        struct plant *p = new_plant(seed, THRESHOLD, 0);
+        struct stitch_path path = walk(p, STITCH_BIAS_SMALL, STITCH_ORDER_HELPFUL, 0);
+
+        check_steps(p, &path, THRESHOLD);
+        check_helpful(p, &path);
+        stitch_path_free(&path);
+        free_plant(p);
+    }
+}
+
 /* All in one component: one step. No partners: inserts, then removals. */
 static void test_extreme_thresholds(void **state)
 {
@@ -616,6 +631,7 @@ int main(void)
         cmocka_unit_test(test_components_json),
         cmocka_unit_test(test_every_bias_and_order),
         cmocka_unit_test(test_token_scales),
+        cmocka_unit_test(test_order_of_many),
         cmocka_unit_test(test_extreme_thresholds),
         cmocka_unit_test(test_random_order),
         cmocka_unit_test(test_what_does_not_matter),
