@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Whole screens, text and styles, against tests/golden/screens/NAME.screen, on the store "store" of the working directory. With
- * SAESCOPE_UPDATE_SCREENS=1 the files are written instead: look at the differences before you commit them.
+ * Whole screens, text and styles, against tests/golden/screens/NAME.screen, on a store in the working directory. No terminal is
+ * needed. With SAESCOPE_UPDATE_SCREENS=1 the files are written instead: look at the differences before you commit them.
  */
 #ifndef SAESCOPE_TESTS_HARNESS_H
 #define SAESCOPE_TESTS_HARNESS_H
 
+#include <locale.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -31,6 +32,15 @@ struct screen {
     const char *script;
 };
 
+static const char *screens_store = "store";
+
+static int no_to_all(void *arg, const char *question)
+{
+    (void)arg;
+    (void)question;
+    return 0;
+}
+
 static char *golden_path(const char *name)
 {
     const char *data = getenv("SAESCOPE_TESTDATA");
@@ -40,8 +50,8 @@ static char *golden_path(const char *name)
 /* Runs the script and ends it with a dump into the file "out". */
 static void run_screen(const struct screen *s)
 {
-    static const struct frontend frontend;
-    struct context ctx = {.store_options = {.path = "store"}, .frontend = &frontend};
+    static const struct frontend frontend = {.confirm = no_to_all};
+    struct context ctx = {.store_options = {.path = screens_store}, .frontend = &frontend};
     struct error err = {0};
     struct strbuf script = STRBUF_INIT;
     ctx.settings = settings_new();
@@ -78,9 +88,8 @@ static void report_difference(const char *name, const char *is, const char *shou
              (int)strcspn(should, "\n"), should);
 }
 
-static void test_screen(void **state)
+static void check_screen(const struct screen *s)
 {
-    const struct screen *s = *state;
     struct error err = {0};
     struct strbuf is = STRBUF_INIT, should = STRBUF_INIT;
     char *path = golden_path(s->name);
@@ -97,33 +106,13 @@ static void test_screen(void **state)
     free(path);
 }
 
-/* A working directory of its own for all screens. */
-static char screens_directory[] = "/tmp/saescope-screens-XXXXXX";
-
-static int enter_directory(void)
+/* Screens do not depend on where they are drawn. */
+static void screens_start(void)
 {
-    return mkdtemp(screens_directory) && chdir(screens_directory) == 0 ? 0 : -1;
-}
-
-static int leave_directory(void **state)
-{
-    (void)state;
-    return chdir("/") == 0 ? remove_tree(screens_directory, NULL) : -1;
-}
-
-/* Runs them as one group of tests. */
-static int run_screens(const char *group, const struct screen *screens, size_t n, int (*setup)(void **state))
-{
-    struct CMUnitTest *tests = xcalloc(n, sizeof *tests);
     locale_start();
     setenv("TERM", "xterm-256color", 1);
     unsetenv("NO_COLOR");
     setenv("XDG_STATE_HOME", "/nonexistent", 1);
-    for (size_t i = 0; i < n; i++)
-        tests[i] = (struct CMUnitTest){screens[i].name, test_screen, NULL, NULL, (void *)(uintptr_t)&screens[i]};
-    int failed = _cmocka_run_group_tests(group, tests, n, setup, leave_directory);
-    free(tests);
-    return failed;
 }
 
 #endif

@@ -1,29 +1,12 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/*
- * Screens of latents, meta-latents and tested texts, against tests/golden/screens/NAME.screen (test_screens.c
- * says how they are written anew).
- */
+/* Screens of latents, meta-latents, tested texts, families and graphs. */
 #include "config.h"
 
 #include "family_store.h"
-
-#include <locale.h>
-#include <stdio.h>
-#include <unistd.h>
+#include "shared_store.h"
 
 #include "saescope/base/blas.h"
-#include "saescope/base/display.h"
 #include "saescope/base/parallel.h"
-#include "saescope/command/command.h"
-#include "saescope/command/keymap.h"
-#include "saescope/tui/tui.h"
-
-struct screen {
-    const char *name, *target;
-    int width, height;
-    const char *setting, *value; /* one that differs, or NULL */
-    const char *script;
-};
 
 static const struct screen screens[] = {
     {"latents-80", "big", 80, 24, NULL, NULL, ""},
@@ -126,80 +109,12 @@ static const struct screen screens[] = {
      "keys v\nwait\nkeys j:label big/1 'said anew'<Enter>\nwait\n"},
 };
 
-static char *golden_path(const char *name)
-{
-    const char *data = getenv("SAESCOPE_TESTDATA");
-    return xasprintf("%s/../golden/screens/%s.screen", data ? data : "tests/data", name);
-}
-
-/* Runs the script and ends it with a dump into the file "out". */
-static void run(const struct screen *s)
-{
-    static const struct frontend frontend;
-    struct context ctx = {.store_options = {.path = "store"}, .frontend = &frontend};
-    struct error err = {0};
-    struct strbuf script = STRBUF_INIT;
-    ctx.settings = settings_new();
-    ctx.keymap = keymap_new();
-    if (s->setting)
-        assert_int_equal(settings_set(ctx.settings, s->setting, s->value, &err), 0);
-    /* "<" is written <lt> here, since it begins a key's name. */
-    strbuf_adds(&script, "wait\n");
-    for (const char *p = s->script; *p; p += strncmp(p, "<lt>", 4) == 0 ? 4 : 1)
-        strbuf_addc(&script, *p);
-    strbuf_adds(&script, "wait\ndump out\n");
-    int status = tui_run_script(&ctx, s->target, s->width, s->height, strbuf_string(&script), &err);
-    if (status != 0)
-        fail_msg("%s: %s", s->name, err.message);
-    strbuf_free(&script);
-    context_close(&ctx, 0);
-    settings_free(ctx.settings);
-    keymap_free(ctx.keymap);
-}
-
-/* The first line that differs, for the report. */
-static void report(const char *name, const char *is, const char *should)
-{
-    int line = 1;
-    while (*is && *should) {
-        size_t n = strcspn(is, "\n"), m = strcspn(should, "\n");
-        if (n != m || memcmp(is, should, n) != 0)
-            break;
-        is += n + (is[n] == '\n');
-        should += m + (should[m] == '\n');
-        line++;
-    }
-    fail_msg("%s.screen, line %d\n   is: %.*s\n should: %.*s", name, line, (int)strcspn(is, "\n"), is,
-             (int)strcspn(should, "\n"), should);
-}
-
-static void test_screen(void **state)
-{
-    const struct screen *s = *state;
-    struct error err = {0};
-    struct strbuf is = STRBUF_INIT, should = STRBUF_INIT;
-    char *path = golden_path(s->name);
-    run(s);
-    assert_int_equal(file_read("out", 1 << 20, &is, &err), 0);
-    if (getenv("SAESCOPE_UPDATE_SCREENS"))
-        assert_int_equal(file_write_atomic(path, is.data, is.length, &err), 0);
-    if (file_read(path, 1 << 20, &should, &err) != 0)
-        fail_msg("%s", err.message);
-    if (strcmp(strbuf_string(&is), strbuf_string(&should)) != 0)
-        report(s->name, strbuf_string(&is), strbuf_string(&should));
-    strbuf_free(&is);
-    strbuf_free(&should);
-    free(path);
-}
-
-static char directory[] = "/tmp/saescope-screens-XXXXXX";
-
 static int setup(void **state)
 {
     (void)state;
     blas_start();
     parallel_start(1);
-    if (!mkdtemp(directory) || chdir(directory) != 0)
+    if (enter_directory() != 0)
         return -1;
     latent_store_make("store");
     family_store_make("store");
@@ -208,20 +123,11 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    (void)state;
     parallel_stop();
-    return chdir("/") == 0 ? remove_tree(directory, NULL) : -1;
+    return leave_directory(state);
 }
 
 int main(void)
 {
-    struct CMUnitTest tests[ARRAY_LENGTH(screens)];
-    locale_start();
-    setenv("TERM", "xterm-256color", 1);
-    unsetenv("NO_COLOR");
-    setenv("XDG_STATE_HOME", "/nonexistent", 1);
-    for (size_t i = 0; i < ARRAY_LENGTH(screens); i++)
-        tests[i] =
-            (struct CMUnitTest){screens[i].name, test_screen, NULL, NULL, (void *)(uintptr_t)&screens[i]};
-    return _cmocka_run_group_tests("latent screens", tests, ARRAY_LENGTH(tests), setup, teardown);
+    return run_screens("latent screens", screens, ARRAY_LENGTH(screens), setup, teardown);
 }

@@ -2,7 +2,7 @@
 /* Screens of a stitch with exact values. */
 #include "config.h"
 
-#include "harness.h"
+#include "shared_store.h"
 #include "stitch_store.h"
 
 static const struct screen screens[] = {
@@ -54,5 +54,5 @@ static int setup(void **state)
 
 int main(void)
 {
-    return run_screens("stitch screens", screens, ARRAY_LENGTH(screens), setup);
+    return run_screens("stitch screens", screens, ARRAY_LENGTH(screens), setup, leave_directory);
 }
