@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "saescope/analysis/cosine_pairs.h"
+#include "saescope/analysis/row_tiles.h"
 #include "saescope/base/blas.h"
 #include "saescope/base/memory.h"
 #include "saescope/base/parallel.h"
@@ -33,11 +34,9 @@ float row_cosine(const float *a, const float *b, size_t d)
     return norm_a > 0 && norm_b > 0 ? (float)(dot / sqrt(norm_a * norm_b)) : 0;
 }
 
-/* Latents [first, first + n) of one block of the SAE. */
-struct tile {
-    const float *decoder;
-    size_t first, n;
-    struct cosine_pairs found;
+/* The pairs of one tile. */
+struct found {
+    struct cosine_pairs pairs;
     int overflow;
 };
 
@@ -46,7 +45,8 @@ struct search {
     const float *scale; /* [n_rows]: 1/norm, 0 for zero rows */
     size_t first_row, n_rows, d, most;
     double threshold;
-    struct tile *tiles;
+    const struct row_tile *tiles;
+    struct found *found; /* [tiles that are searched at a time] */
     float *products; /* [threads, ROWS, LATENTS] */
 };
 
@@ -68,12 +68,13 @@ static void add_pair(struct cosine_pairs *p, struct cosine_pair pair)
 static void search_tile(size_t block, size_t worker, void *arg)
 {
     const struct search *s = arg;
-    struct tile *tile = &s->tiles[block];
+    const struct row_tile *tile = &s->tiles[block];
+    struct found *found = &s->found[block];
     float *products = s->products + worker * ROWS * LATENTS;
     float bound = (float)s->threshold - SLACK;
-    sgemm_nt(s->n_rows, tile->n, s->d, 1, s->rows, s->d, tile->decoder, s->d, 0, products, LATENTS);
+    sgemm_nt(s->n_rows, tile->n, s->d, 1, s->rows, s->d, tile->rows, s->d, 0, products, LATENTS);
     for (size_t j = 0; j < tile->n; j++) {
-        const float *latent = tile->decoder + j * s->d;
+        const float *latent = tile->rows + j * s->d;
         float scale = scale_of(latent, s->d);
         for (size_t i = 0; i < s->n_rows; i++) {
             if (products[i * LATENTS + j] * scale * s->scale[i] <= bound)
@@ -81,31 +82,14 @@ static void search_tile(size_t block, size_t worker, void *arg)
             float cosine = row_cosine(s->rows + i * s->d, latent, s->d);
             if ((double)cosine <= s->threshold)
                 continue;
-            if (tile->found.n >= s->most) {
-                tile->overflow = 1;
+            if (found->pairs.n >= s->most) {
+                found->overflow = 1;
                 return;
             }
-            add_pair(&tile->found,
+            add_pair(&found->pairs,
                      (struct cosine_pair){(uint32_t)(s->first_row + i), (uint32_t)(tile->first + j), cosine});
         }
     }
-}
-
-static struct tile *cut(const struct sae *in, size_t *n, struct error *err)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < in->n_blocks; i++)
-        count += (in->blocks[i].n + LATENTS - 1) / LATENTS;
-    struct tile *tiles = array_zeroed(count, sizeof *tiles, "tiles", err);
-    *n = 0;
-    for (size_t i = 0; tiles && i < in->n_blocks; i++) {
-        const struct sae_block *block = &in->blocks[i];
-        for (size_t start = 0; start < block->n; start += LATENTS)
-            tiles[(*n)++] = (struct tile){.decoder = block->W_dec + start * in->d_in,
-                                          .first = block->first + start,
-                                          .n = block->n - start < LATENTS ? block->n - start : LATENTS};
-    }
-    return tiles;
 }
 
 static int by_row(const void *a, const void *b)
@@ -117,31 +101,30 @@ static int by_row(const void *a, const void *b)
 }
 
 /* Some rows against all tiles, as many at a time as there are threads, so that it can be cancelled. */
-static int search_rows(struct search *s, size_t n_tiles, struct monitor *m, struct cosine_pairs *out,
-                       struct error *err)
+static int search_rows(struct search *s, const struct row_tile *tiles, size_t n_tiles, struct monitor *m,
+                       struct cosine_pairs *out, struct error *err)
 {
     size_t step = parallel_threads(), before = out->n;
-    struct tile *all = s->tiles;
     int status = STATUS_OK;
     for (size_t first = 0; !status && first < n_tiles; first += step) {
         size_t n = n_tiles - first < step ? n_tiles - first : step;
-        s->tiles = all + first;
+        memset(s->found, 0, n * sizeof *s->found);
+        s->tiles = tiles + first;
         s->most -= out->n;
         parallel_for(n, search_tile, s);
         s->most += out->n;
         for (size_t k = 0; k < n; k++) {
-            struct tile *tile = &all[first + k];
-            if (!status && (tile->overflow || tile->found.n > s->most - out->n))
+            struct found *found = &s->found[k];
+            if (!status && (found->overflow || found->pairs.n > s->most - out->n))
                 status = error_set(err, STATUS_REFUSED, "more than %zu pairs have a cosine over %g", s->most,
                                    s->threshold);
-            for (size_t i = 0; !status && i < tile->found.n; i++)
-                add_pair(out, tile->found.items[i]);
-            cosine_pairs_free(&tile->found);
+            for (size_t i = 0; !status && i < found->pairs.n; i++)
+                add_pair(out, found->pairs.items[i]);
+            cosine_pairs_free(&found->pairs);
         }
         if (!status)
             status = monitor_check(m, err);
     }
-    s->tiles = all;
     if (out->n > before)
         qsort(out->items + before, out->n - before, sizeof *out->items, by_row);
     return status;
@@ -156,18 +139,20 @@ int cosine_pairs_find(const float *rows, size_t n, const struct sae *in, double 
     size_t d = in->d_in, n_tiles;
     float scale[ROWS];
     struct search s = {.scale = scale, .d = d, .most = most, .threshold = threshold};
-    s.tiles = cut(in, &n_tiles, err);
+    struct row_tile *tiles = row_tiles(in, 1, LATENTS, &n_tiles, err);
+    s.found = array_zeroed(parallel_threads(), sizeof *s.found, "pairs", err);
     s.products = array_alloc(parallel_threads(), ROWS * LATENTS * sizeof(float), "cosines", err);
-    int status = s.tiles && s.products ? STATUS_OK : STATUS_FAILED;
+    int status = tiles && s.found && s.products ? STATUS_OK : STATUS_FAILED;
     for (size_t first = 0; !status && first < n; first += ROWS) {
         s.rows = rows + first * d;
         s.first_row = first;
         s.n_rows = n - first < ROWS ? n - first : ROWS;
         for (size_t i = 0; i < s.n_rows; i++)
             scale[i] = scale_of(s.rows + i * d, d);
-        status = search_rows(&s, n_tiles, m, out, err);
+        status = search_rows(&s, tiles, n_tiles, m, out, err);
     }
-    free(s.tiles);
+    free(tiles);
+    free(s.found);
     free(s.products);
     if (status)
         cosine_pairs_free(out);

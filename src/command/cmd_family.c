@@ -244,5 +244,6 @@ const struct command family_command = {
     .cost = COST_QUERY,
     .needs_store = 1,
     .view = "family",
+    .view_reads_options = 1,
     .run = run_family,
 };

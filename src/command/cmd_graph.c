@@ -240,36 +240,10 @@ static int make_graph(struct context *ctx, const struct invocation *inv, struct 
     return status;
 }
 
-/* Where there is a screen the graph is looked at, unless something else was asked for. */
-static int wants_view(const struct context *ctx, const struct invocation *inv, const struct writer *out)
-{
-    return ctx->frontend && ctx->frontend->open_view && inv->n_options == 0 && !inv->pipe &&
-           writer_format(out) == WRITE_TEXT;
-}
-
-static int open_view(struct context *ctx, const struct invocation *inv, struct error *err)
-{
-    struct store_txn *t;
-    struct address at;
-    int status = store_begin(ctx->store, &t, err);
-    if (status != STATUS_OK)
-        return status;
-    status = argument_address(ctx, inv, 0, t, &at, err);
-    store_end(t);
-    if (status != STATUS_OK)
-        return status;
-    char *address = xasprintf("%s/%zu", at.sae.name, at.latent);
-    status = ctx->frontend->open_view(ctx->frontend->arg, "graph", address, err);
-    free(address);
-    return status;
-}
-
 static int run_graph(struct context *ctx, const struct invocation *inv, struct writer *out, struct error *err)
 {
     struct latent_graph g;
     enum document kind;
-    if (wants_view(ctx, inv, out))
-        return open_view(ctx, inv, err);
     int status = find_document(inv, out, &kind, err);
     if (status == STATUS_OK)
         status = make_graph(ctx, inv, &g, err);
@@ -325,5 +299,6 @@ const struct command graph_command = {
     .options = graph_options,
     .cost = COST_QUERY,
     .needs_store = 1,
+    .view = "graph",
     .run = run_graph,
 };

@@ -191,6 +191,7 @@ const struct command latents_command = {
     .options = latents_options,
     .cost = COST_QUERY,
     .needs_store = 1,
+    .view = "latents",
     .run = run_latents,
 };
 

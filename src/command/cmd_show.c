@@ -526,6 +526,7 @@ const struct command show_command = {
     .options = show_options,
     .cost = COST_QUERY,
     .needs_store = 1,
+    .view = "latent",
     .run = run_show,
 };
 const struct command contexts_command = {

@@ -213,5 +213,6 @@ const struct command stitch_command = {
     .options = stitch_options,
     .cost = COST_JOB,
     .needs_store = 2,
+    .view = "stitch",
     .run = run_stitch,
 };

@@ -268,8 +268,13 @@ static int shown_by_view(struct app *a, const struct lines *l, const struct invo
                          const struct word_list *words)
 {
     struct strbuf target = STRBUF_INIT;
-    if (!inv->command->view || l->path || inv->pipe || inv->json || inv->tsv)
+    const struct command *c = inv->command;
+    if (!c->view || l->path || inv->pipe || inv->json || inv->tsv || (inv->n_options && !c->view_reads_options))
         return 0;
+    if (strcmp(c->view, "latent") == 0) { /* or the meta-latent's */
+        app_open_address(a, inv->arguments[0]);
+        return 1;
+    }
     for (size_t i = strchr(inv->command->name, ' ') ? 2 : 1; i < words->n; i++) {
         strbuf_adds(&target, target.length ? " " : "");
         lexer_quote(&target, words->words[i]);

@@ -106,42 +106,18 @@ static int all_digits(const char *s)
     return n > 0 && s[n] == '\0';
 }
 
-/* NAME/digits or /digits, nothing else. */
-static int is_address(const char *s)
-{
-    const char *slash = strchr(s, '/');
-    if (!slash || !all_digits(slash + 1))
-        return 0;
-    for (const char *p = s; p < slash; p++)
-        if (!isalnum((unsigned char)*p) && !strchr("._+-", *p))
-            return 0;
-    return 1;
-}
-
-/* Whether "WORD NAME" is meant as the view of that name, not as a command. */
-static int prefers_view(const char *name)
-{
-    return !command_find(name) || strcmp(name, "latents") == 0 || strcmp(name, "stitch") == 0;
-}
-
-/* "latents SAE", "show SAE/N", "jobs": what is shown by a view of its own. 1: opened. */
+/* "jobs", "latent SAE/N": a view by its name. What is a command as well is left to it when more is said. 1: opened. */
 static int open_as_view(struct app *a, const char *line)
 {
     size_t n = strcspn(line, " ");
     const char *word = line + n + strspn(line + n, " ");
     char name[32];
-    if (n >= sizeof name || strpbrk(word, " |;$'\"\\-#") == word)
+    if (n >= sizeof name || strpbrk(word, " |;$'\"\\#") || *word == '-')
         return 0;
     memcpy(name, line, n);
     name[n] = '\0';
-    if (strcmp(name, "show") == 0 && is_address(word)) {
-        app_open_address(a, word);
-        return 1;
-    }
-    if (!view_find(name) || strpbrk(word, " |;$'\"\\#") || strcmp(name, "output") == 0 ||
-        (*word && !prefers_view(name)))
-        return 0;
-    if (!*word && (strcmp(name, "latents") == 0 || strcmp(name, "stitch") == 0))
+    const struct command *c = command_find(name);
+    if (!view_find(name) || strcmp(name, "output") == 0 || (c && (*word || c->view)))
         return 0;
     app_open(a, name, word);
     return 1;
@@ -172,8 +148,6 @@ static void run_typed(struct app *a, const char *text)
         ;
     else if (all_digits(line) && n < 10)
         app_act(a, "jump", strtol(line, NULL, 10));
-    else if (is_address(line))
-        app_open_address(a, line);
     else if (strcmp(line, "help") == 0)
         app_act(a, line, -1);
     else if (open_as_view(a, line))

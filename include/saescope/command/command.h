@@ -78,7 +78,10 @@ struct command {
     const struct option_spec *options;         /* ends with name NULL; NULL: none */
     enum command_cost cost;
     int needs_store; /* 0: none; 1: reads; 2: writes (a missing store is made) */
-    const char *view;  /* in the TUI, the view that shows this instead of a text when it is typed by itself; NULL: none */
+    /* In the TUI: the view that shows this, instead of a text, when it is typed with its arguments alone (and options, where
+     * the view reads them); NULL: none. */
+    const char *view;
+    int view_reads_options;
     size_t raw_after; /* after so many arguments all words are arguments, also those with dashes; 0: options everywhere */
     int (*run)(struct context *ctx, const struct invocation *inv, struct writer *out, struct error *err);
 };
