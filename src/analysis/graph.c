@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "saescope/analysis/graph.h"
+#include "saescope/analysis/hook_saes.h"
 #include "saescope/base/memory.h"
 
 const char *const graph_role_names[] = {"center", "part", "behind", "relative", NULL};
@@ -214,54 +215,29 @@ struct relative {
     struct neighbor nearest;
 };
 
-/* Replaces a meta-SAE's facts by those of its widest base. */
-static int go_down(struct store_txn *t, struct sae_facts *home, struct error *err)
-{
-    struct sae_facts widest = {0}, facts;
-    int status = STATUS_OK;
-    for (size_t i = 0; !status && i < home->n_bases; i++) {
-        status = sae_facts_read(t, home->bases[i], &facts, err);
-        if (!status && facts.d_sae > widest.d_sae) {
-            sae_facts_free(&widest);
-            widest = facts;
-        } else if (!status) {
-            sae_facts_free(&facts);
-        }
-    }
-    sae_facts_free(home);
-    *home = widest;
-    return status;
-}
-
-/* The SAE at the bottom of meta-SAEs of meta-SAEs. */
-static int home_of(struct store_txn *t, artifact_id sae, struct sae_facts *home, struct error *err)
-{
-    int status = sae_facts_read(t, sae, home, err);
-    while (!status && home->is_meta && home->n_bases > 0)
-        status = go_down(t, home, err);
-    return status;
-}
-
-/* Whether there is one in SAE `id`; it is then set. */
-static int find_relative(struct store_txn *t, artifact_id id, const struct sae_facts *home,
-                         const float *direction, struct relative *out, int *there, struct error *err)
+/* The width of the SAE whose latents these are; of meta-latents, that of the widest base at the bottom. */
+static int home_width(struct store_txn *t, artifact_id sae, size_t *width, struct error *err)
 {
     struct sae_facts facts;
-    struct opened_sae in;
-    size_t n = 0;
-    int status = sae_facts_read(t, id, &facts, err);
+    int status = sae_facts_read(t, sae, &facts, err);
     if (status)
         return status;
-    int fits = same_place(&facts, home) && facts.d_sae < home->d_sae;
-    out->sae = facts.artifact;
-    *there = 0;
+    if (!facts.is_meta && facts.d_sae > *width)
+        *width = facts.d_sae;
+    for (size_t i = 0; !status && facts.is_meta && i < facts.n_bases; i++)
+        status = home_width(t, facts.bases[i], width, err);
     sae_facts_free(&facts);
-    if (!fits)
-        return STATUS_OK;
-    status = opened_sae_open(t, id, &in, err);
+    return status;
+}
+
+static int find_relative(struct store_txn *t, const struct hook_sae *sae, const float *direction,
+                         struct relative *out, size_t *n, struct error *err)
+{
+    struct opened_sae in;
+    int status = opened_sae_open(t, sae->artifact.id, &in, err);
     if (!status)
-        status = latent_neighbors(in.sae, direction, SIZE_MAX, 1, &out->nearest, &n, err);
-    *there = n > 0;
+        status = latent_neighbors(in.sae, direction, SIZE_MAX, 1, &out->nearest, n, err);
+    out->sae = sae->artifact;
     opened_sae_close(&in);
     return status;
 }
@@ -277,20 +253,19 @@ static int compare_relatives(const void *a, const void *b)
 static int add_relatives(struct latent_graph *g, struct store_txn *t, const struct opened_sae *own,
                          size_t count, struct monitor *m, struct error *err)
 {
-    struct artifact *all = NULL;
-    struct relative *found = NULL;
-    struct sae_facts home = {0};
-    size_t n = 0, n_found = 0;
-    int there, status = home_of(t, own->facts.artifact.id, &home, err);
+    struct hook_sae *all = NULL;
+    size_t n = 0, n_found = 0, width = 0;
+    int status = home_width(t, own->facts.artifact.id, &width, err);
     if (!status)
-        status = store_list(t, ARTIFACT_SAE, &all, &n, err);
-    found = xcalloc(n + 1, sizeof *found);
-    for (size_t i = 0; !status && i < n; i++) {
+        status = hook_saes(t, &own->facts, &all, &n, err);
+    struct relative *found = xcalloc(n + 1, sizeof *found);
+    for (size_t i = 0; !status && i < n && all[i].d_sae < width; i++) {
+        size_t one = 0;
         status = monitor_check(m, err);
         if (!status)
-            status = find_relative(t, all[i].id, &home, sae_decoder_row(own->sae, g->nodes[0].latent),
-                                   &found[n_found], &there, err);
-        n_found += !status && there;
+            status = find_relative(t, &all[i], sae_decoder_row(own->sae, g->nodes[0].latent), &found[n_found],
+                                   &one, err);
+        n_found += one;
     }
     qsort(found, n_found, sizeof *found, compare_relatives);
     for (size_t i = 0; !status && i < n_found && i < count; i++) {
@@ -300,7 +275,6 @@ static int add_relatives(struct latent_graph *g, struct store_txn *t, const stru
     }
     free(found);
     free(all);
-    sae_facts_free(&home);
     return status;
 }
 
