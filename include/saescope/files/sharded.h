@@ -19,6 +19,9 @@ struct sharded {
     size_t n_tensors;
 };
 
+/* Whether a file that starts so is an index, not a safetensors file. */
+int sharded_is_index(const void *bytes, size_t n);
+
 /* `path` is an index or a safetensors file, told by its bytes; the latter is the only shard. */
 int sharded_open(struct sharded *s, const char *path, struct error *err);
 void sharded_close(struct sharded *s);
