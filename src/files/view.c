@@ -65,14 +65,18 @@ struct plane {
         for (size_t r = 0; r < rows; r++) {                                                                  \
             type v;                                                                                          \
             memcpy(&v, from + r * p->row_stride + c * p->column_stride, sizeof v);                           \
-            memcpy(to + (r * ldto + c) * sizeof v, &v, sizeof v);                                            \
+            memcpy(tile + (r * TILE + c) * sizeof v, &v, sizeof v);                                          \
         }                                                                                                    \
     break
 
-/* rows × columns numbers from `from` to rows of `to` that are ldto numbers apart. */
+/*
+ * rows × columns numbers from `from` to rows of `to` that are row_bytes apart, by way of a tile in the
+ * innermost cache: rows that are a power of two apart would push each other out of it.
+ */
 static void copy_tile(const struct plane *p, const unsigned char *from, size_t rows, size_t columns,
-                      unsigned char *to, size_t ldto)
+                      unsigned char *to, size_t row_bytes)
 {
+    unsigned char tile[TILE * TILE * 8];
     switch (p->item) {
     case 1:
         TURN_TILE(uint8_t);
@@ -83,6 +87,8 @@ static void copy_tile(const struct plane *p, const unsigned char *from, size_t r
     case 8:
         TURN_TILE(uint64_t);
     }
+    for (size_t r = 0; r < rows; r++)
+        memcpy(to + r * row_bytes, tile + r * TILE * p->item, columns * p->item);
 }
 
 static void copy_plane(const struct plane *p, unsigned char *to)
@@ -101,7 +107,7 @@ static void copy_plane(const struct plane *p, unsigned char *to)
         for (size_t c = 0; c < p->columns; c += TILE)
             copy_tile(p, p->bytes + r * p->row_stride + c * p->column_stride,
                       p->rows - r < TILE ? p->rows - r : TILE, p->columns - c < TILE ? p->columns - c : TILE,
-                      to + r * row_bytes + c * p->item, p->columns);
+                      to + r * row_bytes + c * p->item, row_bytes);
 }
 
 static void swap_bytes(void *data, size_t item, size_t n)
