@@ -14,7 +14,7 @@
 #include "saescope/files/torch_objects.h"
 
 #define DEPTH_MAX  100
-#define BUDGET_MAX ((size_t)4 << 20)
+#define BUDGET_MAX ((size_t)2 << 20)
 
 /* ---- The pickle's values as JSON, and its tensors listed. ---- */
 

@@ -24,12 +24,6 @@ enum { HAVE_ZIP = 1 };
 enum { HAVE_ZIP = 0 };
 #endif
 
-static void skip_without_libzip(void)
-{
-    if (!HAVE_ZIP)
-        skip();
-}
-
 /* Without libzip, zip files are refused; bare.pt is none. */
 static int readable_here(const char *file)
 {
@@ -207,76 +201,6 @@ static void test_numbers(void **state)
     }
 }
 
-/* Larger than a tile in both directions, and not a multiple of it; inflated into a file without a name. */
-static void test_large(void **state)
-{
-    (void)state;
-    skip_without_libzip();
-    enum { ROWS = 700, COLUMNS = 400 };
-    struct tensor_file *tf;
-    const struct file_tensor *t;
-    assert_ok(open_container("large.npz", &tf));
-    assert_ok(tensor_file_need(tf, "large", &t, &err));
-    float *x = xmalloc(ROWS * COLUMNS * sizeof *x);
-    assert_ok(tensor_file_rows(tf, t, 0, ROWS, x, &err));
-    for (size_t i = 0; i < ROWS * COLUMNS; i++)
-        assert_true(x[i] == (float)(i % 8));
-    struct file_tensor turned = file_tensor_transposed(t);
-    assert_ok(tensor_file_rows(tf, &turned, 3, 300, x, &err));
-    for (size_t i = 0; i < 300; i++)
-        for (size_t j = 0; j < ROWS; j++)
-            assert_true(x[i * ROWS + j] == (float)((j * COLUMNS + i + 3) % 8));
-    DIR *dir = opendir(test_directory);
-    assert_non_null(dir);
-    const struct dirent *entry;
-    while ((entry = readdir(dir)))
-        assert_true(entry->d_name[0] == '.');
-    closedir(dir);
-    tensor_file_close(tf);
-    free(x);
-}
-
-static void test_no_room(void **state)
-{
-    (void)state;
-    skip_without_libzip();
-    char *path = data_path("containers/large.npz");
-    struct tensor_file *tf;
-    float x[400];
-    assert_ok(tensor_file_open(path, NULL, &tf, &err));
-    assert_int_equal(tensor_file_rows(tf, tensor_file_at(tf, 0), 0, 1, x, &err), STATUS_REFUSED);
-    assert_says("no directory was given");
-    tensor_file_close(tf);
-    char *missing = test_path("missing");
-    assert_ok(tensor_file_open(path, missing, &tf, &err));
-    assert_int_equal(tensor_file_rows(tf, tensor_file_at(tf, 0), 0, 1, x, &err), STATUS_FAILED);
-    assert_says("cannot make a temporary file");
-    tensor_file_close(tf);
-    free(missing);
-    free(path);
-}
-
-/* torch's expand: one row of numbers, four of the tensor. */
-static void test_repeated(void **state)
-{
-    (void)state;
-    skip_without_libzip();
-    struct tensor_file *tf;
-    const struct file_tensor *t;
-    float x[12];
-    assert_ok(open_container("types.pt", &tf));
-    assert_ok(tensor_file_need(tf, "repeated", &t, &err));
-    assert_int_equal(t->tensor.shape[0], 4);
-    assert_ok(tensor_file_rows(tf, t, 0, 4, x, &err));
-    for (size_t i = 0; i < 12; i++)
-        assert_true(x[i] == golden("repeated", DTYPE_F32, i % 3));
-    struct file_tensor turned = file_tensor_transposed(t);
-    assert_ok(tensor_file_rows(tf, &turned, 0, 3, x, &err));
-    for (size_t i = 0; i < 12; i++)
-        assert_true(x[i] == golden("repeated", DTYPE_F32, i / 4));
-    tensor_file_close(tf);
-}
-
 static void check_number(const char *file, const char *tensor, double wanted)
 {
     struct tensor_file *tf;
@@ -360,49 +284,6 @@ static void test_values(void **state)
     check_values("f4.npy", CONTAINER_NPY, "{}");
     check_values("sharded/model-00002-of-00002.safetensors", CONTAINER_SAFETENSORS, "{\"format\": \"pt\"}");
     check_values("sharded/model.safetensors.index.json", CONTAINER_SHARDS, "{\"total_size\": 66}");
-    skip_without_libzip();
-    check_values("stored.npz", CONTAINER_NPZ, "{}");
-    check_values("alone.pt", CONTAINER_TORCH, "{\"tensor\": \"data\"}");
-    struct tensor_file *tf;
-    assert_ok(open_container("types.pt", &tf));
-    static const struct {
-        const char *key, *wanted;
-    } members[] = {
-        {"state_dict", "{\"encoder.weight\": {\"tensor\": \"state_dict.encoder.weight\"}}"},
-        {"list", "[1, {\"tensor\": \"list.1\"}, {\"deep\": {\"tensor\": \"list.2.deep\"}}]"},
-        {"activation", "\"TopK\""},
-        {"activation_state_dict", "{\"k\": 32, \"postact_fn\": \"ReLU\"}"},
-        {"dtype", "\"bfloat16\""},
-        {"device", "\"cuda:1\""},
-        {"size", "[3, 4]"},
-        {"int", "-5"},
-        {"wide", "1099511627776"},
-        {"huge", "1.18059162e+21"},
-        {"negative", "-8589934592"},
-        {"real", "0.25"},
-        {"nan", "null"},
-        {"none", "null"},
-        {"yes", "true"},
-        {"no", "false"},
-        {"tuple", "[1, \"two\", [3.5]]"},
-        {"set", "[7]"},
-        {"bytes", "\"ab\xEF\xBF\xBD\""},
-        {"numpy", "2.5"},
-        {"numpy_int", "-7"},
-        {"numpy_bool", "true"},
-        {"text", "\"h\xC3\xA9\xE4\xB8\x96\""},
-        {"keys", "{\"3\": \"int\", \"[1, \\\"a\\\"]\": \"tuple\", \"null\": \"none\"}"},
-        {"complex", "{\"tensor\": \"complex\"}"},
-    };
-    for (size_t i = 0; i < ARRAY_LENGTH(members); i++) {
-        struct strbuf text = STRBUF_INIT;
-        const json *v = json_get(tensor_file_values(tf), members[i].key);
-        assert_non_null(v);
-        json_dump(v, &text);
-        assert_string_equal(strbuf_string(&text), members[i].wanted);
-        strbuf_free(&text);
-    }
-    tensor_file_close(tf);
 }
 
 static void test_unreadable(void **state)
@@ -505,31 +386,6 @@ static void test_refused(void **state)
     assert_int_not_equal(access("/tmp/saescope-was-here", F_OK), 0);
 }
 
-/* Found when the numbers are read. */
-static void test_damaged_entries(void **state)
-{
-    (void)state;
-    skip_without_libzip();
-    static const struct {
-        const char *file, *tensor, *says;
-    } cases[] = {
-        {"checksum.npz", "W_enc", "entry W_enc.npy is damaged: CRC error"},
-        {"longer.npz", "W", "entry W.npy is longer than its declared size"},
-    };
-    for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
-        struct tensor_file *tf;
-        const struct file_tensor *t;
-        float x[240];
-        assert_ok(open_container(cases[i].file, &tf));
-        assert_ok(tensor_file_need(tf, cases[i].tensor, &t, &err));
-        for (int again = 0; again < 2; again++) {
-            assert_int_equal(tensor_file_rows(tf, t, 0, 1, x, &err), STATUS_REFUSED);
-            assert_says(cases[i].says);
-        }
-        tensor_file_close(tf);
-    }
-}
-
 static void test_other_files(void **state)
 {
     (void)state;
@@ -611,16 +467,167 @@ static void test_sharded(void **state)
     free(path);
 }
 
+/* ---- Only with libzip. ---- */
+
+#ifdef HAVE_LIBZIP
+/* Larger than a tile in both directions, and not a multiple of it; inflated into a file without a name. */
+static void test_large(void **state)
+{
+    (void)state;
+    enum { ROWS = 700, COLUMNS = 400 };
+    struct tensor_file *tf;
+    const struct file_tensor *t;
+    assert_ok(open_container("large.npz", &tf));
+    assert_ok(tensor_file_need(tf, "large", &t, &err));
+    float *x = xmalloc(ROWS * COLUMNS * sizeof *x);
+    assert_ok(tensor_file_rows(tf, t, 0, ROWS, x, &err));
+    for (size_t i = 0; i < ROWS * COLUMNS; i++)
+        assert_true(x[i] == (float)(i % 8));
+    struct file_tensor turned = file_tensor_transposed(t);
+    assert_ok(tensor_file_rows(tf, &turned, 3, 300, x, &err));
+    for (size_t i = 0; i < 300; i++)
+        for (size_t j = 0; j < ROWS; j++)
+            assert_true(x[i * ROWS + j] == (float)((j * COLUMNS + i + 3) % 8));
+    DIR *dir = opendir(test_directory);
+    assert_non_null(dir);
+    const struct dirent *entry;
+    while ((entry = readdir(dir)))
+        assert_true(entry->d_name[0] == '.');
+    closedir(dir);
+    tensor_file_close(tf);
+    free(x);
+}
+
+static void test_no_room(void **state)
+{
+    (void)state;
+    char *path = data_path("containers/large.npz");
+    struct tensor_file *tf;
+    float x[400];
+    assert_ok(tensor_file_open(path, NULL, &tf, &err));
+    assert_int_equal(tensor_file_rows(tf, tensor_file_at(tf, 0), 0, 1, x, &err), STATUS_REFUSED);
+    assert_says("no directory was given");
+    tensor_file_close(tf);
+    char *missing = test_path("missing");
+    assert_ok(tensor_file_open(path, missing, &tf, &err));
+    assert_int_equal(tensor_file_rows(tf, tensor_file_at(tf, 0), 0, 1, x, &err), STATUS_FAILED);
+    assert_says("cannot make a temporary file");
+    tensor_file_close(tf);
+    free(missing);
+    free(path);
+}
+
+/* torch's expand: one row of numbers, four of the tensor. */
+static void test_repeated(void **state)
+{
+    (void)state;
+    struct tensor_file *tf;
+    const struct file_tensor *t;
+    float x[12];
+    assert_ok(open_container("types.pt", &tf));
+    assert_ok(tensor_file_need(tf, "repeated", &t, &err));
+    assert_int_equal(t->tensor.shape[0], 4);
+    assert_ok(tensor_file_rows(tf, t, 0, 4, x, &err));
+    for (size_t i = 0; i < 12; i++)
+        assert_true(x[i] == golden("repeated", DTYPE_F32, i % 3));
+    struct file_tensor turned = file_tensor_transposed(t);
+    assert_ok(tensor_file_rows(tf, &turned, 0, 3, x, &err));
+    for (size_t i = 0; i < 12; i++)
+        assert_true(x[i] == golden("repeated", DTYPE_F32, i / 4));
+    tensor_file_close(tf);
+}
+
+static void test_checkpoint_values(void **state)
+{
+    (void)state;
+    check_values("stored.npz", CONTAINER_NPZ, "{}");
+    check_values("alone.pt", CONTAINER_TORCH, "{\"tensor\": \"data\"}");
+    struct tensor_file *tf;
+    assert_ok(open_container("types.pt", &tf));
+    static const struct {
+        const char *key, *wanted;
+    } members[] = {
+        {"state_dict", "{\"encoder.weight\": {\"tensor\": \"state_dict.encoder.weight\"}}"},
+        {"list", "[1, {\"tensor\": \"list.1\"}, {\"deep\": {\"tensor\": \"list.2.deep\"}}]"},
+        {"activation", "\"TopK\""},
+        {"activation_state_dict", "{\"k\": 32, \"postact_fn\": \"ReLU\"}"},
+        {"dtype", "\"bfloat16\""},
+        {"device", "\"cuda:1\""},
+        {"size", "[3, 4]"},
+        {"int", "-5"},
+        {"wide", "1099511627776"},
+        {"huge", "1.18059162e+21"},
+        {"negative", "-8589934592"},
+        {"real", "0.25"},
+        {"nan", "null"},
+        {"none", "null"},
+        {"yes", "true"},
+        {"no", "false"},
+        {"tuple", "[1, \"two\", [3.5]]"},
+        {"set", "[7]"},
+        {"bytes", "\"ab\xEF\xBF\xBD\""},
+        {"numpy", "2.5"},
+        {"numpy_int", "-7"},
+        {"numpy_bool", "true"},
+        {"text", "\"h\xC3\xA9\xE4\xB8\x96\""},
+        {"keys", "{\"3\": \"int\", \"[1, \\\"a\\\"]\": \"tuple\", \"null\": \"none\"}"},
+        {"complex", "{\"tensor\": \"complex\"}"},
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(members); i++) {
+        struct strbuf text = STRBUF_INIT;
+        const json *v = json_get(tensor_file_values(tf), members[i].key);
+        assert_non_null(v);
+        json_dump(v, &text);
+        assert_string_equal(strbuf_string(&text), members[i].wanted);
+        strbuf_free(&text);
+    }
+    tensor_file_close(tf);
+}
+
+/* Found when the numbers are read. */
+static void test_damaged_entries(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *file, *tensor, *says;
+    } cases[] = {
+        {"checksum.npz", "W_enc", "entry W_enc.npy is damaged: CRC error"},
+        {"longer.npz", "W", "entry W.npy is longer than its declared size"},
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
+        struct tensor_file *tf;
+        const struct file_tensor *t;
+        float x[240];
+        assert_ok(open_container(cases[i].file, &tf));
+        assert_ok(tensor_file_need(tf, cases[i].tensor, &t, &err));
+        for (int again = 0; again < 2; again++) {
+            assert_int_equal(tensor_file_rows(tf, t, 0, 1, x, &err), STATUS_REFUSED);
+            assert_says(cases[i].says);
+        }
+        tensor_file_close(tf);
+    }
+}
+#endif
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_numbers),     cmocka_unit_test(test_large),
-        cmocka_unit_test(test_no_room),     cmocka_unit_test(test_repeated),
-        cmocka_unit_test(test_number),      cmocka_unit_test(test_values),
-        cmocka_unit_test(test_unreadable),  cmocka_unit_test(test_need),
-        cmocka_unit_test(test_refused),     cmocka_unit_test(test_damaged_entries),
-        cmocka_unit_test(test_other_files), cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_number),
+        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_unreadable),
+        cmocka_unit_test(test_need),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_other_files),
+        cmocka_unit_test(test_cut),
         cmocka_unit_test(test_sharded),
+#ifdef HAVE_LIBZIP
+        cmocka_unit_test(test_large),
+        cmocka_unit_test(test_no_room),
+        cmocka_unit_test(test_repeated),
+        cmocka_unit_test(test_damaged_entries),
+        cmocka_unit_test(test_checkpoint_values),
+#endif
     };
     return cmocka_run_group_tests(tests, set_up_directory, tear_down_directory);
 }

@@ -10,6 +10,7 @@
 #define SAESCOPE_FILES_PICKLE_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include "saescope/base/error.h"
 
 #define PICKLE_MAX ((size_t)32 << 20)
