@@ -109,7 +109,8 @@ static float bits_float(uint32_t v)
 
 /*
  * Binary16 has 5 bits of exponent (bias 15) and 10 of fraction. The exponent is moved to binary32's place and
- * rebiased; subnormals are normalised by a subtraction. NaNs become quiet ones, as the processor's instruction makes them.
+ * rebiased; subnormals are normalised by a subtraction. NaNs become quiet ones, as the processor's
+ * instruction makes them.
  */
 static float half_to_float(uint16_t h)
 {
