@@ -109,13 +109,14 @@ static float bits_float(uint32_t v)
 
 /*
  * Binary16 has 5 bits of exponent (bias 15) and 10 of fraction. The exponent is moved to binary32's place and
- * rebiased; subnormals are normalised by a subtraction.
+ * rebiased; subnormals are normalised by a subtraction. NaNs become quiet ones, as the processor's
+ * instruction makes them.
  */
 static float half_to_float(uint16_t h)
 {
     uint32_t magnitude = (uint32_t)(h & 0x7FFFu) << 13, sign = (uint32_t)(h & 0x8000u) << 16;
     uint32_t normal = magnitude + (112u << 23);
-    uint32_t special = magnitude + (224u << 23);
+    uint32_t special = (magnitude + (224u << 23)) | (uint32_t)(magnitude > (31u << 23)) << 22;
     uint32_t subnormal = float_bits(bits_float(magnitude + (113u << 23)) - bits_float(113u << 23));
     uint32_t bits = magnitude >= (31u << 23) ? special : magnitude < (1u << 23) ? subnormal : normal;
     return bits_float(bits | sign);

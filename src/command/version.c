@@ -11,6 +11,7 @@
 #include "saescope/base/json.h"
 #include "saescope/command/lineedit.h"
 #include "saescope/command/version.h"
+#include "saescope/files/zip_archive.h"
 #include "saescope/store/store.h"
 
 void version_print(FILE *f, const char *curses_version)
@@ -26,6 +27,10 @@ void version_print(FILE *f, const char *curses_version)
     fprintf(f, "PCRE2 %s\n", pcre2);
     fprintf(f, "utf8proc %s\n", utf8proc_version());
     fprintf(f, "xxHash %u.%u.%u\n", xxhash / 10000, xxhash / 100 % 100, xxhash % 100);
+    if (zip_library_version())
+        fprintf(f, "libzip %s\n", zip_library_version());
+    else
+        fprintf(f, "without libzip: no npz files, no PyTorch checkpoints\n");
     fprintf(f, "%s\n", curses_version);
     fprintf(f, "readline %s\n", lineedit_library_version());
     fprintf(f, "License GPLv3+: GNU GPL version 3 or later. There is no warranty, to the extent permitted by law.\n");

@@ -68,7 +68,9 @@ static int read_entry(struct safetensors *file, const char *name, const json *en
     const char *dtype = json_get_string(entry, "dtype", "");
     if (dtype_from_name(dtype, &out->tensor.dtype)) {
         char *shown = displayable_string(dtype);
-        char *what = xasprintf("unknown dtype \"%s\"", shown);
+        char *what = !strncmp(dtype, "F8_", 3) || !strncmp(dtype, "F6_", 3) || !strncmp(dtype, "F4", 2)
+                         ? xasprintf("numbers of dtype %s are not read: convert the file to BF16 or F32", shown)
+                         : xasprintf("unknown dtype \"%s\"", shown);
         int code = refuse(file, name, what, err);
         free(what);
         free(shown);

@@ -56,6 +56,8 @@ static void test_refused(void **state)
         {"{\"a\":3}", 0, 0, "no object"},
         {"{\"__metadata__\":3}", 0, 0, "__metadata__"},
         {"{\"a\":{\"dtype\":\"F99\",\"shape\":[1],\"data_offsets\":[0,4]}}", 0, 4, "unknown dtype \"F99\""},
+        {"{\"a\":{\"dtype\":\"F8_E4M3\",\"shape\":[4],\"data_offsets\":[0,4]}}", 0, 4,
+         "numbers of dtype F8_E4M3 are not read: convert the file"},
         {"{\"a\":{\"dtype\":7,\"shape\":[1],\"data_offsets\":[0,4]}}", 0, 4, "unknown dtype"},
         {"{\"a\":{\"shape\":[1],\"data_offsets\":[0,4]}}", 0, 4, "unknown dtype"},
         {"{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}", 0, 4, "no shape"},

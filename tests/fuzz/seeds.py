@@ -1,0 +1,228 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Writes the first inputs of the fuzz targets into tests/fuzz/corpus: from tests/data and data, and some made here.
+
+What fuzzing found lies beside them (names starting with "found") and is left alone.
+
+    tests/fuzz/seeds.py
+"""
+import collections
+import io
+import json
+import os
+import pickle
+import struct
+import sys
+import types
+import zipfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.join(HERE, "..", "..")
+CORPUS = os.path.join(HERE, "corpus")
+CONTAINERS = os.path.join(TOP, "tests", "data", "containers")
+LARGEST = 16384
+
+
+def write(target, name, data):
+    folder = os.path.join(CORPUS, target)
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, name), "wb") as f:
+        f.write(data if isinstance(data, bytes) else data.encode())
+
+
+def read(*parts):
+    with open(os.path.join(TOP, *parts), "rb") as f:
+        return f.read()
+
+
+def containers():
+    for name in sorted(os.listdir(CONTAINERS)):
+        path = os.path.join(CONTAINERS, name)
+        if not os.path.isfile(path) or os.path.getsize(path) > LARGEST:
+            continue
+        data = read("tests", "data", "containers", name)
+        suffix = name.rsplit(".", 1)[1]
+        if suffix == "npy":
+            write("npy", name, data)
+        elif suffix in ("npz", "pt", "zip") and name != "bare.pt":
+            write("zip", name, data)
+        if suffix == "pt" and name != "bare.pt":
+            with zipfile.ZipFile(path) as z:
+                for entry in z.namelist():
+                    if entry.endswith("/data.pkl"):
+                        write("pickle", name.removesuffix(".pt"), z.read(entry))
+    folder = os.path.join(CONTAINERS, "sharded")
+    for name in sorted(os.listdir(folder)):
+        write("safetensors", name, read("tests", "data", "containers", "sharded", name))
+
+
+def safetensors(header, data=b""):
+    header = json.dumps(header).encode() if isinstance(header, dict) else header
+    return struct.pack("<Q", len(header)) + header + data
+
+
+def headers():
+    entry = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
+    write("safetensors", "one", safetensors({"W": entry}, bytes(range(16))))
+    write("safetensors", "scalar", safetensors({"k": {"dtype": "I64", "shape": [], "data_offsets": [0, 8]}}, bytes(8)))
+    write("safetensors", "empty", safetensors({}))
+    write("safetensors", "float8", safetensors({"W": {**entry, "dtype": "F8_E4M3"}}, bytes(16)))
+    write("safetensors", "overlap", safetensors({"a": entry, "b": entry}, bytes(16)))
+    write("safetensors", "metadata", safetensors({"__metadata__": {"a": "b"}, "W": entry}, bytes(16)))
+    write("safetensors", "long", struct.pack("<Q", 1 << 63) + b"{}")
+
+
+# ---- Pickles without PyTorch: functions of its names. ----
+
+def pretend(module, **names):
+    """Makes functions that pickle finds under their names, and that pickle calls nothing of."""
+    parts = module.split(".")
+    for i in range(len(parts)):
+        sys.modules.setdefault(".".join(parts[:i + 1]), types.ModuleType(".".join(parts[:i + 1])))
+    made = {}
+    for name in names:
+        def function(*args):
+            raise AssertionError
+        function.__module__, function.__qualname__, function.__name__ = module, name, name
+        setattr(sys.modules[module], name, function)
+        made[name] = function
+    return types.SimpleNamespace(**made)
+
+
+class Calls:
+    def __init__(self, function, *args):
+        self.what = function, args
+
+    def __reduce__(self):
+        return self.what
+
+
+class Storage:
+    def __init__(self, kind, key, elements):
+        self.id = ("storage", kind, key, "cpu", elements)
+
+
+class Pickler(pickle.Pickler):
+    def persistent_id(self, obj):
+        return obj.id if isinstance(obj, Storage) else None
+
+
+def dump(value, protocol=2):
+    out = io.BytesIO()
+    Pickler(out, protocol).dump(value)
+    return out.getvalue()
+
+
+def pickles():
+    utils = pretend("torch._utils", _rebuild_tensor_v2=1, _rebuild_tensor_v3=1, _rebuild_parameter=1)
+    torch = pretend("torch", FloatStorage=1, HalfStorage=1, BFloat16Storage=1, LongStorage=1, BoolStorage=1,
+                    UntypedStorage=1, Size=1, device=1, float32=1, bfloat16=1, uint16=1)
+    numpy = pretend("numpy", dtype=1)
+    array = pretend("numpy.core.multiarray", scalar=1)
+
+    def tensor(storage, offset, size, stride):
+        return Calls(utils._rebuild_tensor_v2, storage, offset, size, stride, False, collections.OrderedDict())
+    small = Storage(torch.FloatStorage, "0", 4)
+    middle = Storage(torch.HalfStorage, "1", 32)
+    large = Storage(torch.FloatStorage, "2", 256)
+    write("pickle", "seed-matrix", dump({"w": tensor(small, 0, (2, 2), (2, 1))}))
+    write("pickle", "seed-transposed", dump({"w": tensor(large, 3, (7, 11), (1, 7)), "b": tensor(large, 0, (5,), (2,))}))
+    write("pickle", "seed-half", dump([tensor(middle, 2, (3, 4, 2), (8, 2, 1)), tensor(middle, 0, (), ())]))
+    write("pickle", "seed-expanded", dump({"w": tensor(small, 1, (40, 3), (0, 1))}))
+    write("pickle", "seed-parameter", dump({"w": Calls(utils._rebuild_parameter, tensor(small, 0, (4,), (1,)), True,
+                                                       collections.OrderedDict())}))
+    write("pickle", "seed-version3", dump({"w": Calls(utils._rebuild_tensor_v3, Storage(torch.UntypedStorage, "1", 64), 0,
+                                                      (4, 8), (8, 1), False, {}, torch.uint16)}))
+    write("pickle", "seed-types", dump({"l": tensor(Storage(torch.LongStorage, "1", 8), 0, (8,), (1,)),
+                                        "b": tensor(Storage(torch.BoolStorage, "0", 16), 0, (4, 4), (4, 1)),
+                                        "h": tensor(Storage(torch.BFloat16Storage, "1", 32), 0, (4, 8), (1, 4))}))
+    plain = {"a": [1, -2, 1 << 40, 1 << 90, 2.5, "x", b"y", None, True, (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4), {5}],
+             "size": Calls(torch.Size, (1, 2)), "device": Calls(torch.device, "cuda", 0), "dtype": torch.float32, 3: 4,
+             "scalar": Calls(array.scalar, Calls(numpy.dtype, "f8", False, True), b"12345678"),
+             "ordered": collections.OrderedDict([("b", 1), ("a", 2)])}
+    for protocol in range(2, 6):
+        write("pickle", f"seed-plain{protocol}", dump(plain, protocol))
+    state = b"\x80\x02ccollections\nOrderedDict\n)R(X\1\0\0\0aK\1u}X\x09\0\0\0_metadataK\1sb."
+    write("pickle", "seed-state", state)
+
+
+# ---- Text. ----
+
+def texts():
+    write("json", "deep", "[" * 10000 + "]" * 10000)
+    write("json", "deep-open", "{\"a\":" * 10000)
+    write("json", "values", '{"a": [1, -2.5e-3, 1e300, true, false, null, "\\u00e9\\ud83d\\ude00\\n"], "b": {"c": {}}}')
+    write("json", "twice", '{"a": 1, "a": 2}')
+    write("json", "big", '{"n": 1' + "0" * 30 + ', "m": 3}')
+    write("json", "surrogate", '["\\ud800"]')
+    write("json", "zero", '["a\\u0000b"]')
+    write("config", "gpt2", read("data", "wordnet-lm", "config.json"))
+    config = json.loads(read("data", "wordnet-lm", "config.json"))
+    write("config", "large", json.dumps({**config, "n_layer": 1 << 40, "n_embd": 1 << 62}))
+    write("config", "llama", json.dumps({
+        "model_type": "llama", "hidden_size": 64, "intermediate_size": 172, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "vocab_size": 256, "max_position_embeddings": 128, "rms_norm_eps": 1e-5,
+        "rope_theta": 500000.0, "hidden_act": "silu", "tie_word_embeddings": False,
+        "rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                         "original_max_position_embeddings": 64}}))
+    write("config", "deep", "[" * 10000)
+    saelens = os.path.join(TOP, "tests", "data", "saelens")
+    for name in sorted(os.listdir(saelens)):
+        if os.path.isdir(os.path.join(saelens, name)):
+            write("saelens", name, read("tests", "data", "saelens", name, "cfg.json"))
+    for name in ["wn-256", "wn-4096-meta"]:
+        write("saelens", name, read("data", name, "cfg.json"))
+    write("saelens", "deep", "{\"metadata\":" * 10000)
+
+
+def byte_characters():
+    """GPT-2's characters for bytes, in the order of the bytes."""
+    own = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    spare = iter(range(256, 512))
+    return [chr(b if b in own else next(spare)) for b in range(256)]
+
+
+def tokenizers():
+    characters = byte_characters()
+    merges = [("l", "o"), ("lo", "w"), (characters[32], "t"), ("e", "r"), ("h", "e"), (characters[32] + "t", "he")]
+    vocabulary = {c: i for i, c in enumerate(characters + [a + b for a, b in merges])}
+    end = {"id": len(vocabulary), "content": "<|endoftext|>", "special": True, "lstrip": False, "rstrip": True,
+           "single_word": False, "normalized": False}
+    def file(**changes):
+        model = {"type": "BPE", "vocab": vocabulary, "merges": [f"{a} {b}" for a, b in merges],
+                 **changes.pop("model", {})}
+        return json.dumps({"version": "1.0", "added_tokens": [end], "normalizer": None,
+                           "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True,
+                                             "use_regex": True},
+                           "decoder": {"type": "ByteLevel"}, "model": model, **changes}, ensure_ascii=False)
+    write("tokenizer", "small", file())
+    write("tokenizer", "pairs", file(model={"merges": [list(m) for m in merges]}))
+    write("tokenizer", "unknown-merge", file(model={"merges": ["q zz"]}))
+    write("tokenizer", "fallback", file(model={"byte_fallback": True}))
+    write("tokenizer", "far", file(added_tokens=[{**end, "id": (1 << 22) - 1}]))
+    write("tokenizer", "deep", "[" * 10000)
+
+
+def commands():
+    write("lexer", "demo", read("data", "demo.saescope"))
+    write("lexer", "quotes", "echo 'a b' \"c\\\"d\\n\\x41\\u{e9}\" e\\ f; set top 3\nshow $top ${top} '$top' # end\n")
+    write("lexer", "pipe", "list saes | grep wn > 'file'")
+    write("lexer", "open", "echo \"abc")
+    write("lexer", "continued", "echo a \\\n b ;;; ; #\n")
+    write("lexer", "unknown", "echo $nothing")
+    write("filter", "all", "density > 0.01 and not (max <= 2 or ev != .5) and fired >= 3 and mean < 1e9")
+    write("filter", "label", "label ~ \"dogs.*\" or label !~ 'h\u00e9'")
+    write("filter", "quoted", "label ~ \"a\\\"b\\\\d\"")
+    write("filter", "deep", "(" * 70 + "fired > 1" + ")" * 70)
+    write("filter", "not", "not " * 70 + "latent = 3")
+    write("filter", "regex", "label ~ '(a+)+$'")
+    write("filter", "wrong", "densty > 3")
+    write("filter", "half", "meta_latents == ")
+
+
+containers()
+headers()
+pickles()
+texts()
+tokenizers()
+commands()
