@@ -37,6 +37,11 @@ int set_up_directory(void **state);
 int tear_down_directory(void **state);
 void make_directory_in(const char *parent);
 
+/* The same, with OpenBLAS ready and TEST_THREADS threads of ours. */
+enum { TEST_THREADS = 2 };
+int set_up_threads(void **state);
+int tear_down_threads(void **state);
+
 char *test_path(const char *name);                                   /* test_directory/name, malloc'd */
 char *write_test_file(const char *name, const void *data, size_t n); /* its path, malloc'd */
 char *data_path(const char *name);                                   /* tests/data/name, malloc'd */
@@ -98,9 +103,13 @@ artifact_id import_test_text(struct store *s, const char *path); /* as "text", w
 /* ---- SAEs. ---- */
 
 struct sae *new_sae(const char *architecture, size_t d_in, size_t d_sae);
+/* Cuts such an SAE of seven latents or more into three blocks, as a large one in the store is. */
+void cut_into_blocks(struct sae *sae);
 /* A meta-SAE's when there is a base; hook and model may be missing (NULL, 0). */
 json *sae_manifest(const char *hook, artifact_id model, artifact_id base);
 artifact_id save_sae(struct store *s, const char *name, const struct sae *sae, json *manifest);
+/* One that is shipped, for the demo model under this id; imported when it is first asked for. */
+artifact_id import_demo_sae(struct store *s, artifact_id model, const char *name);
 
 /* ---- Jobs. ---- */
 

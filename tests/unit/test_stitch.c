@@ -11,7 +11,6 @@
 #include "saescope/base/blas.h"
 #include "saescope/base/memory.h"
 #include "saescope/base/random.h"
-#include "saescope/formats/formats.h"
 #include "index_fixture.h"
 
 static struct error err;
@@ -19,17 +18,6 @@ static struct error err;
 enum { TOKENS = 3000 };
 
 /* ---- SAEs and stitches. ---- */
-
-static artifact_id import_demo_sae(struct fixture *f, const char *name)
-{
-    char *folder = shipped_file(name);
-    struct sae_import o = {.path = folder, .name = name, .model = f->model};
-    artifact_id id = find_artifact(f->store, ARTIFACT_SAE, name);
-    if (!id)
-        assert_ok(sae_import_path(f->store, &o, NULL, &id, &err));
-    free(folder);
-    return id;
-}
 
 struct sae_choices {
     const char *architecture, *hook;
@@ -203,7 +191,8 @@ static void check_counts(struct fixture *f, artifact_id stitch, const struct sti
 static void test_every_insertion(void **state)
 {
     struct fixture *f = *state;
-    artifact_id a = import_demo_sae(f, "wn-256"), b = import_demo_sae(f, "wn-1024");
+    artifact_id a = import_demo_sae(f->store, f->model, "wn-256"),
+                b = import_demo_sae(f->store, f->model, "wn-1024");
     struct stitch_options o = options_of(f, a, b);
     artifact_id stitch = make_stitch(f, "demo", &o);
     struct rows rows = read_rows(f, a);

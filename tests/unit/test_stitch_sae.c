@@ -13,7 +13,6 @@
 #include "saescope/analysis/stitch_parts.h"
 #include "saescope/base/memory.h"
 #include "saescope/base/random.h"
-#include "saescope/formats/formats.h"
 #include "index_fixture.h"
 
 static struct error err;
@@ -21,18 +20,6 @@ static struct error err;
 enum { D = 256, SMALL = 50, LARGE = 110, TOKENS = 400 };
 
 /* ---- SAEs. ---- */
-
-static artifact_id import_demo_sae(struct fixture *f, const char *name)
-{
-    char *folder = shipped_file(name);
-    struct sae_import o = {.path = folder, .name = name, .model = f->model};
-    artifact_id id = find_artifact(f->store, ARTIFACT_SAE, name);
-
-    if (!id)
-        assert_ok(sae_import_path(f->store, &o, NULL, &id, &err));
-    free(folder);
-    return id;
-}
 
 struct choices {
     const char *architecture;
@@ -234,8 +221,8 @@ static void test_architectures(void **state)
 static void test_every_tenth_step(void **state)
 {
     struct fixture *f = *state;
-    struct stitch_options o = {.small = import_demo_sae(f, "wn-256"),
-                               .large = import_demo_sae(f, "wn-1024"),
+    struct stitch_options o = {.small = import_demo_sae(f->store, f->model, "wn-256"),
+                               .large = import_demo_sae(f->store, f->model, "wn-1024"),
                                .text = f->text,
                                .tokens = TOKENS,
                                .threshold = 0.7,
@@ -263,8 +250,8 @@ static double cross_entropy_of(struct fixture *f, artifact_id sae, uint64_t toke
 static void test_cross_entropies(void **state)
 {
     struct fixture *f = *state;
-    struct stitch_options o = {.small = import_demo_sae(f, "wn-256"),
-                               .large = import_demo_sae(f, "wn-1024"),
+    struct stitch_options o = {.small = import_demo_sae(f->store, f->model, "wn-256"),
+                               .large = import_demo_sae(f->store, f->model, "wn-1024"),
                                .text = f->text,
                                .tokens = TOKENS,
                                .threshold = 0.7,
@@ -290,8 +277,8 @@ static void test_cross_entropies(void **state)
 static void test_frankenstein(void **state)
 {
     struct fixture *f = *state;
-    struct stitch_options o = {.small = import_demo_sae(f, "wn-256"),
-                               .large = import_demo_sae(f, "wn-1024"),
+    struct stitch_options o = {.small = import_demo_sae(f->store, f->model, "wn-256"),
+                               .large = import_demo_sae(f->store, f->model, "wn-1024"),
                                .text = f->text,
                                .tokens = TOKENS,
                                .threshold = 0.7};
@@ -313,7 +300,7 @@ static void test_frankenstein(void **state)
     /* The stitch may go; the SAE stays. */
     remove_artifact(f, first.id);
     o.small = between;
-    o.large = import_demo_sae(f, "wn-4096");
+    o.large = import_demo_sae(f->store, f->model, "wn-4096");
     second = make_stitch(f, &o);
     assert_int_equal(second.facts.n_small, 256 + 40);
     check_evaluation(f, &second, 0, between, NULL);
