@@ -82,6 +82,7 @@ artifact_id make_artifact2(struct store *s, enum artifact_kind kind, const char 
                            artifact_id id, const char *role2, artifact_id id2);
 artifact_id make_artifact(struct store *s, enum artifact_kind kind, const char *name, const char *role,
                           artifact_id id);
+void remove_artifact(struct store *s, artifact_id id); /* with what depends on it */
 /* n zeros, with a word in their middle. */
 void put_bytes(struct store *s, artifact_id id, const char *tensor, size_t n, const char *word);
 

@@ -61,13 +61,6 @@ static artifact_id made_up(struct fixture *f, const char *name, size_t d_sae, co
     return id;
 }
 
-static void remove_artifact(struct fixture *f, artifact_id id)
-{
-    size_t removed;
-
-    assert_ok(store_remove(f->store, id, 1, &removed, &err));
-}
-
 /* ---- Stitches. ---- */
 
 struct stitch {
@@ -211,22 +204,27 @@ static void test_architectures(void **state)
 
         check_steps(f, &s);
         free_stitch(&s);
-        remove_artifact(f, small);
-        remove_artifact(f, large);
+        remove_artifact(f->store, small);
+        remove_artifact(f->store, large);
     }
 }
 
 /* ---- The demo's. ---- */
 
+static struct stitch_options demo_options(struct fixture *f)
+{
+    return (struct stitch_options){.small = import_demo_sae(f->store, f->model, "wn-256"),
+                                   .large = import_demo_sae(f->store, f->model, "wn-1024"),
+                                   .text = f->text,
+                                   .tokens = TOKENS,
+                                   .threshold = 0.7};
+}
+
 static void test_every_tenth_step(void **state)
 {
     struct fixture *f = *state;
-    struct stitch_options o = {.small = import_demo_sae(f->store, f->model, "wn-256"),
-                               .large = import_demo_sae(f->store, f->model, "wn-1024"),
-                               .text = f->text,
-                               .tokens = TOKENS,
-                               .threshold = 0.7,
-                               .bias = STITCH_BIAS_INTERPOLATED};
+    struct stitch_options o = demo_options(f);
+    o.bias = STITCH_BIAS_INTERPOLATED;
     struct stitch s = make_stitch(f, &o);
 
     assert_true(s.path.n_steps > 1000);
@@ -250,14 +248,10 @@ static double cross_entropy_of(struct fixture *f, artifact_id sae, uint64_t toke
 static void test_cross_entropies(void **state)
 {
     struct fixture *f = *state;
-    struct stitch_options o = {.small = import_demo_sae(f->store, f->model, "wn-256"),
-                               .large = import_demo_sae(f->store, f->model, "wn-1024"),
-                               .text = f->text,
-                               .tokens = TOKENS,
-                               .threshold = 0.7,
-                               .bias = STITCH_BIAS_INTERPOLATED,
-                               .ce_steps = 3,
-                               .ce_tokens = 700};
+    struct stitch_options o = demo_options(f);
+    o.bias = STITCH_BIAS_INTERPOLATED;
+    o.ce_steps = 3;
+    o.ce_tokens = 700;
     struct stitch s = make_stitch(f, &o);
     const size_t last = s.path.n_steps, steps[] = {0, last / 2, last};
     size_t measured = 0;
@@ -277,11 +271,7 @@ static void test_cross_entropies(void **state)
 static void test_frankenstein(void **state)
 {
     struct fixture *f = *state;
-    struct stitch_options o = {.small = import_demo_sae(f->store, f->model, "wn-256"),
-                               .large = import_demo_sae(f->store, f->model, "wn-1024"),
-                               .text = f->text,
-                               .tokens = TOKENS,
-                               .threshold = 0.7};
+    struct stitch_options o = demo_options(f);
     struct stitch first = make_stitch(f, &o), second;
     artifact_id between = save_step(f, &first, 40, "between");
     json *m = read_manifest(f->store, between);
@@ -298,7 +288,7 @@ static void test_frankenstein(void **state)
     json_free(m);
     free_stitch(&first);
     /* The stitch may go; the SAE stays. */
-    remove_artifact(f, first.id);
+    remove_artifact(f->store, first.id);
     o.small = between;
     o.large = import_demo_sae(f->store, f->model, "wn-4096");
     second = make_stitch(f, &o);
