@@ -115,13 +115,7 @@ static void note_group(struct activation_source *src, uint64_t number)
 
 static void report_filling(struct activation_source *src)
 {
-    struct progress p;
-
-    progress_init(&p);
-    p.step = src->filled;
-    p.steps = src->capacity;
-    p.phase = "reading";
-    monitor_report(src->monitor, &p);
+    monitor_step(src->monitor, "reading", src->filled, src->capacity);
 }
 
 /* One group more into the buffer. replay: who is where, without the numbers. */

@@ -50,12 +50,6 @@ struct search {
     float *products; /* [threads, ROWS, LATENTS] */
 };
 
-static float scale_of(const float *row, size_t d)
-{
-    double norm = sqrt(vec_norm2(row, d));
-    return norm > 0 ? (float)(1 / norm) : 0;
-}
-
 static void add_pair(struct cosine_pairs *p, struct cosine_pair pair)
 {
     if (p->n == p->capacity) {
@@ -75,7 +69,7 @@ static void search_tile(size_t block, size_t worker, void *arg)
     sgemm_nt(s->n_rows, tile->n, s->d, 1, s->rows, s->d, tile->rows, s->d, 0, products, LATENTS);
     for (size_t j = 0; j < tile->n; j++) {
         const float *latent = tile->rows + j * s->d;
-        float scale = scale_of(latent, s->d);
+        float scale = row_scale(latent, s->d);
         for (size_t i = 0; i < s->n_rows; i++) {
             if (products[i * LATENTS + j] * scale * s->scale[i] <= bound)
                 continue;
@@ -148,7 +142,7 @@ int cosine_pairs_find(const float *rows, size_t n, const struct sae *in, double 
         s.first_row = first;
         s.n_rows = n - first < ROWS ? n - first : ROWS;
         for (size_t i = 0; i < s.n_rows; i++)
-            scale[i] = scale_of(s.rows + i * d, d);
+            scale[i] = row_scale(s.rows + i * d, d);
         status = search_rows(&s, tiles, n_tiles, m, out, err);
     }
     free(tiles);

@@ -165,14 +165,9 @@ static int open_splicer(struct evaluator *e, struct error *err)
 
 static int go_on(struct evaluator *e, const struct stream_batch *b, const char *phase, struct error *err)
 {
-    struct progress p;
-    progress_init(&p);
     e->done += b->n_contexts;
-    p.phase = phase;
-    p.step = e->done;
-    p.steps = (e->options->ce_alone ? 1 : 2) * stream_contexts(e->stream);
-    monitor_report(e->monitor, &p);
-    return monitor_check(e->monitor, err);
+    return monitor_go_on(e->monitor, phase, e->done,
+                         (e->options->ce_alone ? 1 : 2) * stream_contexts(e->stream), err);
 }
 
 /* ---- The passes. ---- */

@@ -222,14 +222,8 @@ static int run_all(struct meta_evaluator *e, size_t *rows, struct error *err)
     while (!status && n) {
         status = run_batch(e, &next, &n, err);
         *rows += n;
-        struct progress p;
-        progress_init(&p);
-        p.phase = "evaluating";
-        p.step = next;
-        p.steps = e->n_rows;
-        monitor_report(e->monitor, &p);
         if (!status)
-            status = monitor_check(e->monitor, err);
+            status = monitor_go_on(e->monitor, "evaluating", next, e->n_rows, err);
     }
     return status;
 }

@@ -48,21 +48,6 @@ struct indexing {
     double started;
 };
 
-static void report(struct indexing *ix, const char *phase, uint64_t step, uint64_t steps, const char *unit)
-{
-    double seconds = clock_seconds() - ix->started;
-    struct progress p;
-
-    progress_init(&p);
-    p.phase = phase;
-    p.step = step;
-    p.steps = steps;
-    if (unit && seconds > 0)
-        p.rate = (double)step / seconds;
-    p.unit = unit;
-    monitor_report(ix->monitor, &p);
-}
-
 /* ---- The first half: the model and the encoders. ---- */
 
 /* Moves the counted rows together; their places into batch_places. */
@@ -133,7 +118,8 @@ static int read_text(struct indexing *ix, struct error *err)
         if (status)
             return status;
         done += n;
-        report(ix, "reading", done, ix->n_counted, "tok/s");
+        monitor_step_rate(ix->monitor, "reading", done, ix->n_counted, rate_since(ix->started, (double)done),
+                          "tok/s");
     }
 }
 
@@ -219,7 +205,7 @@ static int write_group(struct indexing *ix, struct indexed *x, size_t first, siz
         status = monitor_check(ix->monitor, err);
         if (!status)
             status = write_slice(&sl, err);
-        report(ix, "writing", done + first + i + sl.n, total, NULL);
+        monitor_step(ix->monitor, "writing", done + first + i + sl.n, total);
     }
     for (size_t i = 0; i < SLICE_LATENTS; i++)
         strbuf_free(&records[i]);

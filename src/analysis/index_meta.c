@@ -138,18 +138,13 @@ static int read_rows(struct meta_indexing *mi, struct error *err)
 {
     for (size_t first = 0; first < mi->n_rows; first += TILE_ROWS) {
         size_t n = mi->n_rows - first < TILE_ROWS ? mi->n_rows - first : TILE_ROWS;
-        struct progress p;
         int status = monitor_check(mi->monitor, err);
 
         if (!status)
             status = encode_tile(mi, first, n, err);
         if (status)
             return status;
-        progress_init(&p);
-        p.phase = "reading";
-        p.step = first + n;
-        p.steps = mi->n_rows;
-        monitor_report(mi->monitor, &p);
+        monitor_step(mi->monitor, "reading", first + n, mi->n_rows);
     }
     return STATUS_OK;
 }

@@ -180,11 +180,7 @@ static int compare_all(const struct comparison *all, size_t n_a, const struct ne
 {
     size_t step = GROUP_A * parallel_threads();
     struct pair_list *lists = xcalloc(step, sizeof(*lists));
-    struct progress p;
     int status = STATUS_OK;
-    progress_init(&p);
-    p.phase = "comparing";
-    p.steps = n_a;
     for (size_t first = 0; !status && first < n_a; first += step) {
         size_t n = n_a - first < step ? n_a - first : step;
         for (size_t k = 0; !status && k < all->n_b; k += GROUP_B) {
@@ -198,8 +194,7 @@ static int compare_all(const struct comparison *all, size_t n_a, const struct ne
                 tell_pairs(lists, n, pairs);
             status = monitor_check(m, err);
         }
-        p.step = first + n;
-        monitor_report(m, &p);
+        monitor_step(m, "comparing", first + n, n_a);
     }
     for (size_t i = 0; i < step; i++)
         free(lists[i].pairs);

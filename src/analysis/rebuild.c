@@ -117,15 +117,9 @@ int rebuild_sae(const struct rebuild *r, struct monitor *m, struct sae **out, st
         status = sae_copy_but_decoder(r->base, &copy, err);
     for (size_t first = 0; !status && first < n; first += SLICE) {
         size_t count = n - first < SLICE ? n - first : SLICE;
-        struct progress p;
         status = rebuild_rows(r, first, count, copy->owned_W_dec + first * r->base->d_in, err);
-        progress_init(&p);
-        p.phase = "rebuilding";
-        p.step = first + count;
-        p.steps = n;
-        monitor_report(m, &p);
         if (!status)
-            status = monitor_check(m, err);
+            status = monitor_go_on(m, "rebuilding", first + count, n, err);
     }
     if (status)
         sae_free(copy);

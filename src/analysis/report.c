@@ -36,17 +36,6 @@ int report_begin(struct report_work *w, struct store_txn **t, struct error *err)
     return status;
 }
 
-int report_step(struct report_work *w, const char *phase, size_t step, size_t steps, struct error *err)
-{
-    struct progress p;
-    progress_init(&p);
-    p.phase = phase;
-    p.step = step;
-    p.steps = steps;
-    monitor_report(w->monitor, &p);
-    return monitor_check(w->monitor, err);
-}
-
 int report_each_tile(struct report_work *w, const char *phase,
                      int (*fn)(struct report_work *w, const struct report_tile *tile, void *arg,
                                struct error *err),
@@ -68,7 +57,7 @@ int report_each_tile(struct report_work *w, const char *phase,
         store_end(t);
         done += tile.n;
         if (!status)
-            status = report_step(w, phase, first + count, all, err);
+            status = monitor_go_on(w->monitor, phase, first + count, all, err);
     }
     free(x);
     free(numbers);

@@ -190,7 +190,7 @@ static int compare_with(struct report_work *w, struct graph *g, artifact_id id, 
         g->scale = scale;
         parallel_for(blocks, fill_cosines, g);
         parallel_for(blocks, raise_pairs, g);
-        status = report_step(w, "comparing graphs", i + 1, n_tiles, err);
+        status = monitor_go_on(w->monitor, "comparing graphs", i + 1, n_tiles, err);
     }
     free(tiles);
     free(scale);

@@ -55,7 +55,7 @@ static int fit_encoder(struct report_work *w, struct trainer *t, const struct tr
         if (!status)
             status = trainer_step(t, x, &loss, err);
         if (!status)
-            status = report_step(w, "fitting encoders", step + 1, o->steps, err);
+            status = monitor_go_on(w->monitor, "fitting encoders", step + 1, o->steps, err);
     }
     free(x);
     return status;

@@ -26,6 +26,12 @@ struct row_tile *row_tiles(const struct sae *sae, int decoder, size_t height, si
     return tiles;
 }
 
+float row_scale(const float *row, size_t d)
+{
+    double norm = sqrt(vec_norm2(row, d));
+    return norm > 0 ? (float)(1 / norm) : 0;
+}
+
 struct norms {
     const struct row_tile *tiles;
     size_t d;
@@ -37,10 +43,8 @@ static void tile_norms(size_t block, size_t worker, void *arg)
     (void)worker;
     const struct norms *q = arg;
     const struct row_tile *tile = &q->tiles[block];
-    for (size_t j = 0; j < tile->n; j++) {
-        double norm = sqrt(vec_norm2(tile->rows + j * q->d, q->d));
-        q->scale[tile->first + j] = norm > 0 ? (float)(1 / norm) : 0;
-    }
+    for (size_t j = 0; j < tile->n; j++)
+        q->scale[tile->first + j] = row_scale(tile->rows + j * q->d, q->d);
 }
 
 void row_tiles_scale(const struct row_tile *tiles, size_t n, size_t d_in, float *scale)

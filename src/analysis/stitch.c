@@ -46,20 +46,6 @@ struct stitching {
     double started;
 };
 
-static void report(struct stitching *x, const char *phase, uint64_t step, uint64_t steps, const char *unit)
-{
-    double seconds = clock_seconds() - x->started;
-    struct progress p;
-    progress_init(&p);
-    p.phase = phase;
-    p.step = step;
-    p.steps = steps;
-    if (unit && seconds > 0)
-        p.rate = (double)step / seconds;
-    p.unit = unit;
-    monitor_report(x->monitor, &p);
-}
-
 /* ---- What is stitched. ---- */
 
 static int check_sae(const struct stitching *x, const struct sae_facts *f, struct error *err)
@@ -245,7 +231,7 @@ static int find_thresholds(struct stitching *x, struct error *err)
             break;
         status = estimate_batch(x, b.activations, n, sums, err);
         batches++;
-        report(x, "thresholds", batches, THRESHOLD_BATCHES, NULL);
+        monitor_step(x->monitor, "thresholds", batches, THRESHOLD_BATCHES);
     }
     if (!status && needed)
         status = stream_rewind(x->stream, 0, err);
@@ -303,7 +289,8 @@ static int read_text(struct stitching *x, struct error *err)
         if (status)
             return status;
         done += n;
-        report(x, "scoring", done, x->n_counted, "tok/s");
+        monitor_step_rate(x->monitor, "scoring", done, x->n_counted, rate_since(x->started, (double)done),
+                          "tok/s");
     }
 }
 
@@ -342,7 +329,7 @@ static int resample(struct stitching *x, struct error *err)
 {
     int status = STATUS_OK;
     for (enum scored_rows r = 0; r < SCORED_ROWS && !status; r++) {
-        report(x, "resampling", (uint64_t)r, SCORED_ROWS, NULL);
+        monitor_step(x->monitor, "resampling", (uint64_t)r, SCORED_ROWS);
         if (r != SCORED_SEED || x->saes[PART_CONTROL])
             status = scorer_novelty(x->scorer, r, x->monitor, &x->novelty[r], err);
     }

@@ -346,19 +346,13 @@ static int read_slice(struct family_work *w, size_t first, size_t *done, struct 
 
 static int work_group(struct family_work *w, struct error *err)
 {
-    struct progress p;
-    progress_init(&p);
-    p.phase = "families";
-    p.steps = w->large->d_sae;
     int status = sort_firings(w, err);
     for (size_t at = w->first, n = 0; !status && at < w->first + w->n; at += n) {
         status = read_slice(w, at, &n, err);
         if (!status && w->bytes.length >= FLUSH_BYTES)
             status = write_records(w, err);
-        p.step = at + n;
-        monitor_report(w->monitor, &p);
         if (!status)
-            status = monitor_check(w->monitor, err);
+            status = monitor_go_on(w->monitor, "families", at + n, w->large->d_sae, err);
     }
     free_firings(w);
     return status;

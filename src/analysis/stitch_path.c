@@ -212,12 +212,7 @@ static int run_tokens(struct walk *w, const char *phase, struct monitor *m, stru
 {
     size_t n = token_spool_tokens(w->in->tokens);
     double start = clock_seconds();
-    struct progress p;
 
-    progress_init(&p);
-    p.phase = phase;
-    p.steps = n;
-    p.unit = "tok/s";
     for (int i = 0; i < LANES; i++)
         memset(w->lanes[i].sums, 0, (w->order->n_steps + 1) * sizeof(*w->lanes[i].sums));
     for (w->first = 0; w->first < n; w->first += w->n) {
@@ -231,9 +226,8 @@ static int run_tokens(struct walk *w, const char *phase, struct monitor *m, stru
         store_end(t);
         if (status)
             return status;
-        p.step = w->first + w->n;
-        p.rate = (double)p.step / (clock_seconds() - start);
-        monitor_report(m, &p);
+        monitor_step_rate(m, phase, w->first + w->n, n, rate_since(start, (double)(w->first + w->n)),
+                          "tok/s");
         if ((status = monitor_check(m, err)))
             return status;
     }

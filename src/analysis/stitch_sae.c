@@ -260,14 +260,8 @@ static int saving_begin(struct saving *w, struct store_txn **t, struct error *er
 
 static int went_on(struct saving *w, size_t n, struct error *err)
 {
-    struct progress p;
-
-    progress_init(&p);
-    p.phase = "writing";
-    p.step = w->done += n;
-    p.steps = 3 * w->stitching.n;
-    monitor_report(w->monitor, &p);
-    return monitor_check(w->monitor, err);
+    w->done += n;
+    return monitor_go_on(w->monitor, "writing", w->done, 3 * w->stitching.n, err);
 }
 
 /* Rows for sae_save_from. */

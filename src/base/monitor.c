@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stddef.h>
 
+#include "saescope/base/fileio.h"
 #include "saescope/base/monitor.h"
 
 void progress_init(struct progress *p)
@@ -28,4 +29,34 @@ int monitor_check(struct monitor *m, struct error *err)
     if (monitor_ask(m) == MONITOR_GO_ON)
         return STATUS_OK;
     return error_set(err, STATUS_FAILED, "cancelled");
+}
+
+void monitor_step_rate(struct monitor *m, const char *phase, uint64_t step, uint64_t steps, double rate,
+                       const char *unit)
+{
+    struct progress p;
+    progress_init(&p);
+    p.phase = phase;
+    p.step = step;
+    p.steps = steps;
+    p.rate = rate;
+    p.unit = unit;
+    monitor_report(m, &p);
+}
+
+void monitor_step(struct monitor *m, const char *phase, uint64_t step, uint64_t steps)
+{
+    monitor_step_rate(m, phase, step, steps, NAN, NULL);
+}
+
+int monitor_go_on(struct monitor *m, const char *phase, uint64_t step, uint64_t steps, struct error *err)
+{
+    monitor_step(m, phase, step, steps);
+    return monitor_check(m, err);
+}
+
+double rate_since(double start, double amount)
+{
+    double seconds = clock_seconds() - start;
+    return seconds > 0 ? amount / seconds : NAN;
 }

@@ -243,12 +243,7 @@ static int run_subsets(struct edit_run *r, struct monitor *m, struct error *err)
         r->subsets[i].mask = (r->subsets[i - 1].mask - r->varied) & r->varied;
     qsort(r->subsets, r->n_subsets, sizeof *r->subsets, by_size);
     for (size_t i = 0; i < r->n_subsets && !status; i++) {
-        struct progress p;
-        progress_init(&p);
-        p.phase = "subsets";
-        p.step = i;
-        p.steps = r->n_subsets;
-        monitor_report(m, &p);
+        monitor_step(m, "subsets", i, r->n_subsets);
         status = run_subset(r, &r->subsets[i], row, m, err);
     }
     free(row);

@@ -45,13 +45,7 @@ static int check_range(const struct export *e, const char *name, const float *x,
 
 static int report(const struct export *e, size_t step, struct error *err)
 {
-    struct progress p;
-    progress_init(&p);
-    p.phase = "writing";
-    p.step = step;
-    p.steps = e->sae->d_in + e->sae->d_sae;
-    monitor_report(e->monitor, &p);
-    return monitor_check(e->monitor, err);
+    return monitor_go_on(e->monitor, "writing", step, e->sae->d_in + e->sae->d_sae, err);
 }
 
 /* The store's map is looked at in a transaction of its own for every strip, so that writers are not held up.

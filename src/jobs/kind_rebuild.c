@@ -141,15 +141,11 @@ static int read_rows(void *arg, int decoder, size_t first, size_t n, float *rows
     int status = STATUS_OK;
     for (size_t done = 0; status == STATUS_OK && done < n; done += SLICE) {
         size_t count = n - done < SLICE ? n - done : SLICE;
-        struct progress p;
+        uint64_t step = first + done + count + (decoder ? r->base->d_sae : 0);
         status = read_slice(r, decoder, first + done, count, rows + done * r->base->d_in, err);
-        progress_init(&p);
-        p.phase = decoder ? "rebuilding" : "copying";
-        p.step = first + done + count + (decoder ? r->base->d_sae : 0);
-        p.steps = 2 * r->base->d_sae;
-        monitor_report(r->monitor, &p);
         if (status == STATUS_OK)
-            status = monitor_check(r->monitor, err);
+            status =
+                monitor_go_on(r->monitor, decoder ? "rebuilding" : "copying", step, 2 * r->base->d_sae, err);
     }
     return status;
 }

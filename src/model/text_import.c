@@ -143,16 +143,8 @@ static int append_block(struct text_sink *sink, const struct block *block, struc
 
 static void report(const struct text_sink *sink)
 {
-    struct progress p;
-    progress_init(&p);
-    p.step = sink->bytes_read;
-    p.steps = sink->bytes_expected;
-    p.unit = "tok/s";
-    p.phase = "reading";
-    double seconds = clock_seconds() - sink->began;
-    if (seconds > 0)
-        p.rate = (double)sink->n_tokens / seconds;
-    monitor_report(sink->monitor, &p);
+    monitor_step_rate(sink->monitor, "reading", sink->bytes_read, sink->bytes_expected,
+                      rate_since(sink->began, (double)sink->n_tokens), "tok/s");
 }
 
 static int flush(struct text_sink *sink, struct error *err)

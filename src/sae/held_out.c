@@ -52,9 +52,6 @@ static int walk(struct held_out *h, size_t n_saes, struct batch_source *source, 
     size_t d = source->d_in, got;
     int status = STATUS_OK;
     struct sparse_rows f = {0};
-    struct progress progress;
-    progress_init(&progress);
-    progress.phase = "evaluating";
     float *x = array_alloc(CHUNK_ROWS * d, sizeof *x, "held-out rows", err);
     float *x_hat = x ? array_alloc(CHUNK_ROWS * d, sizeof *x_hat, "held-out rows", err) : NULL;
     if (!x_hat)
@@ -70,8 +67,7 @@ static int walk(struct held_out *h, size_t n_saes, struct batch_source *source, 
         if (status || got == 0)
             break;
         status = add_chunk(h, n_saes, d, x, x_hat, got, &f, sums, err);
-        progress.step = sums->rows;
-        monitor_report(m, &progress);
+        monitor_step(m, "evaluating", sums->rows, 0);
     }
     sparse_rows_free(&f);
     free(x);

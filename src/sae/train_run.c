@@ -43,11 +43,8 @@ static int measure_scale(struct run_state *s, struct error *err)
     size_t d = s->source->d_in, batch = s->o->batch;
     uint64_t n = s->o->steps < SCALE_BATCHES ? s->o->steps : SCALE_BATCHES;
     double sum = 0;
-    struct progress progress;
-    progress_init(&progress);
-    progress.phase = "measuring";
     for (uint64_t b = 0; b < n; b++) {
-        monitor_report(s->monitor, &progress);
+        monitor_step(s->monitor, "measuring", 0, 0);
         int status = ask(s, err);
         if (!status)
             status = s->source->next(s->source, s->x, batch, err);

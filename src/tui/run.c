@@ -43,45 +43,28 @@ static int on_ui_thread(const struct app *a)
 struct news {
     struct event event;
     int is_error;
-    char *view, *text;
+    char *text;
 };
 
 static void tell(struct app *a, struct event *e)
 {
     struct news *n = (struct news *)e;
-    if (n->view)
-        app_open(a, n->view, n->text);
-    else
-        app_message_text(a, n->is_error, n->text);
-    free(n->view);
+    app_message_text(a, n->is_error, n->text);
     free(n->text);
     free(n);
 }
 
-static void tell_ui(struct app *a, int is_error, const char *view, const char *text)
+static void notify(void *arg, int is_error, const char *text)
 {
+    struct app *a = arg;
     struct news *n = xcalloc(1, sizeof *n);
     n->event.run = tell;
     n->is_error = is_error;
-    n->view = view ? xstrdup(view) : NULL;
     n->text = xstrdup(text);
     if (on_ui_thread(a))
         tell(a, &n->event);
     else
         app_post(a, &n->event);
-}
-
-static void notify(void *arg, int is_error, const char *text)
-{
-    tell_ui(arg, is_error, NULL, text);
-}
-
-static int open_from_command(void *arg, const char *view, const char *target, struct error *err)
-{
-    if (!view_find(view))
-        return error_set(err, STATUS_USAGE, "there is no view named %s", view);
-    tell_ui(arg, 0, view, target ? target : "");
-    return STATUS_OK;
 }
 
 static void progress(void *arg, const struct job_status *status)
@@ -290,7 +273,8 @@ struct runner *runner_start(struct app *a)
     struct runner *r = xcalloc(1, sizeof *r);
     r->app = a;
     r->last = &r->first;
-    r->frontend = (struct frontend){a, notify, confirm, open_from_command, progress, stop};
+    r->frontend =
+        (struct frontend){.arg = a, .notify = notify, .confirm = confirm, .progress = progress, .stop = stop};
     a->frontend = r->frontend;
     r->ctx = *a->ctx;
     r->ctx.frontend = &r->frontend;

@@ -17,6 +17,7 @@
 #include "saescope/base/fileio.h"
 #include "saescope/base/parallel.h"
 #include "gpt2_shape.h"
+#include "spent.h"
 
 enum {
     D_SAE = 24576,

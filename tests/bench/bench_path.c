@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "saescope/analysis/stitch_parts.h"
 #include "saescope/base/blas.h"
@@ -22,6 +21,7 @@
 #include "saescope/base/parallel.h"
 #include "saescope/base/random.h"
 #include "gpt2_shape.h"
+#include "spent.h"
 
 enum {
     L0 = 40,
@@ -32,26 +32,6 @@ enum {
 };
 
 #define MILLION 1e6
-
-struct spent {
-    double seconds, processor;
-};
-
-static struct spent now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (struct spent){clock_seconds(), (double)t.tv_sec + 1e-9 * (double)t.tv_nsec};
-}
-
-static void keep(struct spent start, int run, double *seconds, double *processor)
-{
-    struct spent end = now();
-
-    seconds[run] = end.seconds - start.seconds;
-    processor[run] = end.processor - start.processor;
-}
 
 /* ---- What is walked over. ---- */
 
@@ -151,7 +131,8 @@ static void bench_steps(size_t steps, size_t n_tokens)
     float *x = random_floats((size_t)ROWS * D_MLP, 5, 1), *w = random_floats((size_t)D_MLP * D, 6, 1),
           *y = random_floats((size_t)ROWS * (steps > D_MLP ? steps : D_MLP), 7, 1),
           *cosine = random_floats(steps, 8, 1);
-    double *delta = xcalloc(steps, sizeof(*delta)), seconds[2][RUNS], processor[2][RUNS];
+    double *delta = xcalloc(steps, sizeof(*delta));
+    struct spent walks[RUNS], bare[RUNS];
     const struct stitch_path_input in = {.small = small,
                                          .large = large,
                                          .tokens = tokens,
@@ -163,26 +144,26 @@ static void bench_steps(size_t steps, size_t n_tokens)
 
     for (int run = 0; run < RUNS; run++) {
         struct stitch_path path;
-        struct spent start = now();
+        struct spent start = spent_now();
 
         need(stitch_path_compute(&in, NULL, &path, &failure));
-        keep(start, run, seconds[0], processor[0]);
+        walks[run] = spent_since(start);
         if (path.n_steps != steps) {
             fprintf(stderr, "bench_path: %zu steps instead of %zu\n", path.n_steps, steps);
             exit(1);
         }
         stitch_path_free(&path);
-        start = now();
+        start = spent_now();
         products(small, large, x, w, y);
-        keep(start, run, seconds[1], processor[1]);
+        bare[run] = spent_since(start);
     }
-    double path = median(seconds[0], RUNS) * MILLION / (double)n_tokens,
-           scoring = median(seconds[1], RUNS) * MILLION / ROWS;
+    struct spent walk = median_spent(walks, RUNS), bare_products = median_spent(bare, RUNS);
+    double path = walk.seconds * MILLION / (double)n_tokens, scoring = bare_products.seconds * MILLION / ROWS;
     printf("a path of %zu steps: %.1f s a million tokens (walked %zu), %.3f times the %.0f s of the products "
            "of scoring (goal 2; "
            "by processor time %.3f)\n",
            steps, path, n_tokens, path / scoring, scoring,
-           median(processor[0], RUNS) / (double)n_tokens / (median(processor[1], RUNS) / ROWS));
+           walk.processor / (double)n_tokens / (bare_products.processor / ROWS));
     sae_free(small);
     sae_free(large);
     token_spool_close(tokens);

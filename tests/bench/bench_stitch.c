@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "saescope/analysis/activations.h"
@@ -26,6 +25,7 @@
 #include "saescope/base/parallel.h"
 #include "saescope/base/random.h"
 #include "gpt2_shape.h"
+#include "spent.h"
 
 enum {
     MATCH_LARGE = 98304,
@@ -38,37 +38,6 @@ enum {
     TOKENS = 8192,
     RUNS = 3
 };
-
-struct spent {
-    double seconds, processor;
-};
-
-static struct spent now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (struct spent){clock_seconds(), (double)t.tv_sec + 1e-9 * (double)t.tv_nsec};
-}
-
-static struct spent since(struct spent start)
-{
-    struct spent end = now();
-
-    return (struct spent){end.seconds - start.seconds, end.processor - start.processor};
-}
-
-/* Each of the two by itself. */
-static struct spent median_spent(const struct spent *list, size_t n)
-{
-    double seconds[RUNS], processor[RUNS];
-
-    for (size_t i = 0; i < n; i++) {
-        seconds[i] = list[i].seconds;
-        processor[i] = list[i].processor;
-    }
-    return (struct spent){median(seconds, n), median(processor, n)};
-}
 
 /* ---- Matching. ---- */
 
@@ -152,10 +121,10 @@ static struct spent product_spent(const float *a, const float *b, float *out, in
 
     blas_set_library_threads(library_threads ? parallel_threads() : 1);
     for (int i = 0; i < RUNS; i++) {
-        struct spent start = now();
+        struct spent start = spent_now();
 
         (library_threads ? sgemm_nt : parallel_sgemm_nt)(PRODUCT_ROWS, PRODUCT_ROWS, D, 1, a, D, b, D, 0, out, PRODUCT_ROWS);
-        spent[i] = since(start);
+        spent[i] = spent_since(start);
     }
     blas_set_library_threads(1);
     return median_spent(spent, RUNS);
@@ -182,9 +151,9 @@ static void bench_matching(void)
     double products = (double)MATCH_LARGE * MATCH_SMALL / ((double)PRODUCT_ROWS * PRODUCT_ROWS), seconds, processor;
     size_t first_kib = most_kib = anonymous_kib();
 
-    start = now();
+    start = spent_now();
     need(nearest_rows(&a, &b, 1, &monitor, nearest, cosine, &failure));
-    spent = since(start);
+    spent = spent_since(start);
     after = best_product(rows_a, rows_b);
     seconds = products * (before.seconds + after.seconds) / 2;
     processor = products * (before.processor + after.processor) / 2;
@@ -233,7 +202,7 @@ static struct spent run_pass(struct pass *p)
     need(stream_open(p->bench->store, &o, &st, &failure));
     need(stream_limit(st, TOKENS, &counted, &failure));
     uint32_t *contexts = xcalloc(stream_batch_contexts(st) * LENGTH, sizeof(*contexts));
-    for (start = now();;) {
+    for (start = spent_now();;) {
         struct store_txn *t;
 
         need(stream_next(st, &b, &failure));
@@ -251,7 +220,7 @@ static struct spent run_pass(struct pass *p)
         }
         store_end(t);
     }
-    start = since(start);
+    start = spent_since(start);
     free(contexts);
     stream_close(st);
     return start;
@@ -293,10 +262,10 @@ static void bench_scoring(void)
         open_scorer(&p, &tokens);
         scoring[i] = run_pass(&p);
         scorer_totals(p.scorer, &totals);
-        struct spent start = now();
+        struct spent start = spent_now();
         for (enum scored_rows r = SCORED_LARGE; r <= SCORED_RANDOM; r++)
             need(scorer_novelty(p.scorer, r, NULL, &n, &failure));
-        resampling[i] = since(start);
+        resampling[i] = spent_since(start);
         scorer_close(p.scorer);
         token_spool_close(tokens);
         p.scorer = NULL;

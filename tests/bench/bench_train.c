@@ -9,33 +9,20 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "saescope/base/blas.h"
-#include "saescope/base/fileio.h"
 #include "saescope/base/memory.h"
 #include "saescope/base/parallel.h"
 #include "saescope/base/random.h"
 #include "saescope/sae/train.h"
 #include "saescope/sae/trainer.h"
+#include "spent.h"
 
 enum { BATCH = 4096, D_IN = 768, D_SAE = 12288, K = 32, RUNS = 5, WARM_UP = 2 };
 enum { LIBRARY_PRODUCT, BLOCK_PRODUCT, STEP, STEP_WITH_DEAD, CASES };
 
 static float *x, *w, *p;
 static struct trainer *trainers[CASES];
-
-static int compare_doubles(const void *a, const void *b)
-{
-    double one = *(const double *)a, other = *(const double *)b;
-    return (one > other) - (one < other);
-}
-
-static double median(double *seconds)
-{
-    qsort(seconds, RUNS, sizeof *seconds, compare_doubles);
-    return seconds[RUNS / 2];
-}
 
 static void stop(const struct error *err)
 {
@@ -103,16 +90,10 @@ static void run_case(int which)
     }
 }
 
-static double processor_seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 int main(void)
 {
-    double seconds[CASES][RUNS], processor[CASES][RUNS], wall[CASES], cpu[CASES];
+    struct spent spent[CASES][RUNS];
+    double wall[CASES], cpu[CASES];
     blas_start();
     parallel_start(0);
     x = random_floats((size_t)BATCH * D_IN, 1);
@@ -122,17 +103,16 @@ int main(void)
     trainers[STEP_WITH_DEAD] = new_trainer(STEP_WITH_DEAD);
     for (int i = -WARM_UP; i < RUNS; i++) {
         for (int which = 0; which < CASES; which++) {
-            double start = clock_seconds(), processor_start = processor_seconds();
+            struct spent start = spent_now();
             run_case(which);
-            if (i >= 0) {
-                seconds[which][i] = clock_seconds() - start;
-                processor[which][i] = processor_seconds() - processor_start;
-            }
+            if (i >= 0)
+                spent[which][i] = spent_since(start);
         }
     }
     for (int which = 0; which < CASES; which++) {
-        wall[which] = median(seconds[which]);
-        cpu[which] = median(processor[which]);
+        struct spent middle = median_spent(spent[which], RUNS);
+        wall[which] = middle.seconds;
+        cpu[which] = middle.processor;
     }
     int best = wall[LIBRARY_PRODUCT] < wall[BLOCK_PRODUCT] ? LIBRARY_PRODUCT : BLOCK_PRODUCT;
     printf("BatchTopK training step: batch %d, d_in %d, d_sae %d, k %d; %zu threads, OpenBLAS core %s\n",

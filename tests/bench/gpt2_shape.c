@@ -13,6 +13,7 @@
 #include "saescope/base/random.h"
 #include "saescope/files/safetensors.h"
 #include "gpt2_shape.h"
+#include "spent.h"
 
 struct error failure;
 
@@ -22,19 +23,6 @@ void need(int status)
         fprintf(stderr, "bench: %s\n", failure.message);
         exit(1);
     }
-}
-
-static int compare_doubles(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
-double median(double *seconds, size_t n)
-{
-    qsort(seconds, n, sizeof(*seconds), compare_doubles);
-    return seconds[n / 2];
 }
 
 float *random_floats(size_t n, uint64_t seed, float scale)

@@ -25,7 +25,6 @@ enum {
 extern struct error failure;
 void need(int status);
 
-double median(double *seconds, size_t n); /* sorts them */
 float *random_floats(size_t n, uint64_t seed, float scale);
 
 /* A temporary directory with a store that has the model and a text of at least `tokens` tokens. */

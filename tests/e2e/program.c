@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include <fcntl.h>
+#include <math.h>
 #include <setjmp.h>
 #include <spawn.h>
 #include <stdarg.h>
@@ -84,6 +85,19 @@ char *program_read_file(const char *name, size_t *n)
     if (n)
         *n = b.length;
     return strbuf_detach(&b);
+}
+
+void program_write_corpus(const char *name, size_t documents)
+{
+    char *path = shipped_file("wordnet.txt"), *end;
+    struct strbuf corpus = STRBUF_INIT;
+    assert_int_equal(file_read(path, (size_t)1 << 30, &corpus, NULL), 0);
+    end = corpus.data;
+    for (size_t i = 0; i < documents; i++)
+        end = strchr(end, '\n') + 1;
+    program_write_file(name, corpus.data, (size_t)(end - corpus.data));
+    strbuf_free(&corpus);
+    free(path);
 }
 
 void result_free(struct result *r)
@@ -265,4 +279,19 @@ void assert_shape(const json *value, const char *shape)
     strbuf_free(&where);
     strbuf_free(&text);
     assert_true(good);
+}
+
+long long integer_of(const json *object, const char *key)
+{
+    return json_get_integer(object, key, -1);
+}
+
+double number_of(const json *object, const char *key)
+{
+    return json_get_number(object, key, NAN);
+}
+
+void assert_is(const json *object, const char *key, const char *text)
+{
+    assert_string_equal(json_get_string(object, key, "(none)"), text);
 }

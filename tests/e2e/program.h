@@ -13,6 +13,7 @@ const char *program_directory(void);
 char *program_path(const char *name); /* DIR/name, malloc'd */
 void program_write_file(const char *name, const void *bytes, size_t n);
 char *program_read_file(const char *name, size_t *n); /* malloc'd, NUL-terminated */
+void program_write_corpus(const char *name, size_t documents); /* the first ones of the shipped corpus */
 
 struct result {
     int status; /* exit status, 128 + N when a signal ended it */
@@ -44,5 +45,11 @@ void program_refuses(int status, const char *const *says, const char *const *wor
  * and not empty.
  */
 void assert_shape(const json *value, const char *shape);
+
+/* An object's member; -1, NaN: it has none of this type. */
+long long integer_of(const json *object, const char *key);
+double number_of(const json *object, const char *key);
+/* Fails the test unless the object's member is this text. */
+void assert_is(const json *object, const char *key, const char *text);
 
 #endif

@@ -26,25 +26,11 @@ enum { DOCUMENTS = 400, WIDTH = 64, META_WIDTH = 16 };
 /* What the commands that made the store printed. */
 static json *made_model, *made_text, *made_sae, *made_meta, *made_index, *made_meta_index;
 
-/* The first documents of the shipped corpus. */
-static void write_text(void)
-{
-    char *path = shipped_file("wordnet.txt"), *end;
-    struct strbuf corpus = STRBUF_INIT;
-    assert_int_equal(file_read(path, (size_t)1 << 30, &corpus, NULL), 0);
-    end = corpus.data;
-    for (int i = 0; i < DOCUMENTS; i++)
-        end = strchr(end, '\n') + 1;
-    program_write_file("text.txt", corpus.data, (size_t)(end - corpus.data));
-    strbuf_free(&corpus);
-    free(path);
-}
-
 static int set_up(void **state)
 {
     (void)state;
     program_set_up();
-    write_text();
+    program_write_corpus("text.txt", DOCUMENTS);
     char *model = shipped_file("wordnet-lm"), *text = program_path("text.txt");
     made_model = PROGRAM_JSON("import", "model", model, "--name", "lm");
     made_text = PROGRAM_JSON("import", "text", text, "--name", "t", "--model", "lm");
@@ -68,21 +54,6 @@ static int tear_down(void **state)
         json_free(all[i]);
     program_tear_down();
     return 0;
-}
-
-static long long integer_of(const json *v, const char *key)
-{
-    return json_get_integer(v, key, -1);
-}
-
-static double number_of(const json *v, const char *key)
-{
-    return json_get_number(v, key, NAN);
-}
-
-static void assert_is(const json *v, const char *key, const char *text)
-{
-    assert_string_equal(json_get_string(v, key, "(none)"), text);
 }
 
 /* ---- Store. ---- */

@@ -15,26 +15,12 @@
 #include "program.h"
 #include "saescope/base/fileio.h"
 #include "saescope/base/memory.h"
-#include "saescope/base/strbuf.h"
 
 enum { DOCUMENTS = 400, SMALL = 48, LARGE = 96 };
 
 #define HOOK "blocks.2.hook_resid_pre"
 
 static json *made; /* what `stitch` printed */
-
-static void write_text(void)
-{
-    char *path = shipped_file("wordnet.txt"), *end;
-    struct strbuf corpus = STRBUF_INIT;
-    assert_int_equal(file_read(path, (size_t)1 << 30, &corpus, NULL), 0);
-    end = corpus.data;
-    for (int i = 0; i < DOCUMENTS; i++)
-        end = strchr(end, '\n') + 1;
-    program_write_file("text.txt", corpus.data, (size_t)(end - corpus.data));
-    strbuf_free(&corpus);
-    free(path);
-}
 
 static void train(const char *name, const char *hook, const char *width, const char *seed)
 {
@@ -46,7 +32,7 @@ static int set_up(void **state)
 {
     (void)state;
     program_set_up();
-    write_text();
+    program_write_corpus("text.txt", DOCUMENTS);
     char *model = shipped_file("wordnet-lm"), *text = program_path("text.txt");
     PROGRAM_DONE("import", "model", model, "--name", "lm");
     PROGRAM_DONE("import", "text", text, "--name", "t", "--model", "lm");
@@ -66,16 +52,6 @@ static int tear_down(void **state)
     json_free(made);
     program_tear_down();
     return 0;
-}
-
-static long long integer_of(const json *v, const char *key)
-{
-    return json_get_integer(v, key, -1);
-}
-
-static double number_of(const json *v, const char *key)
-{
-    return json_get_number(v, key, NAN);
 }
 
 static long long cell(const json *table, size_t row, size_t column)

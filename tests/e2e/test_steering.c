@@ -54,16 +54,6 @@ static int tear_down(void **state)
     return 0;
 }
 
-static double number_of(const json *v, const char *key)
-{
-    return json_get_number(v, key, NAN);
-}
-
-static void assert_is(const json *v, const char *key, const char *text)
-{
-    assert_string_equal(json_get_string(v, key, "(none)"), text);
-}
-
 /* ---- steer ---- */
 
 #define STEER_SHAPE                                                                                          \

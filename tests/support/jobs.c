@@ -2,8 +2,6 @@
 /* Jobs for tests. A test that waits in vain is ended by its alarm. */
 #include "config.h"
 
-#include "saescope/base/blas.h"
-#include "saescope/base/parallel.h"
 #include "support.h"
 
 struct job_engine *start_engine(struct store *s, const char *program)
@@ -27,9 +25,7 @@ struct job_engine *job_engine;
 
 int set_up_jobs(void **state)
 {
-    set_up_directory(state);
-    blas_start();
-    parallel_start(2);
+    set_up_threads(state);
     job_store = open_store("store");
     job_engine = start_engine(job_store, NULL);
     return 0;
@@ -39,8 +35,7 @@ int tear_down_jobs(void **state)
 {
     job_engine_stop(job_engine, 0);
     store_close(job_store);
-    parallel_stop();
-    return tear_down_directory(state);
+    return tear_down_threads(state);
 }
 
 json *await_result(uint64_t id)

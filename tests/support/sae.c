@@ -2,6 +2,9 @@
 /* SAEs for tests. */
 #include "config.h"
 
+#include <stdlib.h>
+
+#include "saescope/base/memory.h"
 #include "support.h"
 
 struct sae *new_sae(const char *architecture, size_t d_in, size_t d_sae)
@@ -10,6 +13,18 @@ struct sae *new_sae(const char *architecture, size_t d_in, size_t d_sae)
     struct sae *sae;
     assert_ok(sae_new(sae_architecture_find(architecture, &err), d_in, d_sae, &sae, &err));
     return sae;
+}
+
+void cut_into_blocks(struct sae *sae)
+{
+    size_t n = sae->d_sae, d = sae->d_in, cuts[] = {0, n / 2, n / 2 + 3, n};
+    free(sae->blocks);
+    sae->n_blocks = ARRAY_LENGTH(cuts) - 1;
+    sae->blocks = xcalloc(sae->n_blocks, sizeof(*sae->blocks));
+    for (size_t b = 0; b < sae->n_blocks; b++)
+        sae->blocks[b] = (struct sae_block){cuts[b], cuts[b + 1] - cuts[b], sae->owned_W_enc + cuts[b] * d,
+                                            sae->owned_W_dec + cuts[b] * d};
+    sae->attached = 1;
 }
 
 json *sae_manifest(const char *hook, artifact_id model, artifact_id base)

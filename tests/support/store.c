@@ -89,6 +89,13 @@ artifact_id make_artifact(struct store *s, enum artifact_kind kind, const char *
     return make_artifact2(s, kind, name, role, id, NULL, 0);
 }
 
+void remove_artifact(struct store *s, artifact_id id)
+{
+    struct error err = {0};
+    size_t removed;
+    assert_ok(store_remove(s, id, 1, &removed, &err));
+}
+
 void put_bytes(struct store *s, artifact_id id, const char *tensor, size_t n, const char *word)
 {
     struct error err = {0};

@@ -37,6 +37,11 @@ int set_up_directory(void **state);
 int tear_down_directory(void **state);
 void make_directory_in(const char *parent);
 
+/* The same, with OpenBLAS ready and TEST_THREADS threads of ours. */
+enum { TEST_THREADS = 2 };
+int set_up_threads(void **state);
+int tear_down_threads(void **state);
+
 char *test_path(const char *name);                                   /* test_directory/name, malloc'd */
 char *write_test_file(const char *name, const void *data, size_t n); /* its path, malloc'd */
 char *data_path(const char *name);                                   /* tests/data/name, malloc'd */
@@ -77,6 +82,7 @@ artifact_id make_artifact2(struct store *s, enum artifact_kind kind, const char 
                            artifact_id id, const char *role2, artifact_id id2);
 artifact_id make_artifact(struct store *s, enum artifact_kind kind, const char *name, const char *role,
                           artifact_id id);
+void remove_artifact(struct store *s, artifact_id id); /* with what depends on it */
 /* n zeros, with a word in their middle. */
 void put_bytes(struct store *s, artifact_id id, const char *tensor, size_t n, const char *word);
 
@@ -98,9 +104,13 @@ artifact_id import_test_text(struct store *s, const char *path); /* as "text", w
 /* ---- SAEs. ---- */
 
 struct sae *new_sae(const char *architecture, size_t d_in, size_t d_sae);
+/* Cuts such an SAE of seven latents or more into three blocks, as a large one in the store is. */
+void cut_into_blocks(struct sae *sae);
 /* A meta-SAE's when there is a base; hook and model may be missing (NULL, 0). */
 json *sae_manifest(const char *hook, artifact_id model, artifact_id base);
 artifact_id save_sae(struct store *s, const char *name, const struct sae *sae, json *manifest);
+/* One that is shipped, for the demo model under this id; imported when it is first asked for. */
+artifact_id import_demo_sae(struct store *s, artifact_id model, const char *name);
 
 /* ---- Jobs. ---- */
 

@@ -6,9 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "saescope/base/blas.h"
 #include "saescope/base/memory.h"
-#include "saescope/base/parallel.h"
 #include "index_fixture.h"
 
 /* The first lines of the corpus, some of them three times. */
@@ -33,9 +31,7 @@ int set_up_fixture(void **state)
     struct fixture *f = xcalloc(1, sizeof(*f));
 
     *state = f;
-    blas_start();
-    parallel_start(2);
-    set_up_directory(NULL);
+    set_up_threads(NULL);
     char *text = test_path("text.txt");
     f->store = open_store("store");
     f->model = import_demo_model(f->store, "lm");
@@ -49,10 +45,9 @@ int tear_down_fixture(void **state)
 {
     struct fixture *f = *state;
 
-    parallel_stop();
     store_close(f->store);
     free(f);
-    return tear_down_directory(NULL);
+    return tear_down_threads(NULL);
 }
 
 struct stream_options fixture_stream(const struct fixture *f)

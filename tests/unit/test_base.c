@@ -16,6 +16,7 @@
 
 #include "saescope/base/error.h"
 #include "saescope/base/memory.h"
+#include "saescope/base/fileio.h"
 #include "saescope/base/monitor.h"
 #include "saescope/base/random.h"
 #include "saescope/base/strbuf.h"
@@ -410,6 +411,41 @@ static void test_monitor(void **state)
     assert_int_equal(monitor_check(&m, NULL), STATUS_FAILED);
 }
 
+static struct progress last_report;
+
+static void keep_report(struct monitor *m, const struct progress *p)
+{
+    (void)m;
+    last_report = *p;
+}
+
+static void test_monitor_steps(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct monitor m = {.report = keep_report, .ask = give_answer};
+    monitor_step(NULL, "reading", 3, 7);
+    monitor_step(&m, "reading", 3, 7);
+    assert_string_equal(last_report.phase, "reading");
+    assert_true(last_report.step == 3 && last_report.steps == 7 && !last_report.unit);
+    assert_true(isnan(last_report.rate) && isnan(last_report.loss));
+    monitor_step_rate(&m, "writing", 4, 0, 2.5, "rows/s");
+    assert_string_equal(last_report.phase, "writing");
+    assert_string_equal(last_report.unit, "rows/s");
+    assert_true(last_report.step == 4 && last_report.steps == 0 && last_report.rate == 2.5);
+    answer = MONITOR_GO_ON;
+    assert_int_equal(monitor_go_on(&m, "checking", 5, 9, &err), STATUS_OK);
+    answer = MONITOR_CANCEL; /* told of all the same */
+    assert_int_equal(monitor_go_on(&m, "checking", 6, 9, &err), STATUS_FAILED);
+    assert_string_equal(err.message, "cancelled");
+    assert_true(last_report.step == 6 && last_report.steps == 9);
+
+    double start = clock_seconds();
+    assert_true(isnan(rate_since(start + 1000, 1))); /* no time has passed */
+    double rate = rate_since(start - 1000, 5000);
+    assert_true(rate > 4 && rate <= 5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -420,7 +456,7 @@ int main(void)
         cmocka_unit_test(test_parse_double),     cmocka_unit_test(test_nearest_word),
         cmocka_unit_test(test_random_reference), cmocka_unit_test(test_random_streams),
         cmocka_unit_test(test_random_moments),   cmocka_unit_test(test_shuffle),
-        cmocka_unit_test(test_monitor),
+        cmocka_unit_test(test_monitor),          cmocka_unit_test(test_monitor_steps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

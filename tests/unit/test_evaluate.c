@@ -11,10 +11,8 @@
 
 #include "saescope/analysis/evaluate.h"
 #include "saescope/analysis/latent.h"
-#include "saescope/base/blas.h"
 #include "saescope/base/fileio.h"
 #include "saescope/base/memory.h"
-#include "saescope/base/parallel.h"
 #include "saescope/base/random.h"
 #include "saescope/formats/formats.h"
 #include "saescope/model/text.h"
@@ -40,9 +38,7 @@ static int set_up(void **state)
 {
     struct error err = {0};
     char *lines = data_path("evaluate/text.txt"), *golden = data_path("evaluate/expected.json");
-    set_up_directory(state);
-    blas_start();
-    parallel_start(2);
+    set_up_threads(state);
     store = open_store("store");
     model = import_demo_model(store, "lm");
     text = import_test_text(store, lines);
@@ -60,8 +56,7 @@ static int tear_down(void **state)
 {
     json_free(expected);
     store_close(store);
-    parallel_stop();
-    return tear_down_directory(state);
+    return tear_down_threads(state);
 }
 
 #define MEMBER(name)                                                                                         \

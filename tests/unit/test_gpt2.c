@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "saescope/base/blas.h"
 #include "saescope/base/memory.h"
 #include "saescope/base/parallel.h"
 #include "saescope/base/random.h"
@@ -26,9 +25,7 @@ static struct model *model;
 static int set_up(void **state)
 {
     struct error err = {0};
-    set_up_directory(state);
-    blas_start();
-    parallel_start(2);
+    set_up_threads(state);
     store = open_store("store");
     artifact_id id = import_demo_model(store, "wordnet-lm");
     txn = begin_reading(store);
@@ -42,8 +39,7 @@ static int tear_down(void **state)
     model_free(model);
     store_end(txn);
     store_close(store);
-    parallel_stop();
-    return tear_down_directory(state);
+    return tear_down_threads(state);
 }
 
 static double golden_difference(const struct golden *g, const float *x, size_t n)

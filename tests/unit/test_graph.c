@@ -12,7 +12,6 @@
 #include "saescope/base/blas.h"
 #include "saescope/base/display.h"
 #include "saescope/base/memory.h"
-#include "saescope/base/parallel.h"
 #include "saescope/base/random.h"
 #include "saescope/sae/bases.h"
 #include "tests/support/support.h"
@@ -46,9 +45,7 @@ static int set_up(void **state)
     struct error err = {0};
     static const struct label labels[] = {{3, LABEL_USER, "a </text> \"label\" \\ & more", 26},
                                           {4, LABEL_AUTO, "\x1b[31mred\xff\0hidden", 16}};
-    set_up_directory(state);
-    blas_start();
-    parallel_start(2);
+    set_up_threads(state);
     store = open_store("store");
     artifact_id model = import_demo_model(store, "lm");
     base = random_sae("standard", BASE, 1);
@@ -77,8 +74,7 @@ static int tear_down(void **state)
     for (size_t i = 0; i < ARRAY_LENGTH(all); i++)
         sae_free(all[i]);
     store_close(store);
-    parallel_stop();
-    return tear_down_directory(state);
+    return tear_down_threads(state);
 }
 
 /* ---- By hand. ---- */

@@ -8,10 +8,8 @@
 
 #include "saescope/analysis/latent.h"
 #include "saescope/analysis/nearest.h"
-#include "saescope/base/blas.h"
 #include "saescope/base/fileio.h"
 #include "saescope/base/memory.h"
-#include "saescope/base/parallel.h"
 #include "saescope/base/random.h"
 #include "saescope/files/safetensors.h"
 #include "tests/support/support.h"
@@ -21,7 +19,7 @@
 static struct store *store;
 static artifact_id model, base_id, meta_id, newer_meta_id, topk_meta_id;
 
-/* An SAE on the heap in three blocks, as a large one in the store is. */
+/* An SAE on the heap in three blocks. */
 static struct sae *random_sae(const char *architecture, size_t n, size_t d, uint64_t seed)
 {
     struct sae *x = new_sae(architecture, d, n);
@@ -33,14 +31,7 @@ static struct sae *random_sae(const char *architecture, size_t n, size_t d, uint
     }
     for (size_t i = 0; i < d; i++)
         x->b_dec[i] = 0.1F * (float)rng_normal(&rng);
-    free(x->blocks);
-    x->n_blocks = 3;
-    x->blocks = xcalloc(3, sizeof(*x->blocks));
-    size_t cuts[4] = {0, n / 2, n / 2 + 3, n};
-    for (size_t b = 0; b < 3; b++)
-        x->blocks[b] = (struct sae_block){cuts[b], cuts[b + 1] - cuts[b], x->owned_W_enc + cuts[b] * d,
-                                          x->owned_W_dec + cuts[b] * d};
-    x->attached = 1;
+    cut_into_blocks(x);
     return x;
 }
 
@@ -76,9 +67,7 @@ static void save_all(void)
 
 static int set_up(void **state)
 {
-    set_up_directory(state);
-    blas_start();
-    parallel_start(2);
+    set_up_threads(state);
     store = open_store("store");
     model = import_demo_model(store, "lm");
     save_all();
@@ -88,8 +77,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     store_close(store);
-    parallel_stop();
-    return tear_down_directory(state);
+    return tear_down_threads(state);
 }
 
 static struct sae *open_sae(struct store_txn *t, artifact_id id)

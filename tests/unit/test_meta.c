@@ -12,9 +12,7 @@
 #include "saescope/analysis/evaluate.h"
 #include "saescope/analysis/index.h"
 #include "saescope/analysis/latent.h"
-#include "saescope/base/blas.h"
 #include "saescope/base/memory.h"
-#include "saescope/base/parallel.h"
 #include "saescope/base/random.h"
 #include "saescope/sae/bases.h"
 #include "tests/support/support.h"
@@ -57,9 +55,7 @@ static artifact_id save_random(const char *name, const char *architecture, size_
 /* The second base is older than the first. */
 static int set_up(void **state)
 {
-    set_up_directory(state);
-    blas_start();
-    parallel_start(2);
+    set_up_threads(state);
     store = open_store("store");
     model = make_artifact(store, ARTIFACT_MODEL, "lm", NULL, 0);
     b_id = save_random("b", "standard", N_B, 2, NULL, 0);
@@ -74,8 +70,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     store_close(store);
-    parallel_stop();
-    return tear_down_directory(state);
+    return tear_down_threads(state);
 }
 
 /* ---- By the definitions, in float64. ---- */

@@ -10,39 +10,16 @@
 #include "saescope/analysis/omp.h"
 #include "saescope/base/blas.h"
 #include "saescope/base/memory.h"
-#include "saescope/base/parallel.h"
 #include "saescope/base/random.h"
 #include "tests/support/support.h"
 #include "omp_golden.h"
 
-static int set_up(void **state)
-{
-    (void)state;
-    blas_start();
-    parallel_start(2);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    parallel_stop();
-    return 0;
-}
-
-/* An SAE with these decoder rows in three blocks, as a large one in the store is. */
+/* An SAE with these decoder rows in three blocks. */
 static struct sae *with_rows(const float *rows, size_t n, size_t d)
 {
     struct sae *x = new_sae("standard", d, n);
     memcpy(x->owned_W_dec, rows, n * d * sizeof(float));
-    free(x->blocks);
-    x->n_blocks = 3;
-    x->blocks = xcalloc(3, sizeof(*x->blocks));
-    size_t cuts[4] = {0, n / 2, n / 2 + 3, n};
-    for (size_t b = 0; b < 3; b++)
-        x->blocks[b] = (struct sae_block){cuts[b], cuts[b + 1] - cuts[b], x->owned_W_enc + cuts[b] * d,
-                                          x->owned_W_dec + cuts[b] * d};
-    x->attached = 1;
+    cut_into_blocks(x);
     return x;
 }
 
@@ -380,5 +357,5 @@ int main(void)
         cmocka_unit_test(test_no_more_than_there_are_dimensions),
         cmocka_unit_test(test_decompose_onto),
     };
-    return cmocka_run_group_tests_name("sparse regression", tests, set_up, tear_down);
+    return cmocka_run_group_tests_name("sparse regression", tests, set_up_threads, tear_down_threads);
 }

@@ -15,7 +15,6 @@
 #include "saescope/analysis/report.h"
 #include "saescope/base/blas.h"
 #include "saescope/base/memory.h"
-#include "saescope/base/parallel.h"
 #include "saescope/base/random.h"
 #include "saescope/sae/bases.h"
 #include "saescope/sae/train.h"
@@ -151,9 +150,7 @@ static void train(void)
 static int set_up(void **state)
 {
     struct error err = {0};
-    set_up_directory(state);
-    blas_start();
-    parallel_start(2);
+    set_up_threads(state);
     store = open_store("store");
     model = make_artifact(store, ARTIFACT_MODEL, "lm", NULL, 0);
     atoms = random_directions(ATOMS, 1);
@@ -177,8 +174,7 @@ static int tear_down(void **state)
     report_free(&full);
     sae_free(atoms);
     store_close(store);
-    parallel_stop();
-    return tear_down_directory(state);
+    return tear_down_threads(state);
 }
 
 static double cosine(const float *a, const float *b)

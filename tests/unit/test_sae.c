@@ -9,7 +9,6 @@
 
 #include "saescope/base/blas.h"
 #include "saescope/base/memory.h"
-#include "saescope/base/parallel.h"
 #include "saescope/base/random.h"
 #include "saescope/sae/architectures.h"
 #include "saescope/sae/sae.h"
@@ -308,15 +307,8 @@ static void adam_by_definition(void **state)
 
 static int set_up(void **state)
 {
-    parallel_start(2);
     rng_seed(&rng, 11, 0);
-    return set_up_directory(state);
-}
-
-static int tear_down(void **state)
-{
-    parallel_stop();
-    return tear_down_directory(state);
+    return set_up_threads(state);
 }
 
 static void comes_back_from_the_store(void **state)
@@ -445,5 +437,5 @@ int main(void)
         cmocka_unit_test(refuses),
     };
     blas_start();
-    return cmocka_run_group_tests_name("sae", tests, set_up, tear_down);
+    return cmocka_run_group_tests_name("sae", tests, set_up, tear_down_threads);
 }

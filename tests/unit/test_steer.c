@@ -12,7 +12,6 @@
 #include "saescope/analysis/steer.h"
 #include "saescope/base/blas.h"
 #include "saescope/base/memory.h"
-#include "saescope/base/parallel.h"
 #include "saescope/sae/bases.h"
 #include "tests/support/support.h"
 #include "steer_golden.h"
@@ -92,9 +91,7 @@ static void save_all(void)
 static int set_up(void **state)
 {
     struct error err = {0};
-    set_up_directory(state);
-    blas_start();
-    parallel_start(2);
+    set_up_threads(state);
     store = open_store("store");
     model = import_demo_model(store, "lm");
     save_all();
@@ -115,8 +112,7 @@ static int tear_down(void **state)
     steering_free(steering);
     store_end(txn);
     store_close(store);
-    parallel_stop();
-    return tear_down_directory(state);
+    return tear_down_threads(state);
 }
 
 /* ---- References. ---- */

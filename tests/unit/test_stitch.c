@@ -11,7 +11,6 @@
 #include "saescope/base/blas.h"
 #include "saescope/base/memory.h"
 #include "saescope/base/random.h"
-#include "saescope/formats/formats.h"
 #include "index_fixture.h"
 
 static struct error err;
@@ -19,17 +18,6 @@ static struct error err;
 enum { TOKENS = 3000 };
 
 /* ---- SAEs and stitches. ---- */
-
-static artifact_id import_demo_sae(struct fixture *f, const char *name)
-{
-    char *folder = shipped_file(name);
-    struct sae_import o = {.path = folder, .name = name, .model = f->model};
-    artifact_id id = find_artifact(f->store, ARTIFACT_SAE, name);
-    if (!id)
-        assert_ok(sae_import_path(f->store, &o, NULL, &id, &err));
-    free(folder);
-    return id;
-}
 
 struct sae_choices {
     const char *architecture, *hook;
@@ -64,12 +52,6 @@ static artifact_id made_up(struct fixture *f, const char *name, size_t d_sae, ui
     artifact_id id = save_sae(f->store, name, sae, m);
     sae_free(sae);
     return id;
-}
-
-static void remove_artifact(struct fixture *f, artifact_id id)
-{
-    size_t removed;
-    assert_ok(store_remove(f->store, id, 1, &removed, &err));
 }
 
 static struct stitch_options options_of(struct fixture *f, artifact_id small, artifact_id large)
@@ -203,7 +185,8 @@ static void check_counts(struct fixture *f, artifact_id stitch, const struct sti
 static void test_every_insertion(void **state)
 {
     struct fixture *f = *state;
-    artifact_id a = import_demo_sae(f, "wn-256"), b = import_demo_sae(f, "wn-1024");
+    artifact_id a = import_demo_sae(f->store, f->model, "wn-256"),
+                b = import_demo_sae(f->store, f->model, "wn-1024");
     struct stitch_options o = options_of(f, a, b);
     artifact_id stitch = make_stitch(f, "demo", &o);
     struct rows rows = read_rows(f, a);
@@ -250,7 +233,7 @@ static void test_every_insertion(void **state)
     sae_free(large);
     stitch_latents_free(&l);
     stitch_facts_free(&facts);
-    remove_artifact(f, stitch);
+    remove_artifact(f->store, stitch);
 }
 
 /* The nearest latent of each by all cosines in float64. */
@@ -291,8 +274,8 @@ static void test_nearest(void **state)
     sae_free(large);
     stitch_latents_free(&l);
     stitch_facts_free(&facts);
-    remove_artifact(f, a);
-    remove_artifact(f, b);
+    remove_artifact(f->store, a);
+    remove_artifact(f->store, b);
 }
 
 /* ---- What is stored. ---- */
@@ -353,9 +336,9 @@ static void test_stored(void **state)
     size_t removed;
     assert_int_equal(store_remove(f->store, c, 0, &removed, &err), STATUS_REFUSED);
     assert_says("one");
-    remove_artifact(f, a);
-    remove_artifact(f, b);
-    remove_artifact(f, c);
+    remove_artifact(f->store, a);
+    remove_artifact(f->store, b);
+    remove_artifact(f->store, c);
     assert_int_equal(find_artifact(f->store, ARTIFACT_STITCH, "one"), 0);
 }
 
@@ -395,8 +378,8 @@ static void test_topk(void **state)
     sae_free(large);
     stitch_latents_free(&l);
     stitch_facts_free(&facts);
-    remove_artifact(f, a);
-    remove_artifact(f, b);
+    remove_artifact(f->store, a);
+    remove_artifact(f->store, b);
 }
 
 /* ---- What is refused. ---- */
@@ -420,7 +403,7 @@ static void refuses_large(struct fixture *f, artifact_id small, struct sae_choic
     o.small = large;
     o.large = small;
     refuses(f, &o, STATUS_REFUSED, c.model ? "another model" : says);
-    remove_artifact(f, large);
+    remove_artifact(f->store, large);
 }
 
 static void test_unfit_saes(void **state)
@@ -437,8 +420,8 @@ static void test_unfit_saes(void **state)
     artifact_id b = made_up(f, "large", 90, 2, (struct sae_choices){.model = model});
     struct stitch_options o = options_of(f, b, a);
     refuses(f, &o, STATUS_REFUSED, "text text holds another model's tokens");
-    remove_artifact(f, a);
-    remove_artifact(f, model);
+    remove_artifact(f->store, a);
+    remove_artifact(f->store, model);
 }
 
 static void test_unfit_options(void **state)
@@ -466,10 +449,10 @@ static void test_unfit_options(void **state)
     refuses(f, &o, STATUS_REFUSED, "the control is one of the two");
     o.control = made_up(f, "wide", 41, 5, (struct sae_choices){0});
     refuses(f, &o, STATUS_REFUSED, "the control wide has 41 latents");
-    remove_artifact(f, o.control);
+    remove_artifact(f->store, o.control);
     sae_free(sae);
-    remove_artifact(f, a);
-    remove_artifact(f, b);
+    remove_artifact(f->store, a);
+    remove_artifact(f->store, b);
 }
 
 /* Wherever it is stopped, nothing is left that can be seen. */
@@ -495,8 +478,8 @@ static void test_cancelled(void **state)
         stopped++;
     }
     assert_true(stopped > 3);
-    remove_artifact(f, a);
-    remove_artifact(f, b);
+    remove_artifact(f->store, a);
+    remove_artifact(f->store, b);
 }
 
 int main(void)

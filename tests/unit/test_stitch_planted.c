@@ -8,28 +8,12 @@
 
 #include "saescope/analysis/nearest.h"
 #include "saescope/analysis/stitch_score.h"
-#include "saescope/base/blas.h"
 #include "saescope/base/memory.h"
 #include "saescope/base/parallel.h"
 #include "saescope/base/random.h"
 #include "tests/support/support.h"
 
 static struct error err;
-
-enum { THREADS = 2 };
-
-static int set_up(void **state)
-{
-    blas_start();
-    parallel_start(THREADS);
-    return set_up_directory(state);
-}
-
-static int tear_down(void **state)
-{
-    parallel_stop();
-    return tear_down_directory(state);
-}
 
 /*
  * Tokens are sums of features: OLD ones, which the small SAE has, and NEW ones, which it does not have. The large SAE has latents
@@ -271,7 +255,7 @@ static void test_threads(void **state)
         scorer_close(s);
     }
     parallel_stop();
-    parallel_start(THREADS);
+    parallel_start(TEST_THREADS);
     assert_memory_equal(delta[0], delta[1], 3 * N_LARGE * sizeof(double));
     assert_memory_equal(&n[0], &n[1], sizeof(n[0]));
     free(delta[0]);
@@ -286,5 +270,5 @@ int main(void)
         cmocka_unit_test(test_controls),
         cmocka_unit_test(test_threads),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, set_up_threads, tear_down_threads);
 }

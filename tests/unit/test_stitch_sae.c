@@ -13,7 +13,6 @@
 #include "saescope/analysis/stitch_parts.h"
 #include "saescope/base/memory.h"
 #include "saescope/base/random.h"
-#include "saescope/formats/formats.h"
 #include "index_fixture.h"
 
 static struct error err;
@@ -21,18 +20,6 @@ static struct error err;
 enum { D = 256, SMALL = 50, LARGE = 110, TOKENS = 400 };
 
 /* ---- SAEs. ---- */
-
-static artifact_id import_demo_sae(struct fixture *f, const char *name)
-{
-    char *folder = shipped_file(name);
-    struct sae_import o = {.path = folder, .name = name, .model = f->model};
-    artifact_id id = find_artifact(f->store, ARTIFACT_SAE, name);
-
-    if (!id)
-        assert_ok(sae_import_path(f->store, &o, NULL, &id, &err));
-    free(folder);
-    return id;
-}
 
 struct choices {
     const char *architecture;
@@ -72,13 +59,6 @@ static artifact_id made_up(struct fixture *f, const char *name, size_t d_sae, co
     artifact_id id = save_sae(f->store, name, sae, m);
     sae_free(sae);
     return id;
-}
-
-static void remove_artifact(struct fixture *f, artifact_id id)
-{
-    size_t removed;
-
-    assert_ok(store_remove(f->store, id, 1, &removed, &err));
 }
 
 /* ---- Stitches. ---- */
@@ -224,22 +204,27 @@ static void test_architectures(void **state)
 
         check_steps(f, &s);
         free_stitch(&s);
-        remove_artifact(f, small);
-        remove_artifact(f, large);
+        remove_artifact(f->store, small);
+        remove_artifact(f->store, large);
     }
 }
 
 /* ---- The demo's. ---- */
 
+static struct stitch_options demo_options(struct fixture *f)
+{
+    return (struct stitch_options){.small = import_demo_sae(f->store, f->model, "wn-256"),
+                                   .large = import_demo_sae(f->store, f->model, "wn-1024"),
+                                   .text = f->text,
+                                   .tokens = TOKENS,
+                                   .threshold = 0.7};
+}
+
 static void test_every_tenth_step(void **state)
 {
     struct fixture *f = *state;
-    struct stitch_options o = {.small = import_demo_sae(f, "wn-256"),
-                               .large = import_demo_sae(f, "wn-1024"),
-                               .text = f->text,
-                               .tokens = TOKENS,
-                               .threshold = 0.7,
-                               .bias = STITCH_BIAS_INTERPOLATED};
+    struct stitch_options o = demo_options(f);
+    o.bias = STITCH_BIAS_INTERPOLATED;
     struct stitch s = make_stitch(f, &o);
 
     assert_true(s.path.n_steps > 1000);
@@ -263,14 +248,10 @@ static double cross_entropy_of(struct fixture *f, artifact_id sae, uint64_t toke
 static void test_cross_entropies(void **state)
 {
     struct fixture *f = *state;
-    struct stitch_options o = {.small = import_demo_sae(f, "wn-256"),
-                               .large = import_demo_sae(f, "wn-1024"),
-                               .text = f->text,
-                               .tokens = TOKENS,
-                               .threshold = 0.7,
-                               .bias = STITCH_BIAS_INTERPOLATED,
-                               .ce_steps = 3,
-                               .ce_tokens = 700};
+    struct stitch_options o = demo_options(f);
+    o.bias = STITCH_BIAS_INTERPOLATED;
+    o.ce_steps = 3;
+    o.ce_tokens = 700;
     struct stitch s = make_stitch(f, &o);
     const size_t last = s.path.n_steps, steps[] = {0, last / 2, last};
     size_t measured = 0;
@@ -290,11 +271,7 @@ static void test_cross_entropies(void **state)
 static void test_frankenstein(void **state)
 {
     struct fixture *f = *state;
-    struct stitch_options o = {.small = import_demo_sae(f, "wn-256"),
-                               .large = import_demo_sae(f, "wn-1024"),
-                               .text = f->text,
-                               .tokens = TOKENS,
-                               .threshold = 0.7};
+    struct stitch_options o = demo_options(f);
     struct stitch first = make_stitch(f, &o), second;
     artifact_id between = save_step(f, &first, 40, "between");
     json *m = read_manifest(f->store, between);
@@ -311,9 +288,9 @@ static void test_frankenstein(void **state)
     json_free(m);
     free_stitch(&first);
     /* The stitch may go; the SAE stays. */
-    remove_artifact(f, first.id);
+    remove_artifact(f->store, first.id);
     o.small = between;
-    o.large = import_demo_sae(f, "wn-4096");
+    o.large = import_demo_sae(f->store, f->model, "wn-4096");
     second = make_stitch(f, &o);
     assert_int_equal(second.facts.n_small, 256 + 40);
     check_evaluation(f, &second, 0, between, NULL);

@@ -12,27 +12,11 @@
 #include "saescope/analysis/stitch_score.h"
 #include "saescope/base/blas.h"
 #include "saescope/base/memory.h"
-#include "saescope/base/parallel.h"
 #include "saescope/base/random.h"
 #include "tests/support/support.h"
 #include "stitch_golden.h"
 
 static struct error err;
-
-enum { THREADS = 2 };
-
-static int set_up(void **state)
-{
-    blas_start();
-    parallel_start(THREADS);
-    return set_up_directory(state);
-}
-
-static int tear_down(void **state)
-{
-    parallel_stop();
-    return tear_down_directory(state);
-}
 
 static void fill_normal(struct rng *r, float *x, size_t n, double scale)
 {
@@ -407,5 +391,5 @@ int main(void)
         cmocka_unit_test(test_topk_threshold),
         cmocka_unit_test(test_topk_threshold_of_few),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, set_up_threads, tear_down_threads);
 }

@@ -11,7 +11,6 @@
 
 #include "saescope/base/fileio.h"
 #include "saescope/base/memory.h"
-#include "saescope/base/parallel.h"
 #include "saescope/base/strbuf.h"
 #include "saescope/model/text.h"
 #include "tests/support/support.h"
@@ -23,8 +22,7 @@ static struct model *model;
 static int set_up(void **state)
 {
     struct error err = {0};
-    set_up_directory(state);
-    parallel_start(2);
+    set_up_threads(state);
     store = open_store("store");
     model_artifact = import_demo_model(store, "lm");
     struct store_txn *t = begin_reading(store);
@@ -37,8 +35,7 @@ static int tear_down(void **state)
 {
     model_free(model);
     store_close(store);
-    parallel_stop();
-    return tear_down_directory(state);
+    return tear_down_threads(state);
 }
 
 /* ---- Imports. ---- */

@@ -10,7 +10,6 @@
 
 #include "saescope/base/blas.h"
 #include "saescope/base/memory.h"
-#include "saescope/base/parallel.h"
 #include "saescope/sae/architectures.h"
 #include "saescope/sae/train.h"
 #include "saescope/sae/trainer.h"
@@ -322,18 +321,6 @@ static void run_options(struct train_options o[2], enum training_normalization n
     o[1].architecture = &architecture_topk;
 }
 
-static int set_up(void **state)
-{
-    parallel_start(2);
-    return set_up_directory(state);
-}
-
-static int tear_down(void **state)
-{
-    parallel_stop();
-    return tear_down_directory(state);
-}
-
 static void check_same(const struct sae *a, const struct sae *b)
 {
     size_t bytes = a->d_in * a->d_sae * sizeof(float);
@@ -612,5 +599,5 @@ int main(void)
         cmocka_unit_test(a_frozen_decoder_stays), cmocka_unit_test(options_come_back_from_json),
     };
     blas_start();
-    return cmocka_run_group_tests_name("train", tests, set_up, tear_down);
+    return cmocka_run_group_tests_name("train", tests, set_up_threads, tear_down_threads);
 }

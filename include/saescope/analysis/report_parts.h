@@ -42,8 +42,6 @@ int report_each_tile(struct report_work *w, const char *phase,
                      int (*fn)(struct report_work *w, const struct report_tile *tile, void *arg, struct error *err),
                      void *arg, struct error *err);
 int report_begin(struct report_work *w, struct store_txn **t, struct error *err);
-/* Progress of a phase, and whether to go on. */
-int report_step(struct report_work *w, const char *phase, size_t step, size_t steps, struct error *err);
 /* Whether an SAE is a baseline's smaller one; the base that it is (meta_bases' n: none). */
 int report_is_smaller(const struct report_work *w, const struct hook_sae *sae);
 /* Adds a baseline; error: Σ‖d−d̂‖²; terms: how many there are in all. */

@@ -14,7 +14,9 @@ struct row_tile {
 
 /* Tiles of at most `height` rows of W_dec (decoder) or W_enc in latent order; malloc'd, NULL when there is no memory. */
 struct row_tile *row_tiles(const struct sae *sae, int decoder, size_t height, size_t *n, struct error *err);
-/* scale[latent] = 1/‖row‖, 0 for rows of zeros. */
+/* 1/‖row‖, 0 for a row of zeros. */
+float row_scale(const float *row, size_t d);
+/* scale[latent] = row_scale of the latent's row. */
 void row_tiles_scale(const struct row_tile *tiles, size_t n, size_t d_in, float *scale);
 
 #endif

@@ -37,6 +37,16 @@ enum monitor_request monitor_ask(struct monitor *m);              /* m may be NU
 /* STATUS_OK, or STATUS_FAILED with "cancelled" when asked to cancel or to stop (for computations without checkpoints). */
 int monitor_check(struct monitor *m, struct error *err);
 
+/* Reports that `step` of `steps` (0: not known) of a phase (a static string) are done. */
+void monitor_step(struct monitor *m, const char *phase, uint64_t step, uint64_t steps);
+/* The same, then monitor_check. */
+int monitor_go_on(struct monitor *m, const char *phase, uint64_t step, uint64_t steps, struct error *err);
+/* The same as monitor_step, with how fast it goes; unit a static string. */
+void monitor_step_rate(struct monitor *m, const char *phase, uint64_t step, uint64_t steps, double rate,
+                       const char *unit);
+/* `amount` a second since `start` (of clock_seconds); NaN when no time has passed. */
+double rate_since(double start, double amount);
+
 /* What a checkpointing computation returns, beside enum status, when it stopped at MONITOR_CHECKPOINT. */
 #define STATUS_CHECKPOINTED (-1)
 

@@ -123,8 +123,6 @@ struct frontend {
     void (*notify)(void *arg, int is_error, const char *displayable_text);
     /* Asks yes or no; batch answers no unless --yes. */
     int (*confirm)(void *arg, const char *question);
-    /* Opens a view ("latent", "store", "jobs", ...) at an address or name; NULL: no screen. */
-    int (*open_view)(void *arg, const char *view, const char *target, struct error *err);
     /* Progress of a foreground job; NULL: not shown. A NULL status says that it is over. */
     void (*progress)(void *arg, const struct job_status *status);
     /* Non-zero when the user asked to stop what runs (Ctrl-C). */
