@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * Job "train sae". Parameters: train_common.c's, "steps", "preset", "model", "hook", "text", "tokens" (in all;
- * default: the text once; fewer than the text has use its first contexts only), "context_size", "prepend_bos" or
- * "no_bos", "center".
+ * default: the text once; fewer than the text has use its first contexts only), "context_size" (default: the
+ * model's, at most CONTEXT_SIZE_MAX), "bos" or "no_bos" (default: the model's), "center".
  */
 #include "config.h"
 
@@ -13,6 +13,8 @@
 #include "saescope/base/memory.h"
 #include "saescope/jobs/kinds.h"
 #include "saescope/model/text.h"
+
+#define CONTEXT_SIZE_MAX ((size_t)1024)
 
 static const char *const presets[] = {"batchtopk-paper", NULL}; /* its settings are the defaults */
 
@@ -120,9 +122,10 @@ static int stream_options_read(struct store *s, const json *parameters, struct s
         long long size = json_get_integer(parameters, "context_size", 0);
         so->hook = hook->name;
         so->center = json_get_boolean(parameters, "center", 0);
-        so->context_size = size > 0 ? (size_t)size : config->context_length;
+        size_t most = config->context_length < CONTEXT_SIZE_MAX ? config->context_length : CONTEXT_SIZE_MAX;
+        so->context_size = size > 0 ? (size_t)size : most;
         so->prepend_bos =
-            json_get_boolean(parameters, "prepend_bos", config->prepend_bos && config->bos != TOKEN_NONE) &&
+            json_get_boolean(parameters, "bos", config->prepend_bos && config->bos != TOKEN_NONE) &&
             !json_get_boolean(parameters, "no_bos", 0);
         status = hook_parse(config, json_get_string(parameters, "hook", ""), hook, err);
     }
