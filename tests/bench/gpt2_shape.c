@@ -64,7 +64,8 @@ void forward_products(const struct operands *o)
     }
 }
 
-double product_seconds(struct operands *o, void (*products)(const struct operands *o), int library_threads, size_t runs)
+double product_seconds(struct operands *o, void (*products)(const struct operands *o), int library_threads,
+                       size_t runs)
 {
     double *seconds = xcalloc(runs, sizeof(*seconds)), middle;
 
