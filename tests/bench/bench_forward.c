@@ -22,6 +22,7 @@
 #include "saescope/files/safetensors.h"
 #include "saescope/model/model.h"
 #include "gpt2_shape.h"
+#include "spent.h"
 
 enum { TOKENS = 2048, RUNS = 5 };
 
@@ -66,26 +67,27 @@ static int look(void *arg, float *x, size_t n_tokens, size_t width, struct error
     return STATUS_OK;
 }
 
-static double run_pass(struct pass_bench *p)
+static struct spent run_pass(struct pass_bench *p)
 {
-    double start = clock_seconds(), seen = 0;
+    struct spent start = spent_now();
+    double seen = 0;
 
     need(forward_run(p->f, p->m, p->tokens, TOKENS / LENGTH, LENGTH, &p->hook, look, &seen, NULL, &failure));
-    return clock_seconds() - start;
+    return spent_since(start);
 }
 
-/* Seconds of the products of TOKENS tokens, by OpenBLAS's own threads or by blocks. */
-static double run_products(struct operands *o, int library_threads)
+/* The products of TOKENS tokens, by OpenBLAS's own threads or by blocks. */
+static struct spent run_products(struct operands *o, int library_threads)
 {
-    double start;
+    struct spent start;
 
     o->nn = library_threads ? sgemm_nn : parallel_sgemm_nn;
     blas_set_library_threads(library_threads ? parallel_threads() : 1);
-    start = clock_seconds();
+    start = spent_now();
     for (int i = 0; i < TOKENS / FORWARD_ROWS; i++)
         forward_products(o);
     blas_set_library_threads(1);
-    return clock_seconds() - start;
+    return spent_since(start);
 }
 
 static void measure(struct bench_store *b, artifact_id id, const char *what)
@@ -93,7 +95,7 @@ static void measure(struct bench_store *b, artifact_id id, const char *what)
     struct operands o = {random_floats((size_t)FORWARD_ROWS * D_MLP, 1, 1),
                          random_floats((size_t)D_MLP * D, 2, 0.1F),
                          random_floats((size_t)FORWARD_ROWS * D_MLP, 3, 1), NULL, NULL};
-    double pass[RUNS], own[RUNS], blocks[RUNS], of_pass, of_own, of_blocks;
+    struct spent passes[RUNS], own[RUNS], blocks[RUNS], pass, products, other;
     struct pass_bench p;
 
     open_pass(&p, b->store, id, BENCH_HOOK, TOKENS / LENGTH, LENGTH);
@@ -101,14 +103,17 @@ static void measure(struct bench_store *b, artifact_id id, const char *what)
     for (int i = 0; i < RUNS; i++) {
         own[i] = run_products(&o, 1);
         blocks[i] = run_products(&o, 0);
-        pass[i] = run_pass(&p);
+        passes[i] = run_pass(&p);
     }
-    of_pass = median(pass, RUNS);
-    of_own = median(own, RUNS);
-    of_blocks = median(blocks, RUNS);
-    printf("  %s weights: %.3f s, %.2f times the products (goal 1.4; OpenBLAS's threads %.3f s, blocks %.3f "
-           "s)\n",
-           what, of_pass, of_pass / (of_own < of_blocks ? of_own : of_blocks), of_own, of_blocks);
+    pass = median_spent(passes, RUNS);
+    products = median_spent(blocks, RUNS);
+    other = median_spent(own, RUNS);
+    if (other.seconds < products.seconds)
+        products = other;
+    printf("  %s weights: %.3f s, %.2f times the %.3f s of the products (goal 1.4); processor time %.2f "
+           "times theirs\n",
+           what, pass.seconds, pass.seconds / products.seconds, products.seconds,
+           pass.processor / products.processor);
     fflush(stdout);
     close_pass(&p);
     free(o.x);
@@ -143,26 +148,12 @@ enum {
     L_LENGTH = 1024
 };
 
-/* Anonymous memory of this process in MB: now, or the most so far when it was asked for often enough. */
-static double anonymous_mb(void)
-{
-    FILE *f = fopen("/proc/self/status", "r");
-    char line[256];
-    double kb = 0;
-
-    while (f && fgets(line, sizeof(line), f))
-        if (sscanf(line, "RssAnon: %lf", &kb) == 1)
-            break;
-    if (f)
-        fclose(f);
-    return kb / 1000;
-}
-
+/* Anonymous memory. */
 static double most_mb;
 
 static void look_at_memory(void)
 {
-    double now = anonymous_mb();
+    double now = (double)anonymous_kib() * 1.024 / 1e3;
 
     most_mb = now > most_mb ? now : most_mb;
 }
@@ -259,7 +250,7 @@ static void run_large(struct store *s, artifact_id id)
           *logits = random_floats((size_t)LOGITS * L_VOCABULARY, 1, 1);
 
     open_pass(&p, s, id, "blocks.25.hook_resid_post", 1, L_LENGTH);
-    before = anonymous_mb();
+    before = (double)anonymous_kib() * 1.024 / 1e3;
     start = clock_seconds();
     need(forward_run(p.f, p.m, p.tokens, 1, L_LENGTH, &p.hook, look_inside, &seen, final, &failure));
     look_at_memory();
