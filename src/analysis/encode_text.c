@@ -97,7 +97,7 @@ static int run(struct encoding *e, struct encoded_text *out, struct error *err)
     if (!status)
         status = forward_run(forward, e->model, out->ids, 1, n, &e->hook, copy_activations, e, NULL, err);
     forward_free(forward);
-    if (!status && e->facts.center && model_get_config(e->model)->layer_norm)
+    if (!status && e->facts.center && hook_is_centred(model_get_config(e->model), &e->hook))
         center_rows(e->x, n, d);
     return status ? status : sae_encode(e->sae, e->x, n, &out->rows, err);
 }

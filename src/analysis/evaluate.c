@@ -150,7 +150,7 @@ static int open_splicer(struct evaluator *e, struct error *err)
         .hook = e->hook,
         .n_contexts = stream_batch_contexts(e->stream),
         .length = stream_length(e->stream),
-        .center = e->range.center && model_get_config(stream_model(e->stream))->layer_norm,
+        .center = e->range.center,
         .counted_only = e->options->saebench,
         .sae_only = e->options->ce_alone,
         .mean = e->mean,

@@ -89,6 +89,8 @@ int splicer_new(struct store_txn *t, const struct splice_options *o, struct spli
     if (!status)
         status = hook_parse(model_get_config(s->model), o->hook, &s->hook, err);
     if (!status)
+        s->options.center = o->center && hook_is_centred(model_get_config(s->model), &s->hook);
+    if (!status)
         status = forward_new(s->model, o->n_contexts, o->length, &s->forward, err);
     if (!status)
         status = allocate(s, err);

@@ -30,14 +30,17 @@ int latent_logits(const struct model *m, const struct sae *sae, const struct hoo
         count = ARRAY_LENGTH(out->positive);
     const struct model_config *config = model_get_config(m);
     size_t width = hook ? hook_width(config, hook) : config->d_model;
-    if (sae->d_in != width || width != config->d_model)
-        return error_set(err, STATUS_REFUSED,
-                         "the SAE's rows have %zu numbers, the residual stream of %s has %zu", sae->d_in,
-                         model_name(m), config->d_model);
-    float *logits = array_alloc(config->vocabulary_size, sizeof(float), "logits", err);
+    if (sae->d_in != width)
+        return error_set(err, STATUS_REFUSED, "the SAE's rows have %zu numbers, %s of %s has %zu", sae->d_in,
+                         hook ? hook->name : "the residual stream", model_name(m), width);
+    float *logits = array_alloc(config->vocabulary_size + config->d_model, sizeof(float), "logits", err);
     if (!logits)
         return STATUS_FAILED;
-    int status = model_direction_logits(m, sae_decoder_row(sae, latent), 1, fold_ln, logits, err);
+    float *direction = logits + config->vocabulary_size;
+    const float *row = sae_decoder_row(sae, latent);
+    int status = hook ? model_directions_out(m, hook, row, 1, direction, err) : STATUS_OK;
+    if (!status)
+        status = model_direction_logits(m, hook ? direction : row, 1, fold_ln, logits, err);
     for (uint32_t id = 0; !status && id < config->vocabulary_size; id++) {
         keep_first(out->positive, &out->n_positive, count, id, logits[id], 1);
         keep_first(out->negative, &out->n_negative, count, id, logits[id], -1);

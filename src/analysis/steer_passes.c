@@ -69,6 +69,14 @@ size_t steering_active(const struct steering *s)
 
 /* ---- Edits. ---- */
 
+static int wants_centring(const struct steering *s, const struct sae_facts *facts)
+{
+    const struct model_config *config = model_get_config(s->model);
+    struct hook hook;
+    return facts->center && facts->hook && !hook_parse(config, facts->hook, &hook, NULL) &&
+           hook_is_centred(config, &hook);
+}
+
 /* A meta-SAE is read on one of its bases (0: the first). */
 static int open_reader(struct steering *s, artifact_id id, artifact_id base, struct steer_reader **out,
                        struct error *err)
@@ -99,7 +107,7 @@ static int open_reader(struct steering *s, artifact_id id, artifact_id base, str
         reader_free(r);
         return status;
     }
-    r->center = r->base ? r->base->center : r->facts.center && model_get_config(s->model)->layer_norm;
+    r->center = r->base ? r->base->center : wants_centring(s, &r->facts);
     s->readers = xreallocarray(s->readers, s->n_readers + 1, sizeof(struct steer_reader *));
     *out = s->readers[s->n_readers++] = r;
     return STATUS_OK;

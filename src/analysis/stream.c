@@ -38,8 +38,7 @@ struct stream {
 
 static size_t contexts_a_batch(const struct model_config *config, const struct hook *hook, size_t length)
 {
-    double d = (double)config->d_model, mlp = (double)config->d_mlp;
-    double per_token = (4 * d * d + 2 * d * mlp + 2 * d * (double)length) * (double)(hook->layer + 1);
+    double per_token = model_multiply_adds(config, hook->layer + 1, length);
     double tokens = BATCH_MULTIPLY_ADDS_A_THREAD * (double)parallel_threads() / per_token;
     size_t n;
 
@@ -62,7 +61,7 @@ static int open_parts(struct stream *st, struct store_txn *t, const struct strea
     if (status)
         return status;
     st->width = hook_width(config, &st->hook);
-    st->center = o->center && config->layer_norm;
+    st->center = o->center && hook_is_centred(config, &st->hook);
     st->length = o->context_size ? o->context_size : config->context_length;
     if (st->length > config->context_length)
         return error_set(err, STATUS_REFUSED, "a context of %zu tokens is longer than the model's %zu",

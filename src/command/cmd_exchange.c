@@ -69,8 +69,9 @@ const struct command import_model_command = {
     .group = GROUP_EXCHANGE,
     .summary = "import a language model from a Hugging Face folder",
     .description =
-        "DIR holds config.json, model.safetensors (F32, F16 or BF16) and tokenizer.json, or vocab.json and "
-        "merges.txt. GPT-2's architecture is known.",
+        "DIR holds config.json, model.safetensors (F32, F16 or BF16) or its shards with "
+        "model.safetensors.index.json, and tokenizer.json, or vocab.json and merges.txt. MODELS lists the families "
+        "that are known. Matrices keep their precision in the store.",
     .arguments = directory_argument,
     .options = import_model_options,
     .cost = COST_JOB,

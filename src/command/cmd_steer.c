@@ -178,6 +178,8 @@ static int steer_open(struct steer_run *r, struct error *err)
     }
     if (!status)
         status = steering_open(r->t, r->model, &r->steering, err);
+    if (!status && a.kind == ARTIFACT_MODEL && !r->n_edits)
+        r->prepend_bos = model_get_config(steering_model(r->steering))->prepend_bos;
     if (!status)
         status = prompt_read(steering_model(r->steering), r->prepend_bos, invocation_argument(r->inv, 1),
                              invocation_option(r->inv, "answers"), &r->prompt, err);

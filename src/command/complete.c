@@ -15,8 +15,6 @@
 #include "saescope/command/parse.h"
 #include "saescope/formats/formats.h"
 
-#define LAYERS_MAX 1024
-
 const char *const *completion_actions, *const *completion_views;
 
 /* What is being collected: unquoted words that begin with `prefix`. */
@@ -113,13 +111,13 @@ static void add_hooks(struct completion *c)
     char **models = store_names(t, ARTIFACT_MODEL);
     for (size_t i = 0; models && models[i]; i++) {
         struct artifact a;
-        struct model_config config = {0};
+        struct model_config config;
         json *m = store_find(t, ARTIFACT_MODEL, models[i], &a, NULL) == STATUS_OK ? store_manifest(t, a.id, NULL) : NULL;
-        long long layers = json_get_integer(m, "layers", 0);
-        config.layers = layers > 0 && layers <= LAYERS_MAX ? (size_t)layers : 0;
-        char **hooks = hook_names(&config);
-        add_names(c, (const char *const *)hooks);
-        store_names_free(hooks);
+        if (m && model_config_read(m, models[i], &config, NULL) == STATUS_OK) {
+            char **hooks = hook_names(&config);
+            add_names(c, (const char *const *)hooks);
+            store_names_free(hooks);
+        }
         json_free(m);
     }
     store_names_free(models);

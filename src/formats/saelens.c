@@ -399,6 +399,8 @@ static int check_hook(struct import *im, struct store_txn *t, struct error *err)
     if (!status && hook_width(model_get_config(model), &hook) != im->config.d_in)
         status = error_set(err, STATUS_REFUSED, "d_in is %zu, but %s of %s has %zu numbers", im->config.d_in,
                            hook.name, model_name(model), hook_width(model_get_config(model), &hook));
+    if (!status)
+        memcpy(im->hook, hook.name, sizeof im->hook);
     model_free(model);
     return status;
 }

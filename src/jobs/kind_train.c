@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * Job "train sae". Parameters: train_common.c's, "steps", "preset", "model", "hook", "text", "tokens" (in all;
- * default: the text once; fewer than the text has use its first contexts only), "context_size", "prepend_bos" or
- * "no_bos", "center".
+ * default: the text once; fewer than the text has use its first contexts only), "context_size" (default: the
+ * model's, at most CONTEXT_SIZE_MAX), "bos" or "no_bos" (default: the model's), "center".
  */
 #include "config.h"
 
@@ -13,6 +13,8 @@
 #include "saescope/base/memory.h"
 #include "saescope/jobs/kinds.h"
 #include "saescope/model/text.h"
+
+#define CONTEXT_SIZE_MAX ((size_t)1024)
 
 static const char *const presets[] = {"batchtopk-paper", NULL}; /* its settings are the defaults */
 
@@ -101,7 +103,8 @@ static int plan_tokens(struct store_txn *t, const struct model *model, const jso
     return status;
 }
 
-static int stream_options_read(struct store *s, const json *parameters, struct stream_options *so,
+/* so->hook points into `hook`. */
+static int stream_options_read(struct store *s, const json *parameters, struct stream_options *so, struct hook *hook,
                                struct training *training, struct error *err)
 {
     struct store_txn *t;
@@ -117,13 +120,17 @@ static int stream_options_read(struct store *s, const json *parameters, struct s
     if (status == STATUS_OK) {
         const struct model_config *config = model_get_config(model);
         long long size = json_get_integer(parameters, "context_size", 0);
-        so->hook = json_get_string(parameters, "hook", "");
+        so->hook = hook->name;
         so->center = json_get_boolean(parameters, "center", 0);
-        so->context_size = size > 0 ? (size_t)size : config->context_length;
-        so->prepend_bos = json_get_boolean(parameters, "prepend_bos", config->bos != TOKEN_NONE) &&
-                          !json_get_boolean(parameters, "no_bos", 0);
-        status = plan_tokens(t, model, parameters, so, training, err);
+        size_t most = config->context_length < CONTEXT_SIZE_MAX ? config->context_length : CONTEXT_SIZE_MAX;
+        so->context_size = size > 0 ? (size_t)size : most;
+        so->prepend_bos =
+            json_get_boolean(parameters, "bos", config->prepend_bos && config->bos != TOKEN_NONE) &&
+            !json_get_boolean(parameters, "no_bos", 0);
+        status = hook_parse(config, json_get_string(parameters, "hook", ""), hook, err);
     }
+    if (status == STATUS_OK)
+        status = plan_tokens(t, model, parameters, so, training, err);
     if (model)
         model_free(model);
     store_end(t);
@@ -151,10 +158,11 @@ static int run_sae(struct store *s, uint64_t id, const json *parameters, struct 
     struct train_options base;
     struct training t = {0};
     struct batch_source *source = NULL;
+    struct hook hook;
     train_options_default(&base);
     int status = training_read(parameters, &base, &t, err);
     if (status == STATUS_OK)
-        status = stream_options_read(s, parameters, &so, &t, err);
+        status = stream_options_read(s, parameters, &so, &hook, &t, err);
     if (status == STATUS_OK)
         status = activation_source_open(s, &so, 0, t.options[0].seed, m, &source, err);
     if (status == STATUS_OK) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Names of hooks in TransformerLens' notation: blocks.LAYER.hook_POINT. */
+/* Names of hooks: TransformerLens' blocks.LAYER.POINT, and what others call the same places. */
 #include "config.h"
 
 #include <stdio.h>
@@ -9,13 +9,24 @@
 #include "saescope/base/display.h"
 #include "saescope/base/memory.h"
 #include "saescope/base/strbuf.h"
-#include "saescope/model/model.h"
+#include "saescope/model/family.h"
 
 static const char *const point_names[HOOK_POINTS] = {
-    [HOOK_RESID_PRE] = "hook_resid_pre",   [HOOK_RESID_MID] = "hook_resid_mid",
-    [HOOK_RESID_POST] = "hook_resid_post", [HOOK_ATTN_OUT] = "hook_attn_out",
+    [HOOK_RESID_PRE] = "hook_resid_pre",
+    [HOOK_NORM1] = "ln1.hook_normalized",
+    [HOOK_Z] = "attn.hook_z",
+    [HOOK_ATTN_OUT] = "hook_attn_out",
+    [HOOK_RESID_MID] = "hook_resid_mid",
+    [HOOK_NORM2] = "ln2.hook_normalized",
+    [HOOK_MLP_POST] = "mlp.hook_post",
     [HOOK_MLP_OUT] = "hook_mlp_out",
+    [HOOK_RESID_POST] = "hook_resid_post",
 };
+
+static int has_point(const struct model_config *config, enum hook_point point)
+{
+    return point != HOOK_RESID_MID || !(config->features & MODEL_PARALLEL);
+}
 
 static void hook_set(struct hook *hook, enum hook_point point, size_t layer)
 {
@@ -32,6 +43,8 @@ char **hook_names(const struct model_config *config)
     for (size_t layer = 0; layer < config->layers; layer++) {
         for (int point = 0; point < HOOK_POINTS; point++) {
             struct hook hook;
+            if (!has_point(config, (enum hook_point)point))
+                continue;
             hook_set(&hook, (enum hook_point)point, layer);
             names[n++] = xstrdup(hook.name);
         }
@@ -43,44 +56,152 @@ char **hook_names(const struct model_config *config)
 static void nearest_hook(const struct model_config *config, const char *name, struct hook *out)
 {
     /* Layer and point are judged apart, so that blocks.12.… of a model of 4 layers becomes its last layer. */
-    const char *point = strrchr(name, '.');
+    const char *digits = strpbrk(name, "0123456789"), *point = digits ? strchr(digits, '.') : NULL;
     const char *candidates[HOOK_POINTS + 1] = {0};
-    memcpy(candidates, point_names, sizeof point_names);
-    const char *near = nearest_word(point ? point + 1 : name, candidates);
-    enum hook_point found = HOOK_RESID_PRE;
+    size_t n = 0;
     for (int i = 0; i < HOOK_POINTS; i++) {
-        if (near && !strcmp(near, point_names[i]))
+        if (has_point(config, (enum hook_point)i))
+            candidates[n++] = point_names[i];
+    }
+    int no_point = digits && !digits[strspn(digits, "0123456789")]; /* layers.12: a layer's output */
+    point = point ? point + 1 : strrchr(name, '.') ? strrchr(name, '.') + 1 : name;
+    const char *near = nearest_word(point, candidates);
+    enum hook_point found = no_point ? HOOK_RESID_POST : HOOK_RESID_PRE;
+    for (int i = 0; i < HOOK_POINTS; i++) {
+        const char *last = strrchr(point_names[i], '.');
+        if ((near && !strcmp(near, point_names[i])) || (last && !strcmp(last + 1, point)))
             found = (enum hook_point)i;
     }
-    const char *digits = strpbrk(name, "0123456789");
     unsigned long layer = digits ? strtoul(digits, NULL, 10) : 0;
     hook_set(out, found, layer < config->layers ? layer : config->layers - 1);
 }
 
-int hook_parse(const struct model_config *config, const char *name, struct hook *out, struct error *err)
+/* A layer's number, without sign, blank or leading zero, below `layers`; *end is what follows it. */
+static int read_layer(const char *s, size_t layers, size_t *layer, const char **end)
 {
-    const char prefix[] = "blocks.";
-    if (!strncmp(name, prefix, sizeof prefix - 1)) {
-        size_t layer = strtoul(name + sizeof prefix - 1, NULL, 10);
-        for (int point = 0; point < HOOK_POINTS && layer < config->layers; point++) {
-            /* Written back and compared: no sign, blank or leading zero is let through. */
-            hook_set(out, (enum hook_point)point, layer);
-            if (!strcmp(out->name, name))
-                return STATUS_OK;
+    char *rest;
+    if (*s < '0' || *s > '9' || (*s == '0' && s[1] >= '0' && s[1] <= '9'))
+        return 0;
+    *layer = strtoul(s, &rest, 10);
+    *end = rest;
+    return *layer < layers;
+}
+
+struct other_name {
+    const char *name;
+    enum hook_point point;
+};
+
+static int find_other(const char *name, size_t n, const struct other_name *list, size_t length,
+                      enum hook_point *out)
+{
+    for (size_t i = 0; i < length; i++) {
+        if (strlen(list[i].name) == n && !memcmp(list[i].name, name, n)) {
+            *out = list[i].point;
+            return 1;
         }
     }
-    struct hook near;
-    nearest_hook(config, name, &near);
+    return 0;
+}
+
+/* dictionary_learning's folders and submodule names: resid_post_layer_5, mlp_out_layer5. */
+static int layer_suffix_hook(const struct model_config *config, const char *name, struct hook *out)
+{
+    static const struct other_name points[] = {
+        {"resid_pre", HOOK_RESID_PRE},  {"resid_mid", HOOK_RESID_MID}, {"resid_post", HOOK_RESID_POST},
+        {"resid_out", HOOK_RESID_POST}, {"mlp_out", HOOK_MLP_OUT},     {"mlp", HOOK_MLP_OUT},
+        {"attn_out", HOOK_ATTN_OUT},    {"attn", HOOK_ATTN_OUT},       {"attention_out", HOOK_ATTN_OUT},
+    };
+    const char *mark = strstr(name, "_layer"), *end;
+    enum hook_point point;
+    size_t layer;
+    if (!mark || !find_other(name, (size_t)(mark - name), points, ARRAY_LENGTH(points), &point))
+        return 0;
+    mark += strlen("_layer");
+    if (!read_layer(*mark == '_' ? mark + 1 : mark, config->layers, &layer, &end) || *end)
+        return 0;
+    hook_set(out, point, layer);
+    return 1;
+}
+
+/* Modules of transformers, whose output sparsify and dictionary_learning look at: layers.5, h.5.mlp. */
+static int module_hook(const struct model_config *config, const char *name, struct hook *out)
+{
+    static const char *const roots[] = {"model.", "transformer.", "gpt_neox."};
+    static const struct other_name modules[] = {
+        {"", HOOK_RESID_POST},         {".mlp", HOOK_MLP_OUT},        {".attn", HOOK_ATTN_OUT},
+        {".self_attn", HOOK_ATTN_OUT}, {".attention", HOOK_ATTN_OUT},
+    };
+    const char *end;
+    enum hook_point point;
+    size_t layer;
+    for (size_t i = 0; i < ARRAY_LENGTH(roots); i++) {
+        if (!strncmp(name, roots[i], strlen(roots[i]))) {
+            name += strlen(roots[i]);
+            break;
+        }
+    }
+    size_t list = !strncmp(name, "layers.", 7) ? 7 : !strncmp(name, "h.", 2) ? 2 : 0;
+    if (!list || !read_layer(name + list, config->layers, &layer, &end) ||
+        !find_other(end, strlen(end), modules, ARRAY_LENGTH(modules), &point))
+        return 0;
+    hook_set(out, point, layer);
+    return 1;
+}
+
+static int transformer_lens_hook(const struct model_config *config, const char *name, struct hook *out)
+{
+    const char prefix[] = "blocks.", *end;
+    size_t layer;
+    if (strncmp(name, prefix, sizeof prefix - 1) != 0 ||
+        !read_layer(name + sizeof prefix - 1, config->layers, &layer, &end) || *end != '.')
+        return 0;
+    for (int point = 0; point < HOOK_POINTS; point++) {
+        if (!strcmp(end + 1, point_names[point])) {
+            hook_set(out, (enum hook_point)point, layer);
+            return 1;
+        }
+    }
+    return 0;
+}
+
+int hook_parse(const struct model_config *config, const char *name, struct hook *out, struct error *err)
+{
+    int lens = transformer_lens_hook(config, name, out);
+    int found = lens || module_hook(config, name, out) || layer_suffix_hook(config, name, out);
+    int adds = out->point == HOOK_ATTN_OUT || out->point == HOOK_MLP_OUT;
     char *shown = displayable_string(name);
-    int code = error_set(err, STATUS_REFUSED, "no hook %s (the model has %zu layers): did you mean %s?",
+    int code = STATUS_OK;
+    if (!found) {
+        struct hook near;
+        nearest_hook(config, name, &near);
+        code = error_set(err, STATUS_REFUSED, "no hook %s (the model has %zu layers): did you mean %s?",
                          shown, config->layers, near.name);
+    } else if (!has_point(config, out->point))
+        code = error_set(
+            err, STATUS_REFUSED,
+            "no hook %s: the model's blocks add attention and MLP at once, with nothing between them", shown);
+    else if (!lens && adds && family_has(model_family_find(config->family), ROLE_POST_NORM1))
+        code = error_set(
+            err, STATUS_REFUSED,
+            "no hook %s: that module's output goes through a norm before it is added to the residual "
+            "stream, and %s is after it",
+            shown, out->name);
     free(shown);
-    memset(out, 0, sizeof *out);
+    if (code)
+        memset(out, 0, sizeof *out);
     return code;
 }
 
 size_t hook_width(const struct model_config *config, const struct hook *hook)
 {
-    (void)hook; /* all of them lie on the residual stream or are added to it */
-    return config->d_model;
+    return hook->point == HOOK_Z          ? config->heads * config->d_head
+           : hook->point == HOOK_MLP_POST ? config->d_mlp
+                                          : config->d_model;
+}
+
+int hook_is_centred(const struct model_config *config, const struct hook *hook)
+{
+    return config->layer_norm && hook->point != HOOK_Z && hook->point != HOOK_MLP_POST &&
+           hook->point != HOOK_NORM1 && hook->point != HOOK_NORM2;
 }

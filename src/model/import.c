@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Import of a Hugging Face folder: config.json, model.safetensors and the tokenizer's files. Weights are
- * widened to float32. What does not fit is refused naming file and tensor, and nothing of it stays in the
- * store.
+ * Import of a Hugging Face folder: config.json, model.safetensors (or its shards) and the tokenizer's files.
+ * Matrices keep their precision, vectors are widened to float32. What does not fit is refused naming file and
+ * tensor, and nothing of it stays in the store.
  */
 #include "config.h"
 
@@ -13,7 +13,7 @@
 #include "saescope/base/display.h"
 #include "saescope/base/fileio.h"
 #include "saescope/base/memory.h"
-#include "saescope/files/safetensors.h"
+#include "saescope/files/sharded.h"
 #include "saescope/model/family.h"
 
 #define CHUNK_FLOATS ((size_t)1 << 20)
@@ -24,14 +24,32 @@ struct import {
     const struct model_family *family;
     struct model_config config;
     int head_is_tied;   /* what config.json says */
-    int has_own_head;   /* what the file shows */
     enum dtype dtype;   /* of the embedding in the file */
     const char *prefix; /* of names in the file: "" or the family's */
-    struct safetensors file;
+    const char *head;   /* name of an untied unembedding */
+    struct sharded file;
     struct monitor *monitor;
     struct progress progress;
     double started;
 };
+
+static int refuse_type(const char *type, const char *path, struct error *err)
+{
+    const char *names[64] = {0};
+    struct strbuf known = STRBUF_INIT;
+    for (size_t i = 0; model_families[i] && i + 1 < ARRAY_LENGTH(names); i++) {
+        names[i] = model_families[i]->name;
+        strbuf_addf(&known, "%s%s", i ? ", " : "", names[i]);
+    }
+    char *shown = displayable_string(type);
+    const char *near = nearest_word(type, names);
+    int code = error_set(err, STATUS_REFUSED, "%s: model_type \"%s\" is not supported%s%s%s (supported: %s)",
+                         path, shown, near ? ": did you mean " : "", near ? near : "", near ? "?" : "",
+                         strbuf_string(&known));
+    strbuf_free(&known);
+    free(shown);
+    return code;
+}
 
 static int read_config(struct import *in, const char *path, struct error *err)
 {
@@ -39,22 +57,23 @@ static int read_config(struct import *in, const char *path, struct error *err)
     if (!config)
         return STATUS_REFUSED;
     const char *type = NULL;
+    model_config_start(&in->config);
     int code = json_need_string(config, "model_type", path, &type, err);
-    if (!code && !(in->family = model_family_find(type))) {
-        char *shown = displayable_string(type);
-        struct strbuf known = STRBUF_INIT;
-        for (size_t i = 0; model_families[i]; i++)
-            strbuf_addf(&known, "%s%s", i ? ", " : "", model_families[i]->name);
-        code = error_set(err, STATUS_REFUSED, "%s: model_type \"%s\" is not supported (supported: %s)", path,
-                         shown, strbuf_string(&known));
-        strbuf_free(&known);
-        free(shown);
-    }
+    if (!code && !(in->family = model_family_find(type)))
+        code = refuse_type(type, path, err);
+    if (!code && !json_is_null(json_get(config, "quantization_config")))
+        code = error_set(
+            err, STATUS_REFUSED,
+            "%s: the checkpoint is quantised (quantization_config): import the original, in F32, F16 or "
+            "BF16",
+            path);
     if (!code)
         code = in->family->read_config(config, path, &in->config, err);
+    if (!code)
+        code = model_config_check(&in->config, path, err);
     if (!code) {
         strcpy(in->config.family, in->family->name);
-        in->head_is_tied = json_get_boolean(config, "tie_word_embeddings", 1);
+        in->head_is_tied = json_get_boolean(config, "tie_word_embeddings", in->family->tied);
     }
     json_free(config);
     return code;
@@ -71,19 +90,20 @@ static void spec_tensor(const struct weight_spec *spec, struct tensor *out)
 static int find_tensor(const struct import *in, const char *name, const struct weight_spec *spec,
                        const struct tensor **out, struct error *err)
 {
-    int code = safetensors_need(&in->file, name, out, err);
+    int code = sharded_need(&in->file, name, out, err);
     if (code)
         return code;
     const struct tensor *x = *out;
     struct tensor wanted;
     spec_tensor(spec, &wanted);
     if (x->dtype != DTYPE_F32 && x->dtype != DTYPE_F16 && x->dtype != DTYPE_BF16)
-        return error_set(err, STATUS_REFUSED, "%s: tensor %s is %s, not F32, F16 or BF16", in->file.map.path,
-                         name, dtype_name(x->dtype));
+        return error_set(err, STATUS_REFUSED, "%s: tensor %s is %s, not F32, F16 or BF16%s", in->file.path,
+                         name, dtype_name(x->dtype),
+                         dtype_size(x->dtype) == 1 ? ": is the checkpoint quantised?" : "");
     if (x->ndim != wanted.ndim || memcmp(x->shape, wanted.shape, (size_t)x->ndim * sizeof *x->shape) != 0) {
         char has[96], wants[96];
         return error_set(err, STATUS_REFUSED, "%s: tensor %s is %s, but config.json makes it %s",
-                         in->file.map.path, name, tensor_shape_string(x, has, sizeof has),
+                         in->file.path, name, tensor_shape_string(x, has, sizeof has),
                          tensor_shape_string(&wanted, wants, sizeof wants));
     }
     return STATUS_OK;
@@ -95,9 +115,8 @@ static int refuse_value(const struct import *in, const char *name, const struct 
     size_t width = spec->columns ? spec->columns : 1;
     if (spec->columns)
         return error_set(err, STATUS_REFUSED, "%s: tensor %s is NaN or infinite at row %zu, column %zu",
-                         in->file.map.path, name, at / width, at % width);
-    return error_set(err, STATUS_REFUSED, "%s: tensor %s is NaN or infinite at %zu", in->file.map.path, name,
-                     at);
+                         in->file.path, name, at / width, at % width);
+    return error_set(err, STATUS_REFUSED, "%s: tensor %s is NaN or infinite at %zu", in->file.path, name, at);
 }
 
 static int report(struct import *in, size_t bytes, struct error *err)
@@ -110,18 +129,26 @@ static int report(struct import *in, size_t bytes, struct error *err)
     return monitor_check(in->monitor, err);
 }
 
+/* What the store keeps: a matrix as the file has it, a vector widened. */
+static enum dtype stored_dtype(const struct weight_spec *spec, const struct tensor *x)
+{
+    return spec->columns ? x->dtype : DTYPE_F32;
+}
+
 static int copy_rows(struct import *in, struct tensor_writer *w, const char *name,
                      const struct weight_spec *spec, const struct tensor *x, float *buffer, size_t chunk,
                      struct error *err)
 {
     size_t width = spec->columns ? spec->columns : 1, element = dtype_size(x->dtype);
+    int as_it_is = stored_dtype(spec, x) == x->dtype;
     for (size_t first = 0; first < spec->rows; first += chunk) {
         size_t n = spec->rows - first < chunk ? spec->rows - first : chunk;
-        floats_from(x->dtype, (const char *)x->data + first * width * element, buffer, n * width);
+        const char *rows = (const char *)x->data + first * width * element;
+        floats_from(x->dtype, rows, buffer, n * width);
         size_t bad = first_not_finite(buffer, n * width);
         if (bad < n * width)
             return refuse_value(in, name, spec, first * width + bad, err);
-        int code = store_tensor_append(w, buffer, n, err);
+        int code = store_tensor_append(w, as_it_is ? (const void *)rows : buffer, n, err);
         if (!code)
             code = report(in, n * width * element, err);
         if (code)
@@ -144,7 +171,8 @@ static int import_tensor(struct import *in, const char *name, const struct weigh
     if (!buffer)
         return STATUS_FAILED;
     struct tensor_writer *w = NULL;
-    code = store_tensor_begin(in->store, in->id, spec->store_name, DTYPE_F32, x->ndim, x->shape, &w, err);
+    code = store_tensor_begin(in->store, in->id, spec->store_name, stored_dtype(spec, x), x->ndim, x->shape,
+                              &w, err);
     if (!code) {
         code = copy_rows(in, w, name, spec, x, buffer, chunk, err);
         if (code)
@@ -161,68 +189,106 @@ static char *file_name(const struct import *in, const char *name)
     return xasprintf("%s%s", in->prefix, name);
 }
 
-/* Finds the prefix and whether the unembedding is its own, and that all tensors are there and fit. */
-static int check_tensors(struct import *in, struct error *err)
+static int check_weight(const struct weight_spec *spec, void *arg, struct error *err)
 {
-    struct weight_spec spec, embed;
-    const struct tensor *x, *embedding;
-    in->family->weight(&in->config, in->family->embed, &embed);
-    in->prefix = in->family->file_prefix;
-    char *name = file_name(in, embed.file_name);
-    if (!safetensors_find(&in->file, name))
-        in->prefix = "";
+    struct import *in = arg;
+    const struct tensor *x;
+    char *name = file_name(in, spec->file_name);
+    int code = find_tensor(in, name, spec, &x, err);
     free(name);
-    for (size_t i = 0; i < in->family->n_weights(&in->config); i++) {
-        in->family->weight(&in->config, i, &spec);
-        name = file_name(in, spec.file_name);
-        int code = find_tensor(in, name, &spec, &x, err);
-        free(name);
-        if (code)
-            return code;
-        in->progress.steps += tensor_bytes(x);
-    }
-    in->family->one_layer_more(&in->config, spec.file_name, sizeof spec.file_name);
-    name = file_name(in, spec.file_name);
-    int more = safetensors_find(&in->file, name) != NULL;
+    if (code)
+        return code;
+    in->progress.steps += tensor_bytes(x);
+    if (spec->role == ROLE_EMBED)
+        in->dtype = x->dtype;
+    return STATUS_OK;
+}
+
+/* Calls fn for every weight; stops at its first status that is not 0. */
+static int each_weight(struct import *in, weight_visitor *fn, struct error *err)
+{
+    return family_each_weight(in->family, &in->config, fn, in, err);
+}
+
+static int check_layers(const struct import *in, struct error *err)
+{
+    struct weight_spec spec;
+    family_layer_beyond(in->family, &in->config, spec.file_name, sizeof spec.file_name);
+    char *name = file_name(in, spec.file_name);
+    int more = sharded_find(&in->file, name) != NULL;
     free(name);
     if (more)
         return error_set(err, STATUS_REFUSED,
-                         "%s: tensor %s%s: config.json says that there are only %zu layers",
-                         in->file.map.path, in->prefix, spec.file_name, in->config.layers);
-    name = file_name(in, embed.file_name);
-    embedding = safetensors_find(&in->file, name);
-    free(name);
-    in->dtype = embedding->dtype;
-    if (in->head_is_tied && !safetensors_find(&in->file, in->family->head))
+                         "%s: tensor %s%s: config.json says that there are only %zu layers", in->file.path,
+                         in->prefix, spec.file_name, in->config.layers);
+    return STATUS_OK;
+}
+
+/* Whether the unembedding is its own: config.json says so, and it differs from the embedding. */
+static int check_head(struct import *in, const char *embed_name, struct error *err)
+{
+    struct weight_spec spec = family_unembed(&in->config);
+    const struct tensor *x, *embedding = sharded_find(&in->file, embed_name);
+    in->head = in->family->head;
+    if (in->family->head_too && !sharded_find(&in->file, in->head))
+        in->head = sharded_find(&in->file, in->family->head_too) ? in->family->head_too : in->head;
+    if (in->head_is_tied && !sharded_find(&in->file, in->head))
         return STATUS_OK;
-    int code = find_tensor(in, in->family->head, &embed, &x, err);
+    int code = find_tensor(in, in->head, &spec, &x, err);
     if (code)
         return code;
     int equal = x->dtype == embedding->dtype && !memcmp(x->data, embedding->data, tensor_bytes(x));
     if (in->head_is_tied && !equal)
         return error_set(err, STATUS_REFUSED,
-                         "%s: tensor %s differs from %s%s, but config.json says tie_word_embeddings",
-                         in->file.map.path, in->family->head, in->prefix, embed.file_name);
-    in->has_own_head = !equal;
+                         "%s: tensor %s differs from %s, but config.json says tie_word_embeddings",
+                         in->file.path, in->head, embed_name);
+    in->config.features |= equal ? 0 : MODEL_UNTIED;
     in->progress.steps += equal ? 0 : tensor_bytes(x);
     return STATUS_OK;
 }
 
+static const char *embed_file_name(const struct model_family *family)
+{
+    const struct weight_entry *e = family->entries;
+    while (e->role != ROLE_EMBED)
+        e++;
+    return e->file;
+}
+
+/* Finds the prefix and whether the unembedding is its own, and that all tensors are there and fit. */
+static int check_tensors(struct import *in, struct error *err)
+{
+    in->prefix = in->family->file_prefix;
+    char *embed = file_name(in, embed_file_name(in->family));
+    if (!sharded_find(&in->file, embed)) {
+        in->prefix = "";
+        free(embed);
+        embed = file_name(in, embed_file_name(in->family));
+    }
+    int code = each_weight(in, check_weight, err);
+    if (!code)
+        code = check_layers(in, err);
+    if (!code)
+        code = check_head(in, embed, err);
+    free(embed);
+    return code;
+}
+
+static int import_weight(const struct weight_spec *spec, void *arg, struct error *err)
+{
+    struct import *in = arg;
+    char *name = file_name(in, spec->file_name);
+    int code = import_tensor(in, name, spec, err);
+    free(name);
+    return code;
+}
+
 static int import_tensors(struct import *in, struct error *err)
 {
-    struct weight_spec spec;
-    int code = STATUS_OK;
-    for (size_t i = 0; i < in->family->n_weights(&in->config) && !code; i++) {
-        in->family->weight(&in->config, i, &spec);
-        char *name = file_name(in, spec.file_name);
-        code = import_tensor(in, name, &spec, err);
-        free(name);
-    }
-    if (!code && in->has_own_head) {
-        in->family->weight(&in->config, in->family->embed, &spec);
-        strcpy(spec.store_name, STORE_NAME_UNEMBED);
-        code = import_tensor(in, in->family->head, &spec, err);
-    }
+    struct weight_spec unembed = family_unembed(&in->config);
+    int code = each_weight(in, import_weight, err);
+    if (!code && in->config.features & MODEL_UNTIED)
+        code = import_tensor(in, in->head, &unembed, err);
     return code;
 }
 
@@ -242,27 +308,10 @@ static int check_tokenizer(struct import *in, const struct tokenizer *tokenizer,
     return STATUS_OK;
 }
 
-static json *token_json(uint32_t id)
-{
-    return id == TOKEN_NONE ? json_new_null() : json_new_integer(id);
-}
-
 static json *build_manifest(const struct import *in, const char *directory)
 {
-    const struct model_config *c = &in->config;
     json *manifest = json_new_object();
-    json_set(manifest, "family", json_new_string(c->family));
-    json_set(manifest, "layers", json_new_integer((long long)c->layers));
-    json_set(manifest, "d_model", json_new_integer((long long)c->d_model));
-    json_set(manifest, "heads", json_new_integer((long long)c->heads));
-    json_set(manifest, "d_mlp", json_new_integer((long long)c->d_mlp));
-    json_set(manifest, "vocabulary_size", json_new_integer((long long)c->vocabulary_size));
-    json_set(manifest, "context_length", json_new_integer((long long)c->context_length));
-    json_set(manifest, "norm_epsilon", json_new_real(c->norm_epsilon));
-    json_set(manifest, "layer_norm", json_new_boolean(c->layer_norm));
-    json_set(manifest, "tied", json_new_boolean(!in->has_own_head));
-    json_set(manifest, "bos", token_json(c->bos));
-    json_set(manifest, "eos", token_json(c->eos));
+    model_config_save(&in->config, manifest);
     json_set(manifest, "dtype", json_new_string(dtype_torch_name(in->dtype)));
     json_set(manifest, "source", json_new_string(directory));
     json_set(manifest, "references", json_new_object());
@@ -285,6 +334,16 @@ static int write_model(struct import *in, const struct model_import *options,
     return code;
 }
 
+/* The one file, or the index of several. */
+static char *find_weights(const char *directory)
+{
+    char *one = path_join(directory, "model.safetensors");
+    char *index = path_join(directory, "model.safetensors.index.json");
+    int sharded = !path_exists(one) && path_exists(index);
+    free(sharded ? one : index);
+    return sharded ? index : one;
+}
+
 int model_import_folder(struct store *s, const struct model_import *options, struct monitor *m,
                         artifact_id *id, struct error *err)
 {
@@ -294,10 +353,10 @@ int model_import_folder(struct store *s, const struct model_import *options, str
     in.progress.unit = "MB/s";
     in.progress.phase = "reading";
     char *config_path = path_join(options->directory, "config.json");
-    char *weights_path = path_join(options->directory, "model.safetensors");
+    char *weights_path = find_weights(options->directory);
     int code = read_config(&in, config_path, err);
     if (!code)
-        code = safetensors_open(&in.file, weights_path, err);
+        code = sharded_open(&in.file, weights_path, err);
     if (!code) {
         code = check_tensors(&in, err);
         if (!code)
@@ -307,7 +366,7 @@ int model_import_folder(struct store *s, const struct model_import *options, str
         if (!code)
             code = write_model(&in, options, tokenizer, err);
         tokenizer_free(tokenizer);
-        safetensors_close(&in.file);
+        sharded_close(&in.file);
     }
     if (!code && id)
         *id = in.id;

@@ -5,54 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "saescope/base/blas.h"
 #include "saescope/base/memory.h"
 #include "saescope/base/parallel.h"
-#include "saescope/model/family.h"
+#include "saescope/model/parts.h"
+
+#define LAYER_ROLES (ROLES - GLOBAL_ROLES)
 
 /* ---- Opening. ---- */
-
-static uint32_t manifest_token(const json *manifest, const char *key)
-{
-    long long id = json_get_integer(manifest, key, -1);
-    return id < 0 || id >= TOKEN_NONE ? TOKEN_NONE : (uint32_t)id;
-}
-
-static int read_manifest(struct model *m, const json *manifest, struct error *err)
-{
-    struct model_config *c = &m->config;
-    const struct {
-        const char *key;
-        size_t *value;
-    } sizes[] = {
-        {"layers", &c->layers},
-        {"d_model", &c->d_model},
-        {"heads", &c->heads},
-        {"d_mlp", &c->d_mlp},
-        {"vocabulary_size", &c->vocabulary_size},
-        {"context_length", &c->context_length},
-    };
-    const char *family;
-    int code = json_need_string(manifest, "family", m->name, &family, err);
-    for (size_t i = 0; i < ARRAY_LENGTH(sizes) && !code; i++) {
-        code = json_need_size(manifest, sizes[i].key, m->name, 1 << 24, sizes[i].value, err);
-        if (!code && !*sizes[i].value)
-            code = error_set(err, STATUS_REFUSED, "model %s: %s is zero", m->name, sizes[i].key);
-    }
-    if (code)
-        return code;
-    m->family = model_family_find(family);
-    if (!m->family || strlen(family) >= sizeof c->family || c->d_model % c->heads)
-        return error_set(err, STATUS_REFUSED, "model %s: made by another version of this program", m->name);
-    strcpy(c->family, family);
-    c->d_head = c->d_model / c->heads;
-    c->norm_epsilon = json_get_number(manifest, "norm_epsilon", 1e-5);
-    c->layer_norm = json_get_boolean(manifest, "layer_norm", 1);
-    c->bos = manifest_token(manifest, "bos");
-    c->eos = manifest_token(manifest, "eos");
-    m->tied = json_get_boolean(manifest, "tied", 1);
-    return STATUS_OK;
-}
 
 int model_open(struct store_txn *t, artifact_id id, struct model **out, struct error *err)
 {
@@ -68,14 +27,15 @@ int model_open(struct store_txn *t, artifact_id id, struct model **out, struct e
     struct model *m = xcalloc(1, sizeof *m);
     m->id = id;
     m->name = xstrdup(artifact.name);
-    code = read_manifest(m, manifest, err);
+    code = model_config_read(manifest, m->name, &m->config, err);
     json_free(manifest);
     if (!code)
         code = tokenizer_open(t, id, &m->tokenizer, err);
     if (!code) {
-        m->n_weights = m->family->n_weights(&m->config) + !m->tied;
-        m->weights = array_zeroed(m->n_weights, sizeof *m->weights, "the list of weights", err);
-        code = m->weights ? STATUS_OK : STATUS_FAILED;
+        m->family = model_family_find(m->config.family);
+        m->layers =
+            array_zeroed(m->config.layers, LAYER_ROLES * sizeof *m->layers, "the list of weights", err);
+        code = m->layers ? STATUS_OK : STATUS_FAILED;
     }
     if (code)
         model_free(m);
@@ -88,9 +48,11 @@ void model_free(struct model *m)
 {
     if (!m)
         return;
-    for (size_t i = 0; m->weights && i < m->n_weights; i++)
-        free(m->weights[i].blocks);
-    free(m->weights);
+    for (size_t i = 0; i < GLOBAL_ROLES; i++)
+        free(m->globals[i].blocks);
+    for (size_t i = 0; m->layers && i < m->config.layers * LAYER_ROLES; i++)
+        free(m->layers[i].blocks);
+    free(m->layers);
     tokenizer_free(m->tokenizer);
     free(m->name);
     free(m);
@@ -116,66 +78,94 @@ const struct tokenizer *model_tokenizer(const struct model *m)
     return m->tokenizer;
 }
 
-static void weight_specification(const struct model *m, size_t i, struct weight_spec *spec)
+static struct weight *weight_slot(struct model *m, enum weight_role role, size_t layer)
 {
-    if (i < m->family->n_weights(&m->config)) {
-        m->family->weight(&m->config, i, spec);
-        return;
-    }
-    *spec = (struct weight_spec){
-        .store_name = STORE_NAME_UNEMBED, .rows = m->config.vocabulary_size, .columns = m->config.d_model};
+    return role < GLOBAL_ROLES ? &m->globals[role] : &m->layers[layer * LAYER_ROLES + (role - GLOBAL_ROLES)];
 }
 
-static int attach_weight(const struct model *m, struct store_txn *t, size_t i, struct error *err)
+const struct weight *model_weight(const struct model *m, enum weight_role role, size_t layer)
 {
-    struct weight_spec spec;
+    const struct weight *w =
+        role < GLOBAL_ROLES ? &m->globals[role] : &m->layers[layer * LAYER_ROLES + (role - GLOBAL_ROLES)];
+    return w->blocks ? w : NULL;
+}
+
+const struct weight *model_unembedding(const struct model *m)
+{
+    return &m->globals[m->config.features & MODEL_UNTIED ? ROLE_UNEMBED : ROLE_EMBED];
+}
+
+/* ---- Weights in the map. ---- */
+
+static int fits(const struct store_tensor *x, const struct weight_spec *spec)
+{
+    int is_matrix = spec->columns != 0;
+    int good_dtype =
+        x->dtype == DTYPE_F32 || (is_matrix && (x->dtype == DTYPE_F16 || x->dtype == DTYPE_BF16));
+    return good_dtype && x->ndim == (is_matrix ? 2 : 1) && x->shape[0] == spec->rows &&
+           (!is_matrix || x->shape[1] == spec->columns) && x->rows_per_block &&
+           (is_matrix || x->n_blocks == 1);
+}
+
+struct attaching {
+    struct model *m;
+    struct store_txn *t;
+};
+
+static int attach_blocks(const struct attaching *a, const struct store_tensor *x,
+                         const struct weight_spec *spec, struct weight *w, struct error *err)
+{
+    size_t next = 0;
+    for (size_t b = 0; b < x->n_blocks; b++) {
+        size_t first, n;
+        int code = store_tensor_block(a->t, x, b, &w->blocks[b], &first, &n, err);
+        if (code)
+            return code;
+        if (first != next || first != b * x->rows_per_block)
+            return error_set(err, STATUS_STORE, "model %s: tensor %s: blocks out of order", a->m->name,
+                             spec->store_name);
+        next = first + n;
+    }
+    if (next != spec->rows)
+        return error_set(err, STATUS_STORE, "model %s: tensor %s: rows are missing", a->m->name,
+                         spec->store_name);
+    return STATUS_OK;
+}
+
+static int attach_weight(const struct weight_spec *spec, void *arg, struct error *err)
+{
+    const struct attaching *a = arg;
+    struct weight *w = weight_slot(a->m, spec->role, spec->layer);
     struct store_tensor x;
-    struct weight *w = &m->weights[i];
-    weight_specification(m, i, &spec);
-    int code = store_tensor_open(t, m->id, spec.store_name, &x, err);
+    int code = store_tensor_open(a->t, a->m->id, spec->store_name, &x, err);
     if (code)
-        return error_prefix(err, "model %s", m->name);
-    if (x.dtype != DTYPE_F32 || x.ndim != (spec.columns ? 2 : 1) || x.shape[0] != spec.rows ||
-        (spec.columns && x.shape[1] != spec.columns) || !x.rows_per_block ||
-        (!spec.columns && x.n_blocks != 1))
-        return error_set(err, STATUS_STORE, "model %s: tensor %s does not fit the manifest", m->name,
-                         spec.store_name);
+        return error_prefix(err, "model %s", a->m->name);
+    if (!fits(&x, spec))
+        return error_set(err, STATUS_STORE, "model %s: tensor %s does not fit the manifest", a->m->name,
+                         spec->store_name);
     if (w->n_blocks != x.n_blocks) {
         w->blocks = xreallocarray(w->blocks, x.n_blocks, sizeof *w->blocks);
         w->n_blocks = x.n_blocks;
     }
-    w->rows = spec.rows;
-    w->columns = spec.columns;
+    w->rows = spec->rows;
+    w->columns = spec->columns;
     w->rows_per_block = x.rows_per_block;
-    size_t next = 0;
-    for (size_t b = 0; b < x.n_blocks; b++) {
-        const void *data;
-        size_t first, n;
-        code = store_tensor_block(t, &x, b, &data, &first, &n, err);
-        if (code)
-            return code;
-        if (first != next || first != b * x.rows_per_block)
-            return error_set(err, STATUS_STORE, "model %s: tensor %s: blocks out of order", m->name,
-                             spec.store_name);
-        next = first + n;
-        w->blocks[b] = data;
-    }
-    if (next != spec.rows)
-        return error_set(err, STATUS_STORE, "model %s: tensor %s: rows are missing", m->name,
-                         spec.store_name);
-    return STATUS_OK;
+    w->dtype = x.dtype;
+    /* Embedding and unembedding are [vocabulary, d_model] in every family. */
+    w->in_out = a->m->family->in_out && spec->role >= GLOBAL_ROLES;
+    return attach_blocks(a, &x, spec, w, err);
 }
 
 int model_attach(struct model *m, struct store_txn *t, struct error *err)
 {
+    struct attaching a = {m, t};
+    struct weight_spec unembed = family_unembed(&m->config);
     m->attached = 0;
-    for (size_t i = 0; i < m->n_weights; i++) {
-        int code = attach_weight(m, t, i, err);
-        if (code)
-            return code;
-    }
-    m->attached = 1;
-    return STATUS_OK;
+    int code = family_each_weight(m->family, &m->config, attach_weight, &a, err);
+    if (!code && m->config.features & MODEL_UNTIED)
+        code = attach_weight(&unembed, &a, err);
+    m->attached = !code;
+    return code;
 }
 
 /* ---- Passes. ---- */
@@ -183,28 +173,41 @@ int model_attach(struct model *m, struct store_txn *t, struct error *err)
 struct forward {
     size_t capacity, length; /* tokens in all, tokens a context */
     size_t workers, worker_stride;
-    float *scratch, *worker_scratch; /* one allocation */
+    float *scratch, *rotary, *worker_scratch; /* one allocation */
 };
 
-/* Floats for the tokens and for one worker, each a multiple of 64 bytes; 0 when it cannot be. */
-static size_t plan(const struct model *m, size_t n_contexts, size_t length, size_t *worker, size_t *total)
+/* Floats of a pass's parts, each a multiple of 64 bytes. */
+struct plan {
+    size_t tokens, rotary, worker, total;
+};
+
+static size_t whole_lines(size_t floats)
 {
-    size_t tokens, floats, workers;
+    return (floats + 15) / 16 * 16;
+}
+
+/* 0, or -1 when it cannot be. */
+static int plan(const struct model *m, size_t n_contexts, size_t length, struct plan *out)
+{
+    size_t tokens, workers;
     if (size_multiply(n_contexts, length, &tokens) ||
-        size_multiply(tokens, m->family->scratch_per_token(&m->config), &floats) || floats > SIZE_MAX / 16)
-        return 0;
-    *worker = (m->family->scratch_per_worker(&m->config, length) + 15) / 16 * 16;
-    floats = (floats + 15) / 16 * 16;
-    if (size_multiply(*worker, parallel_threads(), &workers) || workers > SIZE_MAX / 16)
-        return 0;
-    *total = floats + workers;
-    return floats;
+        size_multiply(tokens, decoder_scratch_per_token(m->family, &m->config), &out->tokens) ||
+        size_multiply(length, m->config.rotary.dims, &out->rotary) || out->tokens > SIZE_MAX / 32 ||
+        out->rotary > SIZE_MAX / 32)
+        return -1;
+    out->tokens = whole_lines(out->tokens);
+    out->rotary = whole_lines(out->rotary);
+    out->worker = whole_lines(decoder_scratch_per_worker(&m->config, length));
+    if (size_multiply(out->worker, parallel_threads(), &workers) || workers > SIZE_MAX / 16)
+        return -1;
+    out->total = out->tokens + out->rotary + workers;
+    return 0;
 }
 
 size_t forward_bytes(const struct model *m, size_t n_contexts, size_t length)
 {
-    size_t worker, total;
-    return plan(m, n_contexts, length, &worker, &total) ? total * sizeof(float) : SIZE_MAX;
+    struct plan p;
+    return plan(m, n_contexts, length, &p) ? SIZE_MAX : p.total * sizeof(float);
 }
 
 static int check_length(const struct model *m, size_t n_contexts, size_t length, struct error *err)
@@ -223,19 +226,21 @@ int forward_new(const struct model *m, size_t n_contexts, size_t length, struct 
     int code = check_length(m, n_contexts, length, err);
     if (code)
         return code;
-    size_t worker, total, floats = plan(m, n_contexts, length, &worker, &total);
-    if (!floats)
+    struct plan p;
+    if (plan(m, n_contexts, length, &p))
         return error_set(err, STATUS_FAILED, "not enough memory for the forward pass");
-    float *memory = array_alloc(total, sizeof *memory, "the forward pass", err);
+    float *memory = array_alloc(p.total, sizeof *memory, "the forward pass", err);
     if (!memory)
         return STATUS_FAILED;
     struct forward *f = xmalloc(sizeof *f);
     *f = (struct forward){.capacity = n_contexts * length,
                           .length = length,
                           .workers = parallel_threads(),
-                          .worker_stride = worker,
+                          .worker_stride = p.worker,
                           .scratch = memory,
-                          .worker_scratch = memory + floats};
+                          .rotary = memory + p.tokens,
+                          .worker_scratch = memory + p.tokens + p.rotary};
+    rotary_table(&m->config.rotary, length, f->rotary);
     *out = f;
     return STATUS_OK;
 }
@@ -248,12 +253,18 @@ void forward_free(struct forward *f)
     free(f);
 }
 
+int pass_wants(const struct pass *pass, enum hook_point point, size_t layer)
+{
+    return pass->hook && pass->hook->point == point && pass->hook->layer == layer;
+}
+
 int pass_hook(struct pass *pass, enum hook_point point, size_t layer, float *x, struct error *err)
 {
-    if (!pass->hook || pass->hook->point != point || pass->hook->layer != layer)
+    if (!pass_wants(pass, point, layer))
         return STATUS_OK;
     pass->stopped = pass->stop_at_hook;
-    return pass->at ? pass->at(pass->arg, x, pass->n_tokens, pass->model->config.d_model, err) : STATUS_OK;
+    size_t width = hook_width(&pass->model->config, pass->hook);
+    return pass->at ? pass->at(pass->arg, x, pass->n_tokens, width, err) : STATUS_OK;
 }
 
 int forward_run(struct forward *f, const struct model *m, const uint32_t *tokens, size_t n_contexts,
@@ -274,8 +285,8 @@ int forward_run(struct forward *f, const struct model *m, const uint32_t *tokens
                         .length = length,
                         .n_tokens = n_contexts * length,
                         .scratch = f->scratch,
-                        .worker_scratch = f->worker_scratch,
-                        .worker_stride = f->worker_stride,
+                        .workspace = {f->worker_scratch, f->worker_stride},
+                        .rotary = f->rotary,
                         .hook = hook,
                         .at = at,
                         .arg = arg,
@@ -286,18 +297,59 @@ int forward_run(struct forward *f, const struct model *m, const uint32_t *tokens
             return error_set(err, STATUS_REFUSED, "token %u is not in model %s's vocabulary of %zu",
                              (unsigned)tokens[i], m->name, m->config.vocabulary_size);
     }
-    return m->family->run(&pass, err);
+    return decoder_run(&pass, err);
 }
 
 /* ---- Unembedding. ---- */
 
-int model_unembed(const struct model *m, const float *final, size_t n, float *logits, struct error *err)
+/* A product with a weight outside of a pass. */
+static int multiply(const struct model *m, const struct weight *w, const float *x, size_t n, float *y,
+                    size_t ldy, struct error *err)
 {
+    struct workspace workspace = {.stride = whole_lines(linear_scratch(w->in_out ? w->rows : w->columns))};
     if (!m->attached)
         return error_set(err, STATUS_FAILED, "model %s: its weights are not looked up", m->name);
-    const struct weight *w = m->tied ? &m->weights[m->family->embed] : &m->weights[m->n_weights - 1];
-    linear_transposed(w, final, n, logits, m->config.vocabulary_size);
+    workspace.floats = array_alloc(workspace.stride, parallel_threads() * sizeof(float), "a product", err);
+    if (!workspace.floats)
+        return STATUS_FAILED;
+    linear(&workspace, w, NULL, x, n, y, ldy);
+    free(workspace.floats);
     return STATUS_OK;
+}
+
+struct capping {
+    float *logits;
+    size_t width;
+    float cap;
+};
+
+static void cap_row(size_t row, size_t worker, void *arg)
+{
+    const struct capping *c = arg;
+    (void)worker;
+    soft_cap(c->logits + row * c->width, c->width, c->cap);
+}
+
+int model_unembed(const struct model *m, const float *final, size_t n, float *logits, struct error *err)
+{
+    struct capping capping = {logits, m->config.vocabulary_size, (float)m->config.logit_cap};
+    int code = multiply(m, model_unembedding(m), final, n, logits, m->config.vocabulary_size, err);
+    if (!code && m->config.logit_cap > 0)
+        parallel_for(n, cap_row, &capping);
+    return code;
+}
+
+int model_directions_out(const struct model *m, const struct hook *hook, const float *directions, size_t n,
+                         float *out, struct error *err)
+{
+    if (hook->point != HOOK_Z && hook->point != HOOK_MLP_POST) {
+        memcpy(out, directions, n * m->config.d_model * sizeof *out);
+        return STATUS_OK;
+    }
+    const struct weight *w = model_weight(m, hook->point == HOOK_Z ? ROLE_W_O : ROLE_W_OUT, hook->layer);
+    if (!w)
+        return error_set(err, STATUS_FAILED, "model %s: its weights are not looked up", m->name);
+    return multiply(m, w, directions, n, out, m->config.d_model, err);
 }
 
 struct centring {
@@ -326,8 +378,9 @@ static void subtract_mean(size_t row, size_t worker, void *arg)
 int model_direction_logits(const struct model *m, const float *directions, size_t n, int fold_ln,
                            float *logits, struct error *err)
 {
+    const struct weight *unembedding = model_unembedding(m);
     if (!fold_ln || !m->attached)
-        return model_unembed(m, directions, n, logits, err);
+        return multiply(m, unembedding, directions, n, logits, m->config.vocabulary_size, err);
     size_t d = m->config.d_model, cells;
     if (size_multiply(n, d, &cells))
         cells = SIZE_MAX;
@@ -338,10 +391,9 @@ int model_direction_logits(const struct model *m, const float *directions, size_
     struct centring over_width = {x, d}, over_vocabulary = {logits, m->config.vocabulary_size};
     if (m->config.layer_norm)
         parallel_for(n, subtract_mean, &over_width);
-    const float *scale = weight_vector(&m->weights[m->family->final_norm]);
-    for (size_t i = 0; i < cells; i++)
-        x[i] *= scale[i % d];
-    int code = model_unembed(m, x, n, logits, err);
+    struct norm norm = norm_of(m, model_weight(m, ROLE_FINAL_SCALE, 0), NULL);
+    norm_affine(&norm, x, n, d);
+    int code = multiply(m, unembedding, x, n, logits, m->config.vocabulary_size, err);
     if (!code)
         parallel_for(n, subtract_mean, &over_vocabulary);
     free(x);

@@ -23,60 +23,14 @@ enum {
     D_SAE = 24576,
     L0 = 40,
     TOKENS = 8192,
-    ROWS = 1024, /* of a product */
     RUNS = 5
 };
 
-/* ---- The products alone. ---- */
-typedef void product(size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda, const float *b,
-                     size_t ldb, float beta, float *c, size_t ldc);
-
-struct operands {
-    float *x, *w, *out;
-    product *nn, *nt;
-};
-
-static void one_head(size_t head, size_t worker, void *arg)
+/* Forward pass and encoder. */
+static void all_products(const struct operands *o)
 {
-    const struct operands *o = arg;
-    const float *q = o->x + head % HEADS * D_HEAD + head / HEADS * LENGTH * 3 * D;
-    float *scores = o->out + (size_t)ROWS * D + (worker % 64) * LENGTH * LENGTH;
-
-    sgemm_nt(LENGTH, LENGTH, D_HEAD, 1, q, 3 * D, q + D, 3 * D, 0, scores, LENGTH);
-    sgemm_nn(LENGTH, D_HEAD, LENGTH, 1, scores, LENGTH, q + 2 * D, 3 * D, 0,
-             o->out + head / HEADS * LENGTH * D + head % HEADS * D_HEAD, D);
-}
-
-/* Forward pass and encoder of ROWS tokens; attention is whole (no causal half is saved). */
-static void all_products(struct operands *o)
-{
-    for (int i = 0; i < LAYERS; i++) {
-        o->nn(ROWS, 3 * D, D, 1, o->x, D, o->w, 3 * D, 0, o->out, 3 * D);
-        parallel_for(ROWS / LENGTH * HEADS, one_head, o);
-        o->nn(ROWS, D, D, 1, o->x, D, o->w, D, 0, o->out, D);
-        o->nn(ROWS, D_MLP, D, 1, o->x, D, o->w, D_MLP, 0, o->out, D_MLP);
-        o->nn(ROWS, D, D_MLP, 1, o->x, D_MLP, o->w, D, 0, o->out, D);
-    }
-    o->nt(ROWS, D_SAE, D, 1, o->x, D, o->w, D, 0, o->out, D_SAE);
-}
-
-/* Seconds for `rows` tokens. */
-static double product_seconds(struct operands *o, int library_threads, double rows)
-{
-    double seconds[RUNS];
-
-    o->nn = library_threads ? sgemm_nn : parallel_sgemm_nn;
-    o->nt = library_threads ? sgemm_nt : parallel_sgemm_nt;
-    blas_set_library_threads(library_threads ? parallel_threads() : 1);
-    all_products(o);
-    for (int i = 0; i < RUNS; i++) {
-        double start = clock_seconds();
-
-        all_products(o);
-        seconds[i] = (clock_seconds() - start) * rows / ROWS;
-    }
-    blas_set_library_threads(1);
-    return median(seconds, RUNS);
+    forward_products(o);
+    o->nt(FORWARD_ROWS, D_SAE, D, 1, o->x, D, o->w, D, 0, o->out, D_SAE);
 }
 
 static double half_way; /* when the second half began */
@@ -90,8 +44,8 @@ static void watch(struct monitor *m, const struct progress *p)
 
 int main(void)
 {
-    struct operands o = {random_floats((size_t)ROWS * D_MLP, 1, 1), random_floats((size_t)D_SAE * D, 2, 0.1F),
-                         random_floats((size_t)ROWS * D_SAE, 3, 1), NULL, NULL};
+    struct operands o = {random_floats((size_t)FORWARD_ROWS * D_MLP, 1, 1), random_floats((size_t)D_SAE * D, 2, 0.1F),
+                         random_floats((size_t)FORWARD_ROWS * D_SAE, 3, 1), NULL, NULL};
     struct monitor monitor = {.report = watch};
     double seconds[RUNS], own, blocks, product_sum, index, second_half = 0;
     struct bench_store b;
@@ -103,8 +57,8 @@ int main(void)
     sae = bench_sae(&b, "sae", D_SAE, L0, 3);
     printf("index, d_model %d, layer %d, d_sae %d, %d tokens; %zu threads, OpenBLAS core %s\n", D, LAYERS,
            D_SAE, TOKENS, parallel_threads(), blas_core_name());
-    own = product_seconds(&o, 1, TOKENS);
-    blocks = product_seconds(&o, 0, TOKENS);
+    own = product_seconds(&o, all_products, 1, RUNS) * TOKENS / FORWARD_ROWS;
+    blocks = product_seconds(&o, all_products, 0, RUNS) * TOKENS / FORWARD_ROWS;
     product_sum = own < blocks ? own : blocks;
     printf("  bare products: %.3f s (OpenBLAS's threads %.3f s, blocks of one-threaded calls %.3f s)\n",
            product_sum, own, blocks);

@@ -89,20 +89,6 @@ static struct sae decoder_of(const float *rows, size_t n, struct sae_block *bloc
     return sae;
 }
 
-static size_t anonymous_kib(void)
-{
-    FILE *f = fopen("/proc/self/status", "r");
-    char line[256];
-    size_t kib = 0;
-
-    while (f && fgets(line, sizeof(line), f))
-        if (sscanf(line, "RssAnon: %zu", &kib) == 1)
-            break;
-    if (f)
-        fclose(f);
-    return kib;
-}
-
 static size_t most_kib;
 
 static void watch(struct monitor *m, const struct progress *p)

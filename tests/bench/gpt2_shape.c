@@ -10,6 +10,7 @@
 #include "saescope/base/blas.h"
 #include "saescope/base/fileio.h"
 #include "saescope/base/memory.h"
+#include "saescope/base/parallel.h"
 #include "saescope/base/random.h"
 #include "saescope/files/safetensors.h"
 #include "gpt2_shape.h"
@@ -35,6 +36,53 @@ float *random_floats(size_t n, uint64_t seed, float scale)
     for (size_t i = 0; i < n; i++)
         x[i] = scale * (float)(rng_uniform(&r) - 0.5);
     return x;
+}
+
+/* ---- The products alone. ---- */
+
+static void one_head(size_t head, size_t worker, void *arg)
+{
+    const struct operands *o = arg;
+    const float *q = o->x + head % HEADS * D_HEAD + head / HEADS * LENGTH * 3 * D;
+    float *scores = o->out + (size_t)FORWARD_ROWS * D + (worker % 64) * LENGTH * LENGTH;
+
+    sgemm_nt(LENGTH, LENGTH, D_HEAD, 1, q, 3 * D, q + D, 3 * D, 0, scores, LENGTH);
+    sgemm_nn(LENGTH, D_HEAD, LENGTH, 1, scores, LENGTH, q + 2 * D, 3 * D, 0,
+             o->out + head / HEADS * LENGTH * D + head % HEADS * D_HEAD, D);
+}
+
+void forward_products(const struct operands *o)
+{
+    struct operands heads = *o;
+
+    for (int i = 0; i < LAYERS; i++) {
+        o->nn(FORWARD_ROWS, 3 * D, D, 1, o->x, D, o->w, 3 * D, 0, o->out, 3 * D);
+        parallel_for(FORWARD_ROWS / LENGTH * HEADS, one_head, &heads);
+        o->nn(FORWARD_ROWS, D, D, 1, o->x, D, o->w, D, 0, o->out, D);
+        o->nn(FORWARD_ROWS, D_MLP, D, 1, o->x, D, o->w, D_MLP, 0, o->out, D_MLP);
+        o->nn(FORWARD_ROWS, D, D_MLP, 1, o->x, D_MLP, o->w, D, 0, o->out, D);
+    }
+}
+
+double product_seconds(struct operands *o, void (*products)(const struct operands *o), int library_threads,
+                       size_t runs)
+{
+    double *seconds = xcalloc(runs, sizeof(*seconds)), middle;
+
+    o->nn = library_threads ? sgemm_nn : parallel_sgemm_nn;
+    o->nt = library_threads ? sgemm_nt : parallel_sgemm_nt;
+    blas_set_library_threads(library_threads ? parallel_threads() : 1);
+    products(o);
+    for (size_t i = 0; i < runs; i++) {
+        double start = clock_seconds();
+
+        products(o);
+        seconds[i] = clock_seconds() - start;
+    }
+    blas_set_library_threads(1);
+    middle = median(seconds, runs);
+    free(seconds);
+    return middle;
 }
 
 /* ---- A model with random weights, in a folder as it would be imported. ---- */
@@ -67,13 +115,32 @@ static void add_tensor(int layer, const char *name, size_t rows, size_t columns)
     s->arg = s;
 }
 
-static void write_model(const char *directory)
+void bench_tokenizer(const char *directory)
 {
     static const char *const files[] = {"tokenizer.json", "vocab.json", "merges.txt"};
+    char *folder = shipped_file("wordnet-lm");
     struct strbuf text = STRBUF_INIT;
-    char *path, *shipped;
+
+    for (size_t i = 0; i < ARRAY_LENGTH(files); i++) {
+        char *shipped = path_join(folder, files[i]), *path = path_join(directory, files[i]);
+
+        strbuf_reset(&text);
+        need(file_read(shipped, 64 << 20, &text, &failure));
+        need(file_write_atomic(path, text.data, text.length, &failure));
+        free(shipped);
+        free(path);
+    }
+    strbuf_free(&text);
+    free(folder);
+}
+
+static void write_model(const char *directory, enum dtype dtype)
+{
+    struct strbuf text = STRBUF_INIT;
+    char *path;
 
     need(make_directories(directory, 0700, &failure));
+    n_sources = 0;
     add_tensor(-1, "wte.weight", VOCABULARY, D);
     add_tensor(-1, "wpe.weight", LENGTH, D);
     add_tensor(-1, "ln_f.weight", D, 0);
@@ -93,7 +160,7 @@ static void write_model(const char *directory)
         add_tensor(i, "mlp.c_proj.bias", D, 0);
     }
     path = path_join(directory, "model.safetensors");
-    need(safetensors_write(path, sources, n_sources, DTYPE_F32, NULL, &failure));
+    need(safetensors_write(path, sources, n_sources, dtype, NULL, &failure));
     free(path);
     strbuf_addf(
         &text,
@@ -104,18 +171,7 @@ static void write_model(const char *directory)
     path = path_join(directory, "config.json");
     need(file_write_atomic(path, text.data, text.length, &failure));
     free(path);
-    for (size_t i = 0; i < ARRAY_LENGTH(files); i++) {
-        char *folder = shipped_file("wordnet-lm");
-
-        shipped = path_join(folder, files[i]);
-        path = path_join(directory, files[i]);
-        strbuf_reset(&text);
-        need(file_read(shipped, 64 << 20, &text, &failure));
-        need(file_write_atomic(path, text.data, text.length, &failure));
-        free(folder);
-        free(shipped);
-        free(path);
-    }
+    bench_tokenizer(directory);
     strbuf_free(&text);
     for (size_t i = 0; i < n_sources; i++)
         free((void *)(uintptr_t)sources[i].name);
@@ -194,24 +250,32 @@ artifact_id bench_sae(const struct bench_store *b, const char *name, size_t d_sa
     return id;
 }
 
+artifact_id bench_model(const struct bench_store *b, const char *name, enum dtype dtype)
+{
+    char *folder = path_join(b->directory, name);
+    struct model_import import = {.directory = folder, .name = name};
+    artifact_id id;
+
+    write_model(folder, dtype);
+    need(model_import_folder(b->store, &import, NULL, &id, &failure));
+    free(folder);
+    return id;
+}
+
 void bench_store_open(struct bench_store *b, size_t tokens)
 {
     struct store_options options = {.create = 1};
-    char *folder, *path;
+    char *path;
 
     strcpy(b->directory, "/tmp/saescope-bench-XXXXXX");
     if (!mkdtemp(b->directory)) {
         perror("bench");
         exit(1);
     }
-    folder = path_join(b->directory, "model");
     options.path = path = path_join(b->directory, "store");
-    write_model(folder);
     need(store_open(&options, &b->store, &failure));
-    struct model_import import = {.directory = folder, .name = "model"};
-    need(model_import_folder(b->store, &import, NULL, &b->model, &failure));
+    b->model = bench_model(b, "model", DTYPE_F32);
     b->text = import_text(b->store, b->directory, tokens);
-    free(folder);
     free(path);
 }
 

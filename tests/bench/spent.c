@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "config.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -48,4 +49,18 @@ struct spent median_spent(const struct spent *list, size_t n)
     free(seconds);
     free(processor);
     return both;
+}
+
+size_t anonymous_kib(void)
+{
+    FILE *f = fopen("/proc/self/status", "r");
+    char line[256];
+    size_t kib = 0;
+
+    while (f && fgets(line, sizeof(line), f))
+        if (sscanf(line, "RssAnon: %zu", &kib) == 1)
+            break;
+    if (f)
+        fclose(f);
+    return kib;
 }

@@ -15,4 +15,6 @@ int compare_doubles(const void *a, const void *b); /* for qsort */
 double median(double *values, size_t n); /* sorts them */
 struct spent median_spent(const struct spent *list, size_t n); /* of each by itself */
 
+size_t anonymous_kib(void); /* of this process, in memory now */
+
 #endif

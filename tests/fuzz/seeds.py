@@ -156,7 +156,9 @@ def texts():
     write("json", "big", '{"n": 1' + "0" * 30 + ', "m": 3}')
     write("json", "surrogate", '["\\ud800"]')
     write("json", "zero", '["a\\u0000b"]')
-    write("config", "gpt2", read("data", "wordnet-lm", "config.json"))
+    write("config", "wordnet-lm", read("data", "wordnet-lm", "config.json"))
+    for family in sorted(os.listdir(os.path.join(TOP, "tests", "data", "families"))):
+        write("config", family, read("tests", "data", "families", family, "config.json"))
     config = json.loads(read("data", "wordnet-lm", "config.json"))
     write("config", "large", json.dumps({**config, "n_layer": 1 << 40, "n_embd": 1 << 62}))
     write("config", "llama", json.dumps({

@@ -25,12 +25,13 @@ TEXTS = [
 ]
 LENGTH = 24
 SAMPLES = 24  # coordinates kept of each hook
-POINTS = ["hook_resid_pre", "hook_resid_mid", "hook_resid_post", "hook_attn_out", "hook_mlp_out"]
+POINTS = ["hook_resid_pre", "ln1.hook_normalized", "attn.hook_z", "hook_attn_out", "hook_resid_mid",
+          "ln2.hook_normalized", "mlp.hook_post", "hook_mlp_out", "hook_resid_post"]
 
 
-def layer_norm(x, w, b, eps):
+def normalized(x, eps):
     mean = x.mean(-1, keepdims=True)
-    return (x - mean) / np.sqrt(((x - mean) ** 2).mean(-1, keepdims=True) + eps) * w + b
+    return (x - mean) / np.sqrt(((x - mean) ** 2).mean(-1, keepdims=True) + eps)
 
 
 def gelu(x):
@@ -52,20 +53,21 @@ def forward(w, config, tokens, change=None):
     for i in range(config["n_layer"]):
         p = f"h.{i}."
         x = at(i, "hook_resid_pre", x)
-        y = layer_norm(x, w[p + "ln_1.weight"], w[p + "ln_1.bias"], eps)
+        y = at(i, "ln1.hook_normalized", normalized(x, eps)) * w[p + "ln_1.weight"] + w[p + "ln_1.bias"]
         qkv = y @ w[p + "attn.c_attn.weight"] + w[p + "attn.c_attn.bias"]
         q, k, v = (s.reshape(n, t, heads, d // heads).transpose(0, 2, 1, 3) for s in np.split(qkv, 3, -1))
         s = q @ k.transpose(0, 1, 3, 2) / np.sqrt(d // heads)
         s = np.where(np.tril(np.ones((t, t), bool)), s, -np.inf)
         s = np.exp(s - s.max(-1, keepdims=True))
         z = (s / s.sum(-1, keepdims=True) @ v).transpose(0, 2, 1, 3).reshape(n, t, d)
+        z = at(i, "attn.hook_z", z)
         x = x + at(i, "hook_attn_out", z @ w[p + "attn.c_proj.weight"] + w[p + "attn.c_proj.bias"])
         x = at(i, "hook_resid_mid", x)
-        y = layer_norm(x, w[p + "ln_2.weight"], w[p + "ln_2.bias"], eps)
-        y = gelu(y @ w[p + "mlp.c_fc.weight"] + w[p + "mlp.c_fc.bias"])
+        y = at(i, "ln2.hook_normalized", normalized(x, eps)) * w[p + "ln_2.weight"] + w[p + "ln_2.bias"]
+        y = at(i, "mlp.hook_post", gelu(y @ w[p + "mlp.c_fc.weight"] + w[p + "mlp.c_fc.bias"]))
         x = x + at(i, "hook_mlp_out", y @ w[p + "mlp.c_proj.weight"] + w[p + "mlp.c_proj.bias"])
         x = at(i, "hook_resid_post", x)
-    return hooks, layer_norm(x, w["ln_f.weight"], w["ln_f.bias"], eps) @ w["wte.weight"].T
+    return hooks, (normalized(x, eps) * w["ln_f.weight"] + w["ln_f.bias"]) @ w["wte.weight"].T
 
 
 def direction_logits(w, directions, fold_ln):
@@ -114,6 +116,7 @@ def main(folder):
     hooks, logits = forward(w, config, tokens)
     compare_with_torch(folder, tokens, hooks, logits)
     _, changed = forward(w, config, tokens, {"blocks.1.hook_attn_out": lambda v: 2 * v})
+    _, halved = forward(w, config, tokens, {"blocks.1.ln2.hook_normalized": lambda v: v / 2})
     _, spliced = forward(w, config, tokens, {"blocks.2.hook_resid_pre": lambda v: v - 0.5 * v[..., ::-1]})
     directions = w["h.1.mlp.c_proj.weight"][[3, 500]]
     rms = lambda x: np.sqrt((x**2).mean())
@@ -134,6 +137,7 @@ def main(folder):
     for name, comment, x in [
         ("logits", "of the contexts", logits),
         ("doubled", "with blocks.1.hook_attn_out doubled", changed),
+        ("halved", "with blocks.1.ln2.hook_normalized halved", halved),
         ("spliced", "with blocks.2.hook_resid_pre less half of its mirror image over d_model", spliced),
         ("stored", "of directions 3 and 500 of blocks.1.mlp.W_out, W_U as stored", direction_logits(w, directions, 0)),
         ("folded", "the same with the final norm folded and centred", direction_logits(w, directions, 1)),

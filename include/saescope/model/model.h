@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * Language models: import, and the forward pass up to a hook or to the end. One file per family (`struct
- * model_family`, listed in src/model/families.c); GPT-2 first.
+ * model_family`, listed in src/model/families.c).
  *
- * Weights are read straight from the store's map, float32, in the layout that the family's file documents.
+ * Weights are read straight from the store's map, in the precision and the layout of the files that they came from; 16-bit
+ * ones are widened a tile at a time as they are multiplied. A pass takes the memory that forward_bytes says, whatever
+ * the model's size, beside the map.
  */
 #ifndef SAESCOPE_MODEL_MODEL_H
 #define SAESCOPE_MODEL_MODEL_H
@@ -14,26 +16,86 @@
 #include "saescope/model/tokenizer.h"
 #include "saescope/store/store.h"
 
+#define MODEL_LAYERS_MAX 4096
+
+enum activation {
+    ACTIVATION_GELU_TANH, /* ½x(1 + tanh(√(2/π)(x + 0.044715 x³))) */
+    ACTIVATION_GELU_ERF,  /* ½x(1 + erf(x/√2)) */
+    ACTIVATION_SILU,      /* x / (1 + e⁻ˣ) */
+    ACTIVATIONS
+};
+
+/* Position p turns the pair (i, i + dims/2) of a head's first `dims` numbers by p · base^(−2i/dims), scaled. */
+enum rotary_scaling { ROTARY_PLAIN, ROTARY_LINEAR, ROTARY_LLAMA3, ROTARY_SCALINGS };
+struct rotary {
+    size_t dims; /* 0: positions are not rotary */
+    double base;
+    enum rotary_scaling scaling;
+    double factor, low_frequency_factor, high_frequency_factor; /* the last two: Llama 3's */
+    size_t original_context;
+};
+
+enum model_feature {
+    MODEL_UNTIED = 1,      /* an unembedding of its own */
+    MODEL_PARALLEL = 2,    /* blocks add attention and MLP at once: no resid_mid */
+    MODEL_QKV_BIAS = 4,    /* of attention's inputs, where the family does not always have them */
+    MODEL_OUTPUT_BIAS = 8, /* of attention's output */
+    MODEL_MLP_BIAS = 16,
+    MODEL_QK_NORM = 32, /* norms of every head's query and key */
+};
+
 struct model_config {
     char family[32]; /* "gpt2" */
     size_t layers, d_model, heads, d_head, d_mlp, vocabulary_size, context_length;
+    size_t kv_heads; /* of keys and values: `heads`, or fewer, each for several queries */
     double norm_epsilon;
     int layer_norm; /* LayerNorm (centred), not RMSNorm */
+    unsigned features; /* enum model_feature */
+    enum activation activation;
+    double attention_scale;        /* of q·k */
+    double attention_cap, logit_cap; /* soft caps, c·tanh(x/c); 0: none */
+    double embed_scale;
+    struct rotary rotary;
+    size_t window; /* of local layers: keys from position − window + 1; 0: no layer is local */
+    uint8_t local[MODEL_LAYERS_MAX / 8]; /* bit l: layer l is local */
     uint32_t bos, eos; /* TOKEN_NONE when it has none */
+    int prepend_bos;   /* contexts start with BOS unless asked otherwise, as in TransformerLens */
 };
+/* As the model's manifest says (`where` names it); STATUS_REFUSED when it cannot be. */
+int model_config_read(const json *manifest, const char *where, struct model_config *out, struct error *err);
+int model_layer_is_local(const struct model_config *config, size_t layer);
+/* Multiply-adds a token of a pass over so many layers, contexts of this length. */
+double model_multiply_adds(const struct model_config *config, size_t layers, size_t length);
 
-/* A place in the model, in TransformerLens' notation. */
-enum hook_point { HOOK_RESID_PRE, HOOK_RESID_MID, HOOK_RESID_POST, HOOK_ATTN_OUT, HOOK_MLP_OUT, HOOK_POINTS };
+/* A place in the model, in TransformerLens' notation, in the order of the pass. */
+enum hook_point {
+    HOOK_RESID_PRE,
+    HOOK_NORM1, /* ln1.hook_normalized: before scale and shift */
+    HOOK_Z,     /* attn.hook_z, heads side by side */
+    HOOK_ATTN_OUT,
+    HOOK_RESID_MID,
+    HOOK_NORM2,
+    HOOK_MLP_POST,
+    HOOK_MLP_OUT,
+    HOOK_RESID_POST,
+    HOOK_POINTS
+};
 struct hook {
     enum hook_point point;
     size_t layer;
     char name[64]; /* "blocks.2.hook_resid_pre" */
 };
-/* STATUS_REFUSED naming the nearest hook that the model has. */
+/*
+ * Also sparsify's names (`layers.5.mlp`, `h.5`) and dictionary_learning's (`resid_post_layer_5`); out->name is
+ * TransformerLens' in any case. STATUS_REFUSED naming the nearest hook that the model has.
+ */
 int hook_parse(const struct model_config *config, const char *name, struct hook *out, struct error *err);
 /* All hook names of a model, NULL-terminated, malloc'd (free with store_names_free). */
 char **hook_names(const struct model_config *config);
 size_t hook_width(const struct model_config *config, const struct hook *hook);
+/* Whether TransformerLens' centring of writing weights takes the mean over d_model from these activations: in LayerNorm
+ * models, of the residual stream and what is added to it. */
+int hook_is_centred(const struct model_config *config, const struct hook *hook);
 
 struct model;
 /* Configuration and tokenizer; no weights are touched. */
@@ -67,17 +129,25 @@ size_t forward_bytes(const struct model *m, size_t n_contexts, size_t length); /
 int forward_run(struct forward *f, const struct model *m, const uint32_t *tokens, size_t n_contexts, size_t length,
                 const struct hook *hook, hook_function at, void *arg, float *final, struct error *err);
 
-/* logits[n, vocabulary_size] = final[n, d_model] @ W_U (tile it: a vocabulary may have 256,000 entries). */
+/* logits[n, vocabulary_size] = final[n, d_model] @ W_U, soft-capped where the model does (tile it: a vocabulary may have 256,000 entries). */
 int model_unembed(const struct model *m, const float *final, size_t n, float *logits, struct error *err);
 
 /*
- * Logits of directions [n, d_in] of a hook: direction @ W_U with W_U as stored; with fold_ln, diag(ln_f.weight)·W_U
- * centred over d_model and the vocabulary.
+ * Directions [n, hook_width] of a hook as the residual stream gets them, out[n, d_model]: those of hook_z and mlp.hook_post
+ * go through W_O and W_out (no biases, no norms after them), others are copied.
+ */
+int model_directions_out(const struct model *m, const struct hook *hook, const float *directions, size_t n, float *out,
+                         struct error *err);
+
+/*
+ * Logits of directions [n, d_model]: direction @ W_U with W_U as stored, no soft cap; with fold_ln, diag(scale of the
+ * final norm)·W_U centred over d_model (LayerNorm) and the vocabulary.
  */
 int model_direction_logits(const struct model *m, const float *directions, size_t n, int fold_ln, float *logits,
                            struct error *err);
 
-/* Imports a Hugging Face folder (config.json, model.safetensors, tokenizer files) as `name`. */
+/* Imports a Hugging Face folder (config.json, model.safetensors or its shards, tokenizer files) as `name`. Matrices keep
+ * their precision, vectors are widened. */
 struct model_import {
     const char *directory;
     const char *name;
