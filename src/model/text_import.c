@@ -13,6 +13,7 @@
 #include "saescope/base/parallel.h"
 #include "saescope/base/strbuf.h"
 #include "saescope/model/text_internal.h"
+#include "saescope/model/tokenizer_internal.h"
 
 #define BATCH_BYTES ((size_t)1 << 20)
 #define BLOCK_BYTES ((size_t)64 << 10)
@@ -94,8 +95,8 @@ static void encode_block(size_t number, size_t worker, void *arg)
     for (size_t i = block->first; i < block->last && !block->status; i++) {
         struct part *part = sink->parts + i;
         size_t before = block->tokens.n;
-        block->status = encoder_encode(sink->encoders[worker], sink->text.data + part->offset, part->length,
-                                       1, &block->tokens, &block->err);
+        block->status = encoder_encode_part(sink->encoders[worker], sink->text.data + part->offset,
+                                            part->length, 1, !part->starts, &block->tokens, &block->err);
         part->n_tokens = block->tokens.n - before;
     }
 }

@@ -229,7 +229,7 @@ static size_t find_cut(const struct source *src, size_t from)
     const uint8_t *bytes = (const uint8_t *)src->held.data + from;
     size_t n = src->held.length - from, searched = src->searched > from ? src->searched - from : 0;
     for (size_t at = n - 1; at > searched; at--)
-        if (tokenizer_may_cut(text_sink_tokenizer(src->sink), bytes, at))
+        if (tokenizer_may_cut(text_sink_tokenizer(src->sink), bytes, n, at))
             return from + at;
     return from;
 }
