@@ -200,6 +200,18 @@ int tokenizer_prepare_added(struct tokenizer *tok, struct error *err)
     return status ? status : make_set(tok, 1, &tok->normalized, err);
 }
 
+/* What follows an added token begins anew: something may be put before it. */
+static int ends_with_added(const struct tokenizer *tok, const uint8_t *bytes, size_t n)
+{
+    for (size_t i = 0; i < tok->n_added; i++) {
+        size_t length;
+        const void *text = tokenizer_token(tok, tok->added[i].id, &length);
+        if (length <= n && !memcmp(bytes + n - length, text, length))
+            return 1;
+    }
+    return 0;
+}
+
 int tokenizer_may_cut(const struct tokenizer *tok, const uint8_t *bytes, size_t n, size_t at)
 {
     if (!(bytes[at] == ' ' && tok->cuts_before_blanks) && !(bytes[at] == '\n' && tok->cuts_before_newlines))
@@ -207,6 +219,7 @@ int tokenizer_may_cut(const struct tokenizer *tok, const uint8_t *bytes, size_t 
     if (tok->added_runs_of_blanks && (at + 1 == n || blank_after(bytes, n, at + 1)))
         return 0;
     size_t mark = tok->blank_mark ? strlen(tok->blank_mark) : 0;
-    return !blank_before(bytes, 0, at) &&
-           !(mark && at >= mark && !memcmp(bytes + at - mark, tok->blank_mark, mark));
+    if (mark && at >= mark && !memcmp(bytes + at - mark, tok->blank_mark, mark))
+        return 0;
+    return !blank_before(bytes, 0, at) && !ends_with_added(tok, bytes, at);
 }

@@ -3,12 +3,14 @@
  * Patterns of tokenizer.json are Oniguruma's (Ruby syntax, UTF-8), and are matched by PCRE2. Where the two
  * read the same characters differently they are rewritten; what has no counterpart is refused:
  *
- *   \s \S \w \W \h \H     Unicode's White_Space, Oniguruma's words, hexadecimal digits
+ *   \s \S \h \H           Unicode's White_Space, hexadecimal digits
  *   \p{Name}              longer names are scripts, without Unicode's script extensions
  *   x{n,m}+               repeats the interval; in PCRE2 it would be possessive
  *   x{,m}                 from none on; in PCRE2 (before 10.43) these characters themselves
  *   ^ $                   a line's start and end
  *   [a[bc]]               the union
+ *
+ * \w is refused: what Oniguruma takes for a word's character is one thing alone and another in brackets.
  */
 #include "config.h"
 
@@ -27,7 +29,6 @@
 
 #define BLANK     "\\p{White_Space}"
 #define NOT_BLANK "\\P{White_Space}"
-#define WORD      "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
 #define HEX       "0-9a-fA-F"
 
 /* GPT-2's pattern; every repeat of one class is possessive where nothing could be given back. */
@@ -111,10 +112,9 @@ static const struct {
     const char *within, *outside;
 } sets[] = {
     {'s', BLANK, BLANK},         {'S', NOT_BLANK, NOT_BLANK}, {'d', "\\p{Nd}", "\\p{Nd}"},
-    {'D', "\\P{Nd}", "\\P{Nd}"}, {'w', WORD, "[" WORD "]"},   {'W', NULL, "[^" WORD "]"},
-    {'h', HEX, "[" HEX "]"},     {'H', NULL, "[^" HEX "]"},   {'v', "\\x0B", "\\x0B"},
-    {'b', "\\x08", NULL},        {'A', NULL, "\\A"},          {'z', NULL, "\\z"},
-    {'Z', NULL, "\\Z"},
+    {'D', "\\P{Nd}", "\\P{Nd}"}, {'h', HEX, "[" HEX "]"},     {'H', NULL, "[^" HEX "]"},
+    {'v', "\\x0B", "\\x0B"},     {'b', "\\x08", NULL},        {'A', NULL, "\\A"},
+    {'z', NULL, "\\z"},          {'Z', NULL, "\\Z"},
 };
 
 /* `at` is at the backslash. */
@@ -347,7 +347,7 @@ static int compile(struct step *s, const char *pattern, size_t n, uint32_t optio
     pcre2_compile_context *context = pcre2_compile_context_create(NULL);
     if (context)
         pcre2_set_newline(context, PCRE2_NEWLINE_LF);
-    s->code = pcre2_compile((PCRE2_SPTR)pattern, n, PCRE2_UTF | PCRE2_UCP | options, &code, &at, context);
+    s->code = pcre2_compile((PCRE2_SPTR)pattern, n, PCRE2_UTF | options, &code, &at, context);
     pcre2_compile_context_free(context);
     if (!s->code) {
         char message[128];
@@ -361,14 +361,14 @@ static int compile(struct step *s, const char *pattern, size_t n, uint32_t optio
 int step_compile(struct step *s, struct error *err)
 {
     if (s->syntax == PATTERN_GPT2)
-        return compile(s, gpt2_pattern, sizeof(gpt2_pattern) - 1, 0, err);
+        return compile(s, gpt2_pattern, sizeof(gpt2_pattern) - 1, PCRE2_UCP, err);
     if (s->syntax == PATTERN_LITERAL)
         return s->n_from ? compile(s, s->from, s->n_from, PCRE2_LITERAL, err)
                          : error_set(err, STATUS_REFUSED, "an empty pattern");
     struct strbuf pattern = STRBUF_INIT;
     int status = translate(s->from, s->n_from, &pattern, err);
     if (!status)
-        status = compile(s, strbuf_string(&pattern), pattern.length, 0, err);
+        status = compile(s, strbuf_string(&pattern), pattern.length, PCRE2_UCP, err);
     strbuf_free(&pattern);
     return status;
 }

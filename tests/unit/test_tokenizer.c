@@ -15,6 +15,7 @@
 #include "saescope/base/memory.h"
 #include "saescope/model/tokenizer_internal.h"
 #include "tests/support/support.h"
+#include "tests/unit/unicode_text.h"
 
 static struct tokenizer *demo;
 
@@ -122,44 +123,8 @@ static void test_phrases(void **state)
     free(path);
 }
 
-static uint64_t fnv(uint64_t h, uint32_t n)
-{
-    for (int i = 0; i < 4; i++)
-        h = (h ^ (n >> 8 * i & 0xFF)) * 0x100000001B3ull;
-    return h;
-}
-
-/* The same generator, list and order as in the script. */
-static uint64_t random_state;
-static size_t random_below(size_t n)
-{
-    random_state = random_state * 6364136223846793005ull + 1442695040888963407ull;
-    return (size_t)(random_state >> 33) % n;
-}
-
 static const char *const before[] = {"",   "",    " ",  "a",   "1",    "!",      "  ",     "\n",
                                      "\'", "\'s", " a", "\t ", "the ", "\u3000", "\u00e9", "x1"};
-#define CHUNK 512
-
-static void add_character(struct strbuf *text, uint32_t c)
-{
-    if (c < 0x80) {
-        strbuf_addc(text, (char)c);
-    } else if (c < 0x800) {
-        strbuf_addc(text, (char)(0xC0 | c >> 6));
-    } else {
-        if (c < 0x10000) {
-            strbuf_addc(text, (char)(0xE0 | c >> 12));
-        } else {
-            strbuf_addc(text, (char)(0xF0 | c >> 18));
-            strbuf_addc(text, (char)(0x80 | (c >> 12 & 0x3F)));
-        }
-        strbuf_addc(text, (char)(0x80 | (c >> 6 & 0x3F)));
-    }
-    if (c >= 0x80)
-        strbuf_addc(text, (char)(0x80 | (c & 0x3F)));
-}
-
 struct pieces {
     const char *text;
     size_t n, at;
@@ -173,7 +138,7 @@ static int count_piece(void *arg, const struct piece *piece, struct error *err)
     assert_memory_equal(piece->bytes, p->text + p->at, piece->n);
     p->at += piece->n;
     p->n++;
-    p->hash = fnv(p->hash, (uint32_t)piece->n);
+    p->hash = hash_number(p->hash, (uint32_t)piece->n);
     return STATUS_OK;
 }
 
@@ -183,7 +148,7 @@ static void check_chunk(struct encoder *e, struct cutter *c, const struct strbuf
     size_t n_pieces, n_ids;
     unsigned long long pieces_hash, ids_hash;
     assert_int_equal(fscanf(golden, "%zu %llx %zu %llx", &n_pieces, &pieces_hash, &n_ids, &ids_hash), 4);
-    struct pieces pieces = {text->data, 0, 0, 0xCBF29CE484222325ull};
+    struct pieces pieces = {text->data, 0, 0, HASH_START};
     assert_ok(
         cutter_run(c, (const uint8_t *)text->data, text->length, PLACE_FIRST, 0, count_piece, &pieces, &err));
     assert_int_equal(pieces.n, n_pieces);
@@ -191,9 +156,9 @@ static void check_chunk(struct encoder *e, struct cutter *c, const struct strbuf
     struct token_list ids = {0};
     assert_ok(encoder_encode(e, text->data, text->length, 1, &ids, &err));
     assert_int_equal(ids.n, n_ids);
-    uint64_t h = 0xCBF29CE484222325ull;
+    uint64_t h = HASH_START;
     for (size_t i = 0; i < ids.n; i++)
-        h = fnv(h, ids.ids[i]);
+        h = hash_number(h, ids.ids[i]);
     assert_int_equal(h, ids_hash);
     struct strbuf back = decode(demo, &ids);
     assert_int_equal(back.length, text->length);
@@ -202,51 +167,27 @@ static void check_chunk(struct encoder *e, struct cutter *c, const struct strbuf
     token_list_free(&ids);
 }
 
-static uint32_t *read_points(FILE *golden, size_t *n)
-{
-    unsigned ranges, first, last;
-    uint32_t *points = xmalloc(0x110000 * sizeof(*points));
-    *n = 0;
-    assert_int_equal(fscanf(golden, "ranges %u", &ranges), 1);
-    while (ranges--) {
-        assert_int_equal(fscanf(golden, "%x %x", &first, &last), 2);
-        assert_true(first <= last && last < 0x110000);
-        for (uint32_t c = first; c <= last; c++)
-            points[(*n)++] = c;
-    }
-    return points;
-}
-
 static void test_every_character(void **state)
 {
     (void)state;
     char *path = data_path("tokenizer/unicode.txt");
     FILE *golden = fopen(path, "r");
     assert_non_null(golden);
-    size_t n, n_chunks, chunks = 0, bytes = 0;
-    uint32_t *points = read_points(golden, &n);
-    assert_int_equal(fscanf(golden, " chunks %zu", &n_chunks), 1);
+    size_t n_chunks, chunks = 0, bytes = 0;
+    struct unicode_text u;
     struct encoder *e = encoder_new(demo);
     struct cutter *c = cutter_new(demo);
-    struct strbuf text = STRBUF_INIT;
-    for (int pass = 0; pass < 2; pass++) {
-        random_state = pass ? 0x9E3779B97F4A7C15ull : 1;
-        for (size_t start = 0; start < n; start += CHUNK, chunks++) {
-            strbuf_reset(&text);
-            for (size_t i = start; i < start + CHUNK && i < n; i++) {
-                strbuf_adds(&text, before[random_below(ARRAY_LENGTH(before))]);
-                add_character(&text, points[pass ? random_below(n) : i]);
-            }
-            bytes += text.length;
-            check_chunk(e, c, &text, golden);
-        }
+    unicode_text_open(&u, before, ARRAY_LENGTH(before), golden);
+    assert_int_equal(fscanf(golden, " chunks %zu", &n_chunks), 1);
+    for (; unicode_text_next(&u); chunks++) {
+        bytes += u.text.length;
+        check_chunk(e, c, &u.text, golden);
     }
     assert_int_equal(chunks, n_chunks);
     assert_true(bytes > 1000000);
-    strbuf_free(&text);
+    unicode_text_close(&u);
     cutter_free(c);
     encoder_free(e);
-    free(points);
     fclose(golden);
     free(path);
 }
@@ -277,10 +218,10 @@ static void test_any_bytes_come_back(void **state)
 {
     (void)state;
     unsigned char bytes[4096];
-    random_state = 5;
+    struct drawing d = {5};
     for (int round = 0; round < 50; round++) {
         for (size_t i = 0; i < sizeof(bytes); i++)
-            bytes[i] = (unsigned char)(random_below(4) ? random_below(256) : 0x80 | random_below(2));
+            bytes[i] = (unsigned char)(draw_below(&d, 4) ? draw_below(&d, 256) : 0x80 | draw_below(&d, 2));
         assert_round_trip(demo, bytes, sizeof(bytes));
     }
 }
@@ -288,6 +229,7 @@ static void test_any_bytes_come_back(void **state)
 static void test_long_runs(void **state)
 {
     (void)state;
+    struct drawing d = {6};
     size_t n = 1 << 20;
     char *text = xmalloc(n);
     for (const char *c = "a 1!\n"; *c; c++) {
@@ -299,7 +241,7 @@ static void test_long_runs(void **state)
         memcpy(text + i, "\xC3\xA9", 2);
     assert_round_trip(demo, text, n);
     for (size_t i = 0; i < n; i++)
-        text[i] = (char)('a' + random_below(26));
+        text[i] = (char)('a' + draw_below(&d, 26));
     assert_round_trip(demo, text, n);
     free(text);
 }
