@@ -94,15 +94,23 @@ static const struct option_spec import_text_options[] = {
     {.name = "field",
      .type = WORD_WORD,
      .value = "NAME",
-     .help = "member of a JSONL line that holds the text (default text)"},
+     .help = "member of a JSONL line that holds the text (default text); a.b is b of the object a"},
+    {.name = "token-type",
+     .type = WORD_WORD,
+     .value = "T",
+     .choices = "u16|u32",
+     .help = "the files hold tokens, as little-endian numbers (default: .bin files do, u16 when the vocabulary "
+             "has at most 65536)"},
     EXISTING_NAME_OPTIONS,
     {.name = NULL},
 };
 const struct command import_text_command = {
     .name = "import text",
     .group = GROUP_EXCHANGE,
-    .summary = "tokenise a text: plain or JSONL, a file, a folder or standard input",
-    .description = "Bytes that are no valid UTF-8 are kept as bytes.",
+    .summary = "tokenise a text: plain or JSONL, a file, a folder or standard input; or take in tokens",
+    .description =
+        "Files may be gzip. Bytes that are no valid UTF-8 are kept as bytes. Of token files (.npy, .bin), BOS and EOS "
+        "end documents and are not kept.",
     .arguments = file_argument,
     .options = import_text_options,
     .cost = COST_JOB,

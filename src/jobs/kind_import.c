@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * Jobs "import model" ("path", "name", "replace"), "import text" (also "model", "field", "documents": "line"
- * or "file") and "import sae" (also "format", "model", "hook", "base").
+ * or "file", "token_type": "u16" or "u32") and "import sae" (also "format", "model", "hook", "base").
  */
 #include "config.h"
 
@@ -74,6 +74,9 @@ static int plan_text(struct store *s, const json *parameters, json *needs, json 
     int status = job_need(parameters, "model", "--model", &model, err);
     if (status == STATUS_OK && strcmp(documents, "line") && strcmp(documents, "file"))
         status = error_set(err, STATUS_USAGE, "--documents is line or file");
+    const char *type = json_get_string(parameters, "token_type", "u16");
+    if (status == STATUS_OK && strcmp(type, "u16") && strcmp(type, "u32"))
+        status = error_set(err, STATUS_USAGE, "--token-type is u16 or u32");
     if (status == STATUS_OK)
         status = plan_path(s, ARTIFACT_TEXT, parameters, 1, makes, err);
     if (status == STATUS_OK)
@@ -88,6 +91,7 @@ static int run_text(struct store *s, uint64_t job, const json *parameters, struc
                             .name = json_get_string(parameters, "name", ""),
                             .model = json_get_string(parameters, "model", ""),
                             .field = json_get_string(parameters, "field", NULL),
+                            .token_type = json_get_string(parameters, "token_type", NULL),
                             .document_a_file =
                                 !strcmp(json_get_string(parameters, "documents", "line"), "file"),
                             .replace = json_get_boolean(parameters, "replace", 0)};

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Text to tokens: added tokens are split out, PCRE2 cuts the rest into pieces, and within a piece the merge
- * of lowest rank is applied, the leftmost first, until none is left. A heap of possible merges keeps a piece
- * of n bytes at O(n log n).
+ * Pieces to tokens: of a piece's characters or bytes, the merge of lowest rank is applied, the leftmost
+ * first, until none is left. A heap of possible merges keeps a piece of n bytes at O(n log n).
  */
 #include "config.h"
 
@@ -35,8 +34,8 @@ struct candidate {
 
 struct encoder {
     const struct tokenizer *tok;
-    pcre2_match_data *match;
-    pcre2_match_context *context;
+    struct cutter *cutter;
+    struct token_list *out; /* of the run */
     struct cached_piece *cache;
     struct symbol *symbols;
     struct candidate *heap;
@@ -48,14 +47,8 @@ struct encoder *encoder_new(const struct tokenizer *tok)
 {
     struct encoder *e = xcalloc(1, sizeof(*e));
     e->tok = tok;
-    e->match = pcre2_match_data_create(1, NULL);
-    e->context = pcre2_match_context_create(NULL);
+    e->cutter = cutter_new(tok);
     e->cache = xcalloc(CACHE_SLOTS, sizeof(*e->cache));
-    /* The pattern looks at a character once or twice, so a long run of one class is no reason to give up. */
-    if (e->context) {
-        pcre2_set_match_limit(e->context, UINT32_MAX);
-        pcre2_set_heap_limit(e->context, UINT32_MAX);
-    }
     return e;
 }
 
@@ -63,86 +56,11 @@ void encoder_free(struct encoder *e)
 {
     if (!e)
         return;
-    pcre2_match_data_free(e->match);
-    pcre2_match_context_free(e->context);
+    cutter_free(e->cutter);
     free(e->cache);
     free(e->symbols);
     free(e->heap);
     free(e);
-}
-
-/* ---- Valid UTF-8. ---- */
-
-/* Bytes of the character that starts at p (Unicode's table of well-formed sequences), or 0. */
-static size_t character_length(const uint8_t *p, size_t n)
-{
-    if (p[0] < 0x80)
-        return 1;
-    size_t length = p[0] >= 0xC2 && p[0] <= 0xDF   ? 2
-                    : p[0] >= 0xE0 && p[0] <= 0xEF ? 3
-                    : p[0] >= 0xF0 && p[0] <= 0xF4 ? 4
-                                                   : 0;
-    if (!length || length > n)
-        return 0;
-    uint8_t low = p[0] == 0xE0 ? 0xA0 : p[0] == 0xF0 ? 0x90 : 0x80;
-    uint8_t high = p[0] == 0xED ? 0x9F : p[0] == 0xF4 ? 0x8F : 0xBF;
-    if (p[1] < low || p[1] > high)
-        return 0;
-    for (size_t i = 2; i < length; i++)
-        if ((p[i] & 0xC0) != 0x80)
-            return 0;
-    return length;
-}
-
-static size_t valid_prefix(const uint8_t *p, size_t n)
-{
-    size_t at = 0;
-    while (at < n) {
-        size_t length = character_length(p + at, n - at);
-        if (!length)
-            break;
-        at += length;
-    }
-    return at;
-}
-
-/* ---- Pieces. ---- */
-
-/* Length of the piece at `start` of valid text; 0 with an error. */
-static size_t piece_length(struct encoder *e, const uint8_t *text, size_t n, size_t start, struct error *err)
-{
-    int found =
-        e->tok->jit
-            ? pcre2_jit_match(e->tok->pattern, text, n, start, PCRE2_NO_UTF_CHECK, e->match, e->context)
-            : pcre2_match(e->tok->pattern, text, n, start, PCRE2_NO_UTF_CHECK, e->match, e->context);
-    const PCRE2_SIZE *range = found >= 0 ? pcre2_get_ovector_pointer(e->match) : NULL;
-    if (range && range[1] > start)
-        return range[1] - start;
-    error_set(err, STATUS_FAILED, "the tokenizer's pattern stops at byte %zu (PCRE2 error %d)", start, found);
-    return 0;
-}
-
-int encoder_pieces(struct encoder *e, const uint8_t *bytes, size_t n,
-                   int (*piece)(void *arg, size_t start, size_t length), void *arg, struct error *err)
-{
-    size_t at = 0;
-    while (at < n) {
-        size_t valid = valid_prefix(bytes + at, n - at);
-        for (size_t within = 0; within < valid;) {
-            size_t length = piece_length(e, bytes + at, valid, within, err);
-            int status = length ? piece(arg, at + within, length) : STATUS_FAILED;
-            if (status)
-                return status;
-            within += length;
-        }
-        at += valid;
-        for (; at < n && !character_length(bytes + at, n - at); at++) {
-            int status = piece(arg, at, 1);
-            if (status)
-                return status;
-        }
-    }
-    return STATUS_OK;
 }
 
 /* ---- Merging. ---- */
@@ -198,6 +116,8 @@ static int grow_scratch(struct encoder *e, size_t n, struct error *err)
 {
     if (n <= e->capacity)
         return STATUS_OK;
+    if (n >= NOWHERE / 2)
+        return error_set(err, STATUS_REFUSED, "a piece of text of more than 2 GiB");
     size_t capacity = n + n / 2 + 64;
     free(e->symbols);
     free(e->heap);
@@ -212,19 +132,57 @@ static int grow_scratch(struct encoder *e, size_t n, struct error *err)
     return STATUS_OK;
 }
 
-static int merge_piece(struct encoder *e, const uint8_t *bytes, size_t n, struct token_list *out,
-                       struct error *err)
+/* ---- A piece's first symbols. ---- */
+
+static size_t first_bytes(const struct tokenizer *tok, const uint8_t *bytes, size_t n, struct symbol *out)
 {
-    int status = grow_scratch(e, n, err);
-    if (status)
-        return status;
-    struct symbol *s = e->symbols;
     for (size_t i = 0; i < n; i++)
-        s[i] = (struct symbol){e->tok->byte_token[bytes[i]], i ? (uint32_t)i - 1 : NOWHERE,
-                               i + 1 < n ? (uint32_t)i + 1 : NOWHERE};
-    e->n_heap = 0;
-    for (size_t i = 0; i + 1 < n; i++)
-        push_pair(e, (uint32_t)i);
+        out[i].id = tok->byte_token[bytes[i]];
+    return n;
+}
+
+/* The tokens of a character's bytes; 0 when one has none. */
+static size_t spell(const struct tokenizer *tok, const uint8_t *bytes, size_t n, struct symbol *out)
+{
+    for (size_t i = 0; i < n; i++) {
+        out[i].id = tok->byte_token[bytes[i]];
+        if (out[i].id == TOKEN_NONE)
+            return 0;
+    }
+    return n;
+}
+
+/* Characters without a token are spelled in bytes, or unknown; an unknown one is held back until another kind
+ * follows, or the next when such are not fused. */
+static size_t first_characters(const struct tokenizer *tok, const uint8_t *bytes, size_t n,
+                               struct symbol *out)
+{
+    size_t used = 0;
+    int held = 0;
+    for (size_t at = 0, length; at < n; at += length) {
+        length = character_length(bytes + at, n - at);
+        uint32_t id = length ? tokenizer_find_character(tok, character_at(bytes + at, length)) : TOKEN_NONE;
+        length = length ? length : 1;
+        size_t spelled = id == TOKEN_NONE ? spell(tok, bytes + at, length, out + used) : 0;
+        used += spelled;
+        if (spelled)
+            continue;
+        if (held && (id != TOKEN_NONE || !tok->fuses_unknown))
+            out[used++].id = tok->unknown;
+        held = id == TOKEN_NONE;
+        if (!held)
+            out[used++].id = id;
+    }
+    if (held)
+        out[used++].id = tok->unknown;
+    return used;
+}
+
+/* ---- Pieces. ---- */
+
+static void apply_merges(struct encoder *e)
+{
+    struct symbol *s = e->symbols;
     while (e->n_heap) {
         struct candidate c = heap_pop(e);
         struct symbol *left = s + c.at;
@@ -243,15 +201,39 @@ static int merge_piece(struct encoder *e, const uint8_t *bytes, size_t n, struct
         push_pair(e, left->previous);
         push_pair(e, c.at);
     }
-    for (uint32_t i = 0; i != NOWHERE; i = s[i].next)
+}
+
+static int merge_piece(struct encoder *e, const uint8_t *bytes, size_t n, struct token_list *out,
+                       struct error *err)
+{
+    const struct tokenizer *tok = e->tok;
+    uint32_t whole = tok->whole_pieces_first ? tokenizer_find_token(tok, bytes, n) : TOKEN_NONE;
+    if (whole != TOKEN_NONE) {
+        token_list_add(out, whole);
+        return STATUS_OK;
+    }
+    int status = grow_scratch(e, n, err);
+    if (status)
+        return status;
+    struct symbol *s = e->symbols;
+    size_t count = tok->of_bytes ? first_bytes(tok, bytes, n, s) : first_characters(tok, bytes, n, s);
+    for (size_t i = 0; i < count; i++) {
+        s[i].previous = i ? (uint32_t)i - 1 : NOWHERE;
+        s[i].next = i + 1 < count ? (uint32_t)i + 1 : NOWHERE;
+    }
+    e->n_heap = 0;
+    for (size_t i = 0; i + 1 < count; i++)
+        push_pair(e, (uint32_t)i);
+    apply_merges(e);
+    for (uint32_t i = count ? 0 : NOWHERE; i != NOWHERE; i = s[i].next)
         token_list_add(out, s[i].id);
     return STATUS_OK;
 }
 
-static int encode_piece(struct encoder *e, const uint8_t *bytes, size_t n, struct token_list *out,
-                        struct error *err)
+static int encode_word(struct encoder *e, const uint8_t *bytes, size_t n, struct token_list *out,
+                       struct error *err)
 {
-    if (n == 1) {
+    if (n == 1 && e->tok->of_bytes) {
         token_list_add(out, e->tok->byte_token[bytes[0]]);
         return STATUS_OK;
     }
@@ -274,133 +256,65 @@ static int encode_piece(struct encoder *e, const uint8_t *bytes, size_t n, struc
     return STATUS_OK;
 }
 
-/* ---- Text between added tokens. ---- */
-
-struct encoding {
-    struct encoder *e;
-    const uint8_t *bytes;
-    struct token_list *out;
-    struct error *err;
-};
-
-static int encode_one(void *arg, size_t start, size_t length)
+/* The end of the word at `start`: where a blank's mark follows something else. */
+static size_t word_end(const uint8_t *bytes, size_t n, size_t start, const char *mark, size_t n_mark)
 {
-    struct encoding *x = arg;
-    return encode_piece(x->e, x->bytes + start, length, x->out, x->err);
+    size_t at = start;
+    while (n - at >= n_mark && !memcmp(bytes + at, mark, n_mark))
+        at += n_mark;
+    const uint8_t *next = at < n ? memmem(bytes + at, n - at, mark, n_mark) : NULL;
+    return next ? (size_t)(next - bytes) : n;
 }
 
-static int encode_plain(struct encoder *e, const uint8_t *bytes, size_t n, struct token_list *out,
-                        struct error *err)
+/* SentencePiece's pieces may be whole documents, but seldom does a merge reach from one word to the next. */
+static int encode_piece(void *arg, const struct piece *piece, struct error *err)
 {
-    struct encoding x = {e, bytes, out, err};
-    if (!n)
+    struct encoder *e = arg;
+    if (piece->added != TOKEN_NONE) {
+        token_list_add(e->out, piece->added);
         return STATUS_OK;
-    if (!e->tok->adds_prefix_space || bytes[0] == ' ')
-        return encoder_pieces(e, bytes, n, encode_one, &x, err);
-    uint8_t *spaced = array_alloc(n + 1, 1, "a piece of text", err);
-    if (!spaced)
-        return STATUS_FAILED;
-    spaced[0] = ' ';
-    memcpy(spaced + 1, bytes, n);
-    x.bytes = spaced;
-    int status = encoder_pieces(e, spaced, n + 1, encode_one, &x, err);
-    free(spaced);
+    }
+    const char *mark = e->tok->blank_mark;
+    if (e->tok->of_bytes || !e->tok->words_apart || !mark)
+        return encode_word(e, piece->bytes, piece->n, e->out, err);
+    size_t n_mark = strlen(mark);
+    int status = STATUS_OK;
+    for (size_t at = 0, end; at < piece->n && !status; at = end) {
+        end = word_end(piece->bytes, piece->n, at, mark, n_mark);
+        status = encode_word(e, piece->bytes + at, end - at, e->out, err);
+    }
     return status;
 }
 
-/* ---- Added tokens. ---- */
+/* ---- Text. ---- */
 
-/* White space other than ASCII's, as UTF-8 (Unicode's White_Space). */
-static int is_wide_blank(const uint8_t *p, size_t n)
+int encoder_encode_part(struct encoder *e, const void *text, size_t n, int specials, int continues,
+                        struct token_list *out, struct error *err)
 {
-    if (n == 2)
-        return p[0] == 0xC2 && (p[1] == 0x85 || p[1] == 0xA0);
-    if (n != 3)
-        return 0;
-    unsigned c = (p[0] & 0x0Fu) << 12 | (p[1] & 0x3Fu) << 6 | (p[2] & 0x3Fu);
-    return (p[0] & 0xF0) == 0xE0 && (c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 ||
-                                     c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000);
-}
-
-static int is_ascii_blank(uint8_t c)
-{
-    return c == ' ' || (c >= 0x09 && c <= 0x0D);
-}
-
-/* Bytes of the white space character before (after) `at`, or 0. */
-static size_t blank_before(const uint8_t *bytes, size_t from, size_t at)
-{
-    if (at > from && is_ascii_blank(bytes[at - 1]))
-        return 1;
-    for (size_t n = 2; n <= 3; n++)
-        if (at - from >= n && is_wide_blank(bytes + at - n, n))
-            return n;
-    return 0;
-}
-
-static size_t blank_after(const uint8_t *bytes, size_t n, size_t at)
-{
-    if (at < n && is_ascii_blank(bytes[at]))
-        return 1;
-    for (size_t length = 2; length <= 3; length++)
-        if (n - at >= length && is_wide_blank(bytes + at, length))
-            return length;
-    return 0;
-}
-
-/* The longest added token that starts at bytes[0], or NULL. */
-static const struct added_token *added_at(const struct tokenizer *tok, const uint8_t *bytes, size_t n,
-                                          int specials, size_t *length)
-{
-    const struct added_token *best = NULL;
-    *length = 0;
-    for (size_t i = 0; i < tok->n_added; i++) {
-        size_t n_text;
-        const void *text = tokenizer_token(tok, tok->added[i].id, &n_text);
-        if ((specials || !(tok->added[i].flags & ADDED_SPECIAL)) && n_text > *length && n_text <= n &&
-            !memcmp(bytes, text, n_text)) {
-            best = tok->added + i;
-            *length = n_text;
-        }
+    const struct tokenizer *tok = e->tok;
+    const uint8_t *bytes = text;
+    struct added_match match;
+    size_t from = 0, at = 0;
+    unsigned place = continues ? PLACE_CONTINUES : PLACE_FIRST;
+    int status = STATUS_OK;
+    if (n > INT32_MAX)
+        return error_set(err, STATUS_REFUSED, "text of more than 2 GiB at once");
+    e->out = out;
+    while (!status && tok->raw.n && added_next(&tok->raw, bytes, n, &at, from, specials, &match)) {
+        if (match.start > from)
+            status = cutter_run(e->cutter, bytes + from, match.start - from, from ? 0 : place, specials,
+                                encode_piece, e, err);
+        token_list_add(out, match.id);
+        from = match.stop;
     }
-    return best;
+    if (!status && from < n)
+        status =
+            cutter_run(e->cutter, bytes + from, n - from, from ? 0 : place, specials, encode_piece, e, err);
+    return status;
 }
 
 int encoder_encode(struct encoder *e, const void *text, size_t n, int specials, struct token_list *out,
                    struct error *err)
 {
-    const struct tokenizer *tok = e->tok;
-    const uint8_t *bytes = text;
-    if (n > INT32_MAX)
-        return error_set(err, STATUS_REFUSED, "text of more than 2 GiB at once");
-    if (!e->match || !e->context)
-        return error_set(err, STATUS_FAILED, "not enough memory for the tokenizer");
-    size_t from = 0;
-    for (size_t at = 0; tok->n_added && at < n;) {
-        size_t length = 0;
-        const struct added_token *added =
-            tok->added_first[bytes[at]] ? added_at(tok, bytes + at, n - at, specials, &length) : NULL;
-        if (!added) {
-            at++;
-            continue;
-        }
-        size_t end = at + length, blank;
-        while ((added->flags & ADDED_STRIPS_LEFT) && (blank = blank_before(bytes, from, at)))
-            at -= blank;
-        while ((added->flags & ADDED_STRIPS_RIGHT) && (blank = blank_after(bytes, n, end)))
-            end += blank;
-        int status = encode_plain(e, bytes + from, at - from, out, err);
-        if (status)
-            return status;
-        token_list_add(out, added->id);
-        from = at = end;
-    }
-    return encode_plain(e, bytes + from, n - from, out, err);
-}
-
-int tokenizer_may_cut(const struct tokenizer *tok, const uint8_t *bytes, size_t at)
-{
-    if (tok->added_hold_blanks || (bytes[at] != ' ' && (bytes[at] != '\n' || tok->adds_prefix_space)))
-        return 0;
-    return !blank_before(bytes, 0, at);
+    return encoder_encode_part(e, text, n, specials, 0, out, err);
 }

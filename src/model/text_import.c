@@ -13,6 +13,7 @@
 #include "saescope/base/parallel.h"
 #include "saescope/base/strbuf.h"
 #include "saescope/model/text_internal.h"
+#include "saescope/model/tokenizer_internal.h"
 
 #define BATCH_BYTES ((size_t)1 << 20)
 #define BLOCK_BYTES ((size_t)64 << 10)
@@ -47,6 +48,9 @@ struct text_sink {
     size_t narrowed_capacity;
     uint64_t *starts;
     size_t starts_capacity;
+
+    struct token_list kept; /* of a token file's part */
+    int in_document;        /* of a token file */
 
     uint64_t n_tokens, n_documents, n_bos, n_eos;
     uint64_t bytes_read, bytes_expected;
@@ -94,8 +98,8 @@ static void encode_block(size_t number, size_t worker, void *arg)
     for (size_t i = block->first; i < block->last && !block->status; i++) {
         struct part *part = sink->parts + i;
         size_t before = block->tokens.n;
-        block->status = encoder_encode(sink->encoders[worker], sink->text.data + part->offset, part->length,
-                                       1, &block->tokens, &block->err);
+        block->status = encoder_encode_part(sink->encoders[worker], sink->text.data + part->offset,
+                                            part->length, 1, !part->starts, &block->tokens, &block->err);
         part->n_tokens = block->tokens.n - before;
     }
 }
@@ -119,16 +123,27 @@ static int append_tokens(struct text_sink *sink, const struct token_list *tokens
     return store_tensor_append(sink->tokens, sink->narrowed, tokens->n, err);
 }
 
+static int append_starts(struct text_sink *sink, size_t n, struct error *err)
+{
+    sink->n_documents += n;
+    return n ? store_tensor_append(sink->documents, sink->starts, n, err) : STATUS_OK;
+}
+
+static void need_starts(struct text_sink *sink, size_t n)
+{
+    if (n > sink->starts_capacity) {
+        sink->starts_capacity = n;
+        sink->starts = xreallocarray(sink->starts, n, sizeof(*sink->starts));
+    }
+}
+
 static int append_block(struct text_sink *sink, const struct block *block, struct error *err)
 {
     if (block->status) {
         *err = block->err;
         return block->status;
     }
-    if (block->last - block->first > sink->starts_capacity) {
-        sink->starts_capacity = block->last - block->first;
-        sink->starts = xreallocarray(sink->starts, sink->starts_capacity, sizeof(*sink->starts));
-    }
+    need_starts(sink, block->last - block->first);
     uint64_t at = sink->n_tokens;
     size_t n = 0;
     for (size_t i = block->first; i < block->last; i++) {
@@ -136,8 +151,7 @@ static int append_block(struct text_sink *sink, const struct block *block, struc
             sink->starts[n++] = at;
         at += sink->parts[i].n_tokens;
     }
-    sink->n_documents += n;
-    int status = n ? store_tensor_append(sink->documents, sink->starts, n, err) : STATUS_OK;
+    int status = append_starts(sink, n, err);
     return status || !block->tokens.n ? status : append_tokens(sink, &block->tokens, err);
 }
 
@@ -171,6 +185,31 @@ int text_sink_add(struct text_sink *sink, const void *bytes, size_t n, int start
     sink->parts[sink->n_parts++] = (struct part){sink->text.length, n, 0, starts};
     strbuf_add(&sink->text, bytes, n);
     return sink->text.length >= BATCH_BYTES ? flush(sink, err) : STATUS_OK;
+}
+
+int text_sink_add_tokens(struct text_sink *sink, const uint32_t *ids, size_t n, int starts, struct error *err)
+{
+    uint32_t bos = tokenizer_bos(sink->tok), eos = tokenizer_eos(sink->tok);
+    size_t documents = 0;
+    int status = sink->n_parts ? flush(sink, err) : STATUS_OK;
+    if (status)
+        return status;
+    need_starts(sink, n);
+    sink->kept.n = 0;
+    sink->in_document &= !starts;
+    for (size_t i = 0; i < n; i++) {
+        int ends = ids[i] == bos || ids[i] == eos;
+        if (!ends && !sink->in_document)
+            sink->starts[documents++] = sink->n_tokens + sink->kept.n;
+        if (!ends)
+            token_list_add(&sink->kept, ids[i]);
+        sink->in_document = !ends;
+    }
+    status = append_starts(sink, documents, err);
+    if (!status && sink->kept.n)
+        status = append_tokens(sink, &sink->kept, err);
+    report(sink);
+    return status ? status : monitor_check(sink->monitor, err);
 }
 
 /* ---- A text. ---- */
@@ -242,6 +281,7 @@ static void free_sink(struct text_sink *sink)
     free(sink->narrowed);
     free(sink->starts);
     strbuf_free(&sink->text);
+    token_list_free(&sink->kept);
     tokenizer_free(sink->tok);
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Files to documents: lines, whole files, or a member of JSON lines. Only what is not yet a whole line is
- * held; a long line or file goes on in parts, cut where its tokens do not change.
+ * Files to documents: lines, whole files, or a member of JSON lines, compressed or not; or files of tokens.
+ * Only what is not yet a whole line is held; a long line or file goes on in parts, cut where its tokens do
+ * not change.
  */
 #include "config.h"
 
@@ -18,6 +19,7 @@
 #include "saescope/base/json.h"
 #include "saescope/base/memory.h"
 #include "saescope/base/strbuf.h"
+#include "saescope/files/gzip.h"
 #include "saescope/model/text_internal.h"
 #include "saescope/model/tokenizer_internal.h"
 
@@ -88,13 +90,14 @@ void text_sources_free(struct text_sources *sources)
 
 /* ---- One file. ---- */
 
-enum form { FORM_UNKNOWN, FORM_LINES, FORM_WHOLE, FORM_JSON_LINES };
+enum form { FORM_UNKNOWN, FORM_LINES, FORM_WHOLE, FORM_JSON_LINES, FORM_TOKENS, FORM_ARRAY };
 
 struct source {
     const char *path;
     const struct text_import *options;
     struct text_sink *sink;
-    int fd;
+    struct gzip_reader *reader;
+    struct token_stream *tokens; /* FORM_TOKENS */
     enum form form;
     struct strbuf held;
     size_t searched; /* of held: has no line's end, and no place to cut */
@@ -102,26 +105,57 @@ struct source {
     size_t line;     /* JSON lines: counted from 1 */
 };
 
-static int ends_with(const char *s, const char *end)
+/* Whether the name ends so, or so and ".gz". */
+static int is_named(const struct source *src, const char *end)
 {
-    size_t n = strlen(s), m = strlen(end);
-    return n >= m && !strcmp(s + n - m, end);
+    size_t n = strlen(src->path), m = strlen(end);
+    if (n >= 3 && !strcmp(src->path + n - 3, ".gz"))
+        n -= 3;
+    return n >= m && !memcmp(src->path + n - m, end, m);
 }
 
-/* By the name, else by the first byte that is no blank. */
+/* By the first bytes, the name, else by the first byte that is no blank. */
 static enum form find_form(const struct source *src)
 {
-    if (ends_with(src->path, ".jsonl") || ends_with(src->path, ".ndjson"))
+    const char *text = strbuf_string(&src->held);
+    if (src->held.length >= 6 && !memcmp(text, "\x93NUMPY", 6))
+        return FORM_ARRAY;
+    if (src->options->token_type || is_named(src, ".bin"))
+        return FORM_TOKENS;
+    if (is_named(src, ".jsonl") || is_named(src, ".ndjson"))
         return FORM_JSON_LINES;
     if (src->options->document_a_file)
         return FORM_WHOLE;
-    if (ends_with(src->path, ".txt"))
+    if (is_named(src, ".txt"))
         return FORM_LINES;
-    const char *text = strbuf_string(&src->held);
     size_t at = 0;
     while (at < src->held.length && strchr(" \t\r\n", text[at]))
         at++;
     return text[at] == '{' ? FORM_JSON_LINES : FORM_LINES;
+}
+
+/* What would be imported as noise. */
+static int check_container(const struct source *src, struct error *err)
+{
+    static const struct {
+        const char *start, *advice;
+    } others[] = {
+        {"PAR1", "a Parquet file, which is not read: write JSON lines from it, for instance with "
+                 "pandas.read_parquet(FILE).to_json('text.jsonl.gz', orient='records', lines=True)"},
+        {"ARROW1", "an Arrow file, which is not read: write JSON lines from it, for instance with "
+                   "datasets.Dataset.from_file(FILE).to_json('text.jsonl')"},
+        {"\x28\xB5\x2F\xFD", "compressed by zstd, which is not read: decompress it first (zstd -d)"},
+        {"\xFD"
+         "7zXZ",
+         "compressed by xz, which is not read: decompress it first (xz -d)"},
+        {"PK\x03\x04", "a zip archive, which is not read: unpack it first"},
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(others); i++) {
+        size_t n = strlen(others[i].start);
+        if (src->held.length >= n && !memcmp(src->held.data, others[i].start, n))
+            return error_set(err, STATUS_REFUSED, "%s: %s", src->path, others[i].advice);
+    }
+    return STATUS_OK;
 }
 
 /*
@@ -158,12 +192,25 @@ static void show_invalid(struct strbuf *out, const char *text, size_t n)
     }
 }
 
+/* The member of that name, or, where it has dots, of an object within. */
+static const json *find_member(const json *object, const char *path)
+{
+    const json *found = json_get(object, path);
+    for (const char *dot = strchr(path, '.'); dot && !found; dot = strchr(dot + 1, '.')) {
+        char *name = xstrndup(path, (size_t)(dot - path));
+        const json *inner = json_get(object, name);
+        found = json_is_object(inner) ? find_member(inner, dot + 1) : NULL;
+        free(name);
+    }
+    return found;
+}
+
 static int give_member(struct source *src, const char *line, size_t n, int hidden, struct error *err)
 {
     const char *field = src->options->field ? src->options->field : "text";
     char *where = xasprintf("%s: line %zu", src->path, src->line);
     json *object = json_parse(line, n, where, err);
-    const json *member = object ? json_get(object, field) : NULL;
+    const json *member = object ? find_member(object, field) : NULL;
     struct strbuf bytes = STRBUF_INIT;
     int status = STATUS_OK;
     if (!object)
@@ -229,7 +276,7 @@ static size_t find_cut(const struct source *src, size_t from)
     const uint8_t *bytes = (const uint8_t *)src->held.data + from;
     size_t n = src->held.length - from, searched = src->searched > from ? src->searched - from : 0;
     for (size_t at = n - 1; at > searched; at--)
-        if (tokenizer_may_cut(text_sink_tokenizer(src->sink), bytes, at))
+        if (tokenizer_may_cut(text_sink_tokenizer(src->sink), bytes, n, at))
             return from + at;
     return from;
 }
@@ -266,42 +313,73 @@ static int give_held(struct source *src, struct error *err)
     return STATUS_OK;
 }
 
-static int read_all(struct source *src, struct error *err)
+/* What was read for the first time: how to go on. */
+static int begin(struct source *src, struct error *err)
 {
-    char *buffer = xmalloc(READ_BYTES);
-    int status = STATUS_OK;
-    while (!status) {
-        ssize_t n = read(src->fd, buffer, READ_BYTES);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            status = error_system(err, STATUS_REFUSED, errno, "%s", src->path);
-        if (n <= 0)
-            break;
-        text_sink_count_bytes(src->sink, (size_t)n);
-        strbuf_add(&src->held, buffer, (size_t)n);
-        if (src->form == FORM_UNKNOWN)
-            src->form = find_form(src);
-        status = give_held(src, err);
-    }
-    free(buffer);
-    if (status || (!src->held.length && !src->in_document))
-        return status;
+    size_t n = strlen(src->path);
+    src->form = find_form(src);
+    if (src->form == FORM_ARRAY && (!strcmp(src->path, "-") || (n >= 3 && !strcmp(src->path + n - 3, ".gz"))))
+        return error_set(err, STATUS_REFUSED, "%s: an array is read from an uncompressed file only",
+                         src->path);
+    if (src->form == FORM_TOKENS)
+        return token_stream_open(src->path, src->options, src->sink, &src->tokens, err);
+    return check_container(src, err);
+}
+
+static int give(struct source *src, struct error *err)
+{
+    if (src->form != FORM_TOKENS)
+        return give_held(src, err);
+    int status = token_stream_add(src->tokens, src->held.data, src->held.length, err);
+    strbuf_reset(&src->held);
+    return status;
+}
+
+/* Behind the last byte. */
+static int end(struct source *src, struct error *err)
+{
+    if (src->form == FORM_TOKENS)
+        return token_stream_end(src->tokens, err);
+    if (!src->held.length && !src->in_document)
+        return STATUS_OK;
     if (src->form == FORM_JSON_LINES)
         return give_json_line(src, src->held.data, src->held.length, err);
     return give_text(src, src->held.data, src->held.length, 1, err);
+}
+
+static int read_all(struct source *src, struct error *err)
+{
+    char *buffer = xmalloc(READ_BYTES);
+    uint64_t position = 0;
+    int status = STATUS_OK;
+    while (!status) {
+        size_t n;
+        status = gzip_reader_read(src->reader, buffer, READ_BYTES, &n, err);
+        if (status || !n)
+            break;
+        strbuf_add(&src->held, buffer, n);
+        if (src->form == FORM_UNKNOWN)
+            status = begin(src, err);
+        if (src->form == FORM_ARRAY)
+            break;
+        text_sink_count_bytes(src->sink, gzip_reader_position(src->reader) - position);
+        position = gzip_reader_position(src->reader);
+        if (!status)
+            status = give(src, err);
+    }
+    free(buffer);
+    return status || src->form == FORM_UNKNOWN || src->form == FORM_ARRAY ? status : end(src, err);
 }
 
 int text_source_read(const char *path, const struct text_import *options, struct text_sink *sink,
                      struct error *err)
 {
     struct source src = {.path = path, .options = options, .sink = sink, .held = STRBUF_INIT};
-    src.fd = strcmp(path, "-") ? open(path, O_RDONLY | O_CLOEXEC) : STDIN_FILENO;
-    if (src.fd < 0)
-        return error_system(err, STATUS_REFUSED, errno, "%s", path);
-    int status = read_all(&src, err);
-    if (src.fd != STDIN_FILENO)
-        close(src.fd);
+    int status = gzip_reader_open(path, &src.reader, err);
+    if (!status)
+        status = read_all(&src, err);
+    gzip_reader_close(src.reader);
+    token_stream_close(src.tokens);
     strbuf_free(&src.held);
-    return status;
+    return status || src.form != FORM_ARRAY ? status : text_read_array(path, sink, err);
 }

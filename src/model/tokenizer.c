@@ -1,17 +1,13 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The compiled vocabulary: its checks, its form in the store, and what is asked of it. */
+/* The compiled tokenizer: its checks, what encoding needs beside it, and what is asked of it. */
 #include "config.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "saescope/base/memory.h"
+#include "saescope/base/random.h"
 #include "saescope/model/tokenizer_internal.h"
-
-/* GPT-2's pattern; every repeat of one class is possessive where nothing could be given back. */
-#define BLANK "\\p{White_Space}"
-static const char gpt2_pattern[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}++| ?\\p{N}++| ?[^" BLANK
-                                   "\\p{L}\\p{N}]++|" BLANK "+(?!\\P{White_Space})|" BLANK "++";
 
 void token_list_add(struct token_list *list, uint32_t id)
 {
@@ -58,17 +54,42 @@ uint32_t tokenizer_eos(const struct tokenizer *tok)
     return tok->eos;
 }
 
+struct step *tokenizer_add_step(struct tokenizer *tok, enum step_kind kind, const char *from,
+                                const char *text)
+{
+    tok->steps = xreallocarray(tok->steps, tok->n_steps + 1, sizeof(*tok->steps));
+    struct step *s = tok->steps + tok->n_steps++;
+    *s = (struct step){.kind = kind};
+    s->from = from ? xstrdup(from) : NULL;
+    s->n_from = from ? strlen(from) : 0;
+    s->text = text ? xstrdup(text) : NULL;
+    s->n_text = text ? strlen(text) : 0;
+    return s;
+}
+
 void tokenizer_free(struct tokenizer *tok)
 {
     if (!tok)
         return;
-    pcre2_code_free(tok->pattern);
+    for (size_t i = 0; i < tok->n_steps; i++) {
+        pcre2_code_free(tok->steps[i].code);
+        free(tok->steps[i].from);
+        free(tok->steps[i].text);
+    }
+    for (size_t i = 0; i < tok->n_added; i++)
+        free(tok->added[i].text);
+    free(tok->steps);
     free(tok->bytes);
     free(tok->offsets);
     free(tok->special);
+    free(tok->characters);
     free(tok->merges);
     free(tok->added);
+    free(tok->blank_mark);
     free(tok->merge_table);
+    free(tok->token_table);
+    free(tok->raw.tokens);
+    free(tok->normalized.tokens);
     free(tok);
 }
 
@@ -92,13 +113,8 @@ static int check_merge(const struct tokenizer *tok, size_t rank, const char *whe
     return STATUS_OK;
 }
 
-static int check_vocabulary(const struct tokenizer *tok, const char *where, struct error *err)
+static int check_bytes(const struct tokenizer *tok, const char *where, struct error *err)
 {
-    if (tok->offsets[0] != 0)
-        return error_set(err, STATUS_REFUSED, "%s: token 0 does not start at 0", where);
-    for (size_t i = 0; i < tok->size; i++)
-        if (tok->offsets[i] > tok->offsets[i + 1])
-            return error_set(err, STATUS_REFUSED, "%s: token %zu ends before it starts", where, i);
     for (unsigned b = 0; b < 256; b++) {
         size_t n;
         const uint8_t *bytes = tokenizer_token(tok, tok->byte_token[b], &n);
@@ -106,10 +122,44 @@ static int check_vocabulary(const struct tokenizer *tok, const char *where, stru
             return error_set(err, STATUS_REFUSED,
                              "%s: no token for the byte 0x%02X: this is no byte-level vocabulary", where, b);
     }
+    return STATUS_OK;
+}
+
+/* Whatever the text has becomes tokens: an unknown one, or bytes. */
+static int check_characters(const struct tokenizer *tok, const char *where, struct error *err)
+{
+    int spells = 1;
+    for (unsigned b = 0; b < 256; b++) {
+        spells &= tok->byte_token[b] != TOKEN_NONE;
+        if (tok->byte_token[b] != TOKEN_NONE && tok->byte_token[b] >= tok->size)
+            return error_set(err, STATUS_REFUSED, "%s: the token of the byte 0x%02X is not below %zu", where,
+                             b, tok->size);
+    }
+    if (tok->unknown == TOKEN_NONE ? !spells : tok->unknown >= tok->size)
+        return error_set(
+            err, STATUS_REFUSED,
+            "%s: neither an unknown token nor one for every byte: some text would have no tokens", where);
+    for (size_t i = 0; i < tok->n_characters; i++)
+        if (tok->characters[2 * i + 1] >= tok->size ||
+            (i && tok->characters[2 * i] <= tok->characters[2 * i - 2]))
+            return error_set(err, STATUS_REFUSED, "%s: damaged table of characters", where);
+    return STATUS_OK;
+}
+
+static int check_vocabulary(const struct tokenizer *tok, const char *where, struct error *err)
+{
+    if (tok->offsets[0] != 0)
+        return error_set(err, STATUS_REFUSED, "%s: token 0 does not start at 0", where);
+    for (size_t i = 0; i < tok->size; i++)
+        if (tok->offsets[i] > tok->offsets[i + 1])
+            return error_set(err, STATUS_REFUSED, "%s: token %zu ends before it starts", where, i);
+    int status = tok->of_bytes ? check_bytes(tok, where, err) : check_characters(tok, where, err);
+    if (status)
+        return status;
     for (size_t i = 0; i < tok->n_added; i++) {
         size_t n;
         tokenizer_token(tok, tok->added[i].id, &n);
-        if (!n)
+        if (!n || (tok->added[i].text && !tok->added[i].n))
             return error_set(err, STATUS_REFUSED, "%s: added token %u is empty", where, tok->added[i].id);
     }
     if ((tok->bos != TOKEN_NONE && tok->bos >= tok->size) ||
@@ -159,34 +209,112 @@ const struct merge_slot *tokenizer_find_merge(const struct tokenizer *tok, uint3
     return NULL;
 }
 
-static int compile_pattern(struct tokenizer *tok, struct error *err)
+uint32_t tokenizer_find_token(const struct tokenizer *tok, const uint8_t *bytes, size_t n)
 {
-    int code;
-    PCRE2_SIZE at;
-    tok->pattern = pcre2_compile((PCRE2_SPTR)gpt2_pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_ANCHORED,
-                                 &code, &at, NULL);
-    if (!tok->pattern) {
-        char message[128];
-        pcre2_get_error_message(code, (PCRE2_UCHAR *)message, sizeof(message));
-        return error_set(err, STATUS_FAILED,
-                         "the tokenizer's pattern, character %zu: %s (PCRE2 10.40 or later is needed)",
-                         (size_t)at, message);
+    for (size_t i = hash64(bytes, n, 0) & tok->token_mask; tok->token_table[i] != TOKEN_NONE;
+         i = (i + 1) & tok->token_mask) {
+        size_t length;
+        const void *token = tokenizer_token(tok, tok->token_table[i], &length);
+        if (length == n && !memcmp(token, bytes, n))
+            return tok->token_table[i];
     }
-    tok->jit = pcre2_jit_compile(tok->pattern, PCRE2_JIT_COMPLETE) == 0;
+    return TOKEN_NONE;
+}
+
+/* Of the model's own tokens, not of those that were only added. */
+static int make_token_table(struct tokenizer *tok, struct error *err)
+{
+    size_t slots = 64;
+    while (slots < 2 * tok->size)
+        slots *= 2;
+    tok->token_table = array_alloc(slots, sizeof(*tok->token_table), "the tokenizer's vocabulary", err);
+    uint8_t *only_added = array_zeroed(tok->size, 1, "the tokenizer's vocabulary", err);
+    if (!tok->token_table || !only_added) {
+        free(only_added);
+        return err->code;
+    }
+    memset(tok->token_table, 0xFF, slots * sizeof(*tok->token_table));
+    tok->token_mask = slots - 1;
+    for (size_t i = 0; i < tok->n_added; i++)
+        only_added[tok->added[i].id] = !(tok->added[i].flags & ADDED_IN_MODEL);
+    for (uint32_t id = 0; id < tok->size; id++) {
+        size_t n;
+        const uint8_t *bytes = tokenizer_token(tok, id, &n);
+        if (!n || only_added[id])
+            continue;
+        size_t i = hash64(bytes, n, 0) & tok->token_mask;
+        while (tok->token_table[i] != TOKEN_NONE)
+            i = (i + 1) & tok->token_mask;
+        tok->token_table[i] = id;
+    }
+    free(only_added);
     return STATUS_OK;
 }
 
-static void prepare_added(struct tokenizer *tok)
+uint32_t tokenizer_find_character(const struct tokenizer *tok, uint32_t c)
 {
-    for (size_t i = 0; i < tok->n_added; i++) {
-        size_t n;
-        const uint8_t *bytes = tokenizer_token(tok, tok->added[i].id, &n);
-        tok->added_first[bytes[0]] = 1;
-        tok->special[tok->added[i].id] = (tok->added[i].flags & ADDED_SPECIAL) != 0;
-        if (memchr(bytes, ' ', n) || memchr(bytes, '\n', n) ||
-            (tok->added[i].flags & ~(uint32_t)ADDED_SPECIAL))
-            tok->added_hold_blanks = 1;
+    size_t low = 0, high = tok->n_characters;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (tok->characters[2 * middle] < c)
+            low = middle + 1;
+        else
+            high = middle;
     }
+    return low < tok->n_characters && tok->characters[2 * low] == c ? tok->characters[2 * low + 1]
+                                                                    : TOKEN_NONE;
+}
+
+/* ---- Where text may be cut. ---- */
+
+/* Whether no merge reaches over a blank behind something else, so that words are merged one by one. */
+static int keeps_words_apart(const struct tokenizer *tok)
+{
+    const uint8_t *mark = (const uint8_t *)tok->blank_mark;
+    size_t length = mark ? character_length(mark, strlen(tok->blank_mark)) : 0, n;
+    if (!length || mark[length] || tokenizer_find_character(tok, character_at(mark, length)) == TOKEN_NONE)
+        return 0;
+    for (size_t rank = 0; rank < tok->n_merges; rank++) {
+        const uint8_t *bytes = tokenizer_token(tok, tok->merges[3 * rank + 2], &n);
+        for (size_t i = 1; i < n; i++)
+            if (bytes[i] == ' ' && bytes[i - 1] != ' ')
+                return 0;
+    }
+    return 1;
+}
+
+static void find_cuts(struct tokenizer *tok)
+{
+    int known = 1, blanks = 0, newlines = 0, replaced = 0;
+    for (size_t i = 0; i < tok->n_steps; i++) {
+        const struct step *s = tok->steps + i;
+        const char *mark = replaced ? tok->blank_mark : NULL;
+        enum cutting cutting = s->kind == STEP_SPLIT ? step_cutting(s, mark) : CUTTING_HARMLESS;
+        if (s->kind == STEP_REPLACE && s->n_from > 1 && memchr(s->from, ' ', s->n_from))
+            cutting = CUTTING_UNKNOWN;
+        replaced |= s->kind == STEP_REPLACE && !strcmp(s->from, " ");
+        known &= cutting != CUTTING_UNKNOWN;
+        blanks |= cutting == CUTTING_BLANKS;
+        newlines |= cutting == CUTTING_NEWLINES;
+    }
+    tok->cuts_before_blanks = known && (tok->of_bytes ? blanks || newlines : tok->words_apart);
+    tok->cuts_before_newlines = known && tok->of_bytes && newlines && !blanks;
+}
+
+/* ---- All of it. ---- */
+
+static int compile_steps(struct tokenizer *tok, const char *where, struct error *err)
+{
+    for (size_t i = 0; i < tok->n_steps; i++) {
+        if (tok->steps[i].kind != STEP_SPLIT)
+            continue;
+        int status = step_compile(tok->steps + i, err);
+        if (status) {
+            error_prefix(err, "%s: pre_tokenizer", where);
+            return status;
+        }
+    }
+    return STATUS_OK;
 }
 
 int tokenizer_prepare(struct tokenizer *tok, const char *where, struct error *err)
@@ -199,142 +327,12 @@ int tokenizer_prepare(struct tokenizer *tok, const char *where, struct error *er
     tok->special = array_zeroed(tok->size, 1, "the vocabulary", err);
     if (!tok->special)
         return err->code;
-    prepare_added(tok);
-    status = make_merge_table(tok, err);
-    return status ? status : compile_pattern(tok, err);
-}
-
-/* ---- In the store: tensors, and one record with what is small. ---- */
-
-static void add_settings(const struct tokenizer *tok, struct strbuf *out)
-{
-    json *settings = json_new_object();
-    json_set(settings, "type", json_new_string("byte-level BPE"));
-    json_set(settings, "pattern", json_new_string("gpt2"));
-    json_set(settings, "add_prefix_space", json_new_boolean(tok->adds_prefix_space));
-    json_set(settings, "bos", tok->bos == TOKEN_NONE ? json_new_null() : json_new_integer(tok->bos));
-    json_set(settings, "eos", tok->eos == TOKEN_NONE ? json_new_null() : json_new_integer(tok->eos));
-    json *bytes = json_new_array();
-    for (unsigned b = 0; b < 256; b++)
-        json_append(bytes, json_new_integer(tok->byte_token[b]));
-    json_set(settings, "bytes", bytes);
-    json *added = json_new_array();
-    for (size_t i = 0; i < tok->n_added; i++) {
-        json *entry = json_new_object();
-        json_set(entry, "id", json_new_integer(tok->added[i].id));
-        json_set(entry, "flags", json_new_integer(tok->added[i].flags));
-        json_append(added, entry);
-    }
-    json_set(settings, "added", added);
-    json_dump(settings, out);
-    json_free(settings);
-}
-
-int tokenizer_save(const struct tokenizer *tok, struct store *s, artifact_id model, struct error *err)
-{
-    struct tensor bytes = {DTYPE_U8, 1, {tok->offsets[tok->size]}, tok->bytes};
-    struct tensor offsets = {DTYPE_U32, 1, {tok->size + 1}, tok->offsets};
-    struct tensor merges = {DTYPE_U32, 2, {tok->n_merges, 3}, tok->merges};
-    int status = store_tensor_put(s, model, "tokenizer.bytes", &bytes, err);
+    tok->words_apart = keeps_words_apart(tok);
+    find_cuts(tok);
+    status = tokenizer_prepare_added(tok, err);
     if (!status)
-        status = store_tensor_put(s, model, "tokenizer.offsets", &offsets, err);
-    if (!status && tok->n_merges)
-        status = store_tensor_put(s, model, "tokenizer.merges", &merges, err);
-    if (status)
-        return status;
-    struct strbuf settings = STRBUF_INIT;
-    add_settings(tok, &settings);
-    struct record record = {0, settings.data, settings.length};
-    status = store_put_records(s, model, RECORD_TOKENIZER, &record, 1, err);
-    strbuf_free(&settings);
-    return status;
-}
-
-static int read_settings(struct tokenizer *tok, const json *settings, const char *where, struct error *err)
-{
-    const json *bytes = json_get(settings, "bytes"), *added = json_get(settings, "added");
-    if (strcmp(json_get_string(settings, "pattern", ""), "gpt2") || !json_is_array(bytes) ||
-        json_length(bytes) != 256 || !json_is_array(added))
-        return error_set(err, STATUS_STORE, "%s: unknown or damaged tokenizer", where);
-    tok->adds_prefix_space = json_get_boolean(settings, "add_prefix_space", 0);
-    tok->bos = (uint32_t)json_get_integer(settings, "bos", TOKEN_NONE);
-    tok->eos = (uint32_t)json_get_integer(settings, "eos", TOKEN_NONE);
-    for (unsigned b = 0; b < 256; b++)
-        tok->byte_token[b] = (uint32_t)json_integer(json_at(bytes, b), TOKEN_NONE);
-    tok->n_added = json_length(added);
-    tok->added = xcalloc(tok->n_added + 1, sizeof(*tok->added));
-    for (size_t i = 0; i < tok->n_added; i++) {
-        tok->added[i].id = (uint32_t)json_get_integer(json_at(added, i), "id", TOKEN_NONE);
-        tok->added[i].flags = (uint32_t)json_get_integer(json_at(added, i), "flags", 0);
-    }
-    return STATUS_OK;
-}
-
-/* A whole tensor of the given type and row width; *rows = its first dimension. NULL with an error. */
-static void *read_tensor(struct store_txn *t, artifact_id model, const char *name, enum dtype dtype,
-                         size_t row_bytes, size_t *rows, struct error *err)
-{
-    struct store_tensor x;
-    if (store_tensor_open(t, model, name, &x, err))
-        return NULL;
-    if (x.dtype != dtype || x.ndim < 1 || x.row_bytes != row_bytes || !x.shape[0]) {
-        error_set(err, STATUS_STORE, "%s has an unexpected type or shape", name);
-        return NULL;
-    }
-    *rows = x.shape[0];
-    void *data = array_alloc(*rows, row_bytes, name, err);
-    if (data && store_tensor_read(t, &x, 0, *rows, data, err)) {
-        free(data);
-        return NULL;
-    }
-    return data;
-}
-
-static int load(struct store_txn *t, artifact_id model, struct tokenizer *tok, const char *where,
-                struct error *err)
-{
-    const void *record;
-    size_t n, n_bytes, n_offsets;
-    int status = store_record(t, model, RECORD_TOKENIZER, 0, &record, &n, err);
-    if (status)
-        return status;
-    if (!record)
-        return error_set(err, STATUS_REFUSED, "%s has no tokenizer", where);
-    json *settings = json_parse(record, n, where, err);
-    if (!settings)
-        return err->code;
-    status = read_settings(tok, settings, where, err);
-    json_free(settings);
-    if (status)
-        return status;
-    tok->bytes = read_tensor(t, model, "tokenizer.bytes", DTYPE_U8, 1, &n_bytes, err);
-    tok->offsets =
-        tok->bytes ? read_tensor(t, model, "tokenizer.offsets", DTYPE_U32, 4, &n_offsets, err) : NULL;
-    if (!tok->offsets)
-        return err->code;
-    if (store_tensor_exists(t, model, "tokenizer.merges")) {
-        tok->merges = read_tensor(t, model, "tokenizer.merges", DTYPE_U32, 12, &tok->n_merges, err);
-        if (!tok->merges)
-            return err->code;
-    }
-    if (n_offsets < 2 || n_offsets - 1 > TOKENIZER_SIZE_MAX || tok->offsets[n_offsets - 1] > n_bytes)
-        return error_set(err, STATUS_STORE, "%s: damaged vocabulary", where);
-    tok->size = n_offsets - 1;
-    return tokenizer_prepare(tok, where, err);
-}
-
-int tokenizer_open(struct store_txn *t, artifact_id model, struct tokenizer **out, struct error *err)
-{
-    struct artifact artifact;
-    int status = store_get(t, model, &artifact, err);
-    if (status)
-        return status;
-    struct tokenizer *tok = xcalloc(1, sizeof(*tok));
-    status = load(t, model, tok, artifact.name, err);
-    if (status) {
-        tokenizer_free(tok);
-        return status;
-    }
-    *out = tok;
-    return STATUS_OK;
+        status = make_merge_table(tok, err);
+    if (!status && tok->whole_pieces_first)
+        status = make_token_table(tok, err);
+    return status ? status : compile_steps(tok, where, err);
 }

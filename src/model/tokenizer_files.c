@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Reads tokenizer.json, or vocab.json with merges.txt. There a token is written in characters that stand for
- * bytes (GPT-2's table: printable Latin-1 stands for itself, the other bytes for U+0100 and up).
+ * Reads tokenizer.json, or vocab.json with merges.txt: vocabulary, merges, added tokens, BOS and EOS. A
+ * byte-level token is written in characters that stand for bytes (GPT-2's table: printable Latin-1 stands for
+ * itself, the other bytes for U+0100 and up); SentencePiece's has a mark for blanks, and <0xHH> for a byte.
  */
 #include "config.h"
 
@@ -21,6 +22,7 @@ struct reading {
     uint32_t *lengths;
     size_t n_texts;
     size_t merges_capacity;
+    int spells_bytes; /* <0xHH> is a byte */
 };
 
 /* ---- Characters that stand for bytes. ---- */
@@ -30,40 +32,61 @@ static int stands_for_itself(unsigned c)
     return (c >= 0x21 && c <= 0x7E) || (c >= 0xA1 && c <= 0xAC) || (c >= 0xAE && c <= 0xFF);
 }
 
-/* The byte that a character below U+0144 stands for, or -1. */
-static int byte_of(unsigned c)
+/* What characters below U+0144 stand for, -1 for none. */
+#define STANDING 0x144
+static void fill_standing(short bytes[STANDING])
 {
-    if (c < 0x100)
-        return stands_for_itself(c) ? (int)c : -1;
-    unsigned left = c - 0x100;
+    unsigned moved = 0x100;
+    for (unsigned c = 0; c < STANDING; c++)
+        bytes[c] = -1;
     for (unsigned b = 0; b < 0x100; b++)
-        if (!stands_for_itself(b) && left-- == 0)
-            return (int)b;
-    return -1;
+        bytes[stands_for_itself(b) ? b : moved++] = (short)b;
 }
 
 /* The bytes that the characters stand for; text with any other character stands for its own UTF-8. */
-static char *token_bytes(const char *text, uint32_t *n)
+static char *bytes_stood_for(const short standing[STANDING], const char *text, uint32_t *n)
 {
     size_t length = strlen(text), at = 0, used = 0;
     char *bytes = xmalloc(length + 1);
     while (at < length) {
-        const unsigned char *p = (const unsigned char *)text + at;
-        unsigned c = p[0] < 0x80             ? p[0]
-                     : (p[0] & 0xE0) == 0xC0 ? (p[0] & 0x1Fu) << 6 | (p[1] & 0x3Fu)
-                                             : 0xFFFF;
-        int b = c < 0x144 ? byte_of(c) : -1;
-        if (b < 0) {
+        size_t width = character_length((const uint8_t *)text + at, length - at);
+        uint32_t c = width ? character_at((const uint8_t *)text + at, width) : STANDING;
+        if (c >= STANDING || standing[c] < 0) {
             memcpy(bytes, text, length + 1);
             *n = (uint32_t)length;
             return bytes;
         }
-        bytes[used++] = (char)b;
-        at += p[0] < 0x80 ? 1 : 2;
+        bytes[used++] = (char)standing[c];
+        at += width;
     }
     bytes[used] = '\0';
     *n = (uint32_t)used;
     return bytes;
+}
+
+/* ---- SentencePiece's way of writing tokens: a mark for blanks, <0xHH> for bytes. ---- */
+
+/* The byte of "<0xHH>", or -1. */
+static int spelled_byte(const char *text)
+{
+    static const char digits[] = "0123456789ABCDEF";
+    if (strlen(text) != 6 || memcmp(text, "<0x", 3) || text[5] != '>')
+        return -1;
+    const char *high = strchr(digits, text[3]), *low = strchr(digits, text[4]);
+    return high && low ? (int)(high - digits) * 16 + (int)(low - digits) : -1;
+}
+
+static char *marks_to_blanks(const char *text, const char *mark, uint32_t *n)
+{
+    struct strbuf out = STRBUF_INIT;
+    size_t n_mark = mark ? strlen(mark) : 0;
+    for (const char *found; n_mark && (found = strstr(text, mark)); text = found + n_mark) {
+        strbuf_add(&out, text, (size_t)(found - text));
+        strbuf_addc(&out, ' ');
+    }
+    strbuf_adds(&out, text);
+    *n = (uint32_t)out.length;
+    return strbuf_detach(&out);
 }
 
 /* ---- The vocabulary. ---- */
@@ -100,6 +123,54 @@ static int set_text(struct reading *r, uint32_t id, char *bytes, uint32_t n, str
     return STATUS_OK;
 }
 
+/* Of characters: the token itself is one, or spells a byte. Returns its bytes as decoding gives them. */
+static char *note_character(struct reading *r, const char *text, uint32_t id, uint32_t *n)
+{
+    struct tokenizer *tok = r->tok;
+    size_t length = strlen(text);
+    int byte = r->spells_bytes ? spelled_byte(text) : -1;
+    if (length && character_length((const uint8_t *)text, length) == length) {
+        uint32_t entry[2] = {character_at((const uint8_t *)text, length), id};
+        tok->characters = xreallocarray(tok->characters, tok->n_characters + 1, sizeof(entry));
+        memcpy(tok->characters + 2 * tok->n_characters++, entry, sizeof(entry));
+    }
+    if (byte < 0)
+        return marks_to_blanks(text, tok->blank_mark, n);
+    tok->byte_token[byte] = id;
+    *n = 1;
+    char *bytes = xcalloc(2, 1);
+    bytes[0] = (char)byte;
+    return bytes;
+}
+
+static int compare_characters(const void *a, const void *b)
+{
+    const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return (x > y) - (x < y);
+}
+
+static int read_tokens(struct reading *r, struct error *err)
+{
+    struct tokenizer *tok = r->tok;
+    short standing[STANDING];
+    void *iter = NULL;
+    const char *text;
+    json *value;
+    fill_standing(standing);
+    while (json_next(r->vocabulary, &iter, &text, &value)) {
+        uint32_t n, id = (uint32_t)json_integer(value, 0);
+        char *bytes = tok->of_bytes ? bytes_stood_for(standing, text, &n) : note_character(r, text, id, &n);
+        int status = set_text(r, id, bytes, n, err);
+        if (status)
+            return status;
+        if (tok->of_bytes && n == 1)
+            tok->byte_token[(unsigned char)bytes[0]] = id;
+    }
+    if (tok->n_characters)
+        qsort(tok->characters, tok->n_characters, 2 * sizeof(*tok->characters), compare_characters);
+    return STATUS_OK;
+}
+
 static int read_vocabulary(struct reading *r, struct error *err)
 {
     if (!json_is_object(r->vocabulary) || !json_length(r->vocabulary))
@@ -119,18 +190,21 @@ static int read_vocabulary(struct reading *r, struct error *err)
     r->n_texts = largest + (size_t)1;
     r->texts = xcalloc(r->n_texts, sizeof(*r->texts));
     r->lengths = xcalloc(r->n_texts, sizeof(*r->lengths));
-    iter = NULL;
-    while (json_next(r->vocabulary, &iter, &text, &value)) {
-        uint32_t n;
-        char *bytes = token_bytes(text, &n);
-        id = (uint32_t)json_integer(value, 0);
-        int status = set_text(r, id, bytes, n, err);
-        if (status)
-            return status;
-        if (n == 1)
-            r->tok->byte_token[(unsigned char)bytes[0]] = id;
-    }
-    return STATUS_OK;
+    return read_tokens(r, err);
+}
+
+/* The token for what has none; it must be one of the model's. */
+static int read_unknown(struct reading *r, const json *model, struct error *err)
+{
+    const char *text = json_get_string(model, "unk_token", NULL);
+    const json *id = text ? json_get(r->vocabulary, text) : NULL;
+    r->tok->unknown = id ? (uint32_t)json_integer(id, TOKEN_NONE) : TOKEN_NONE;
+    if (!text || id || r->tok->of_bytes)
+        return STATUS_OK;
+    char *shown = displayable_string(text);
+    error_set(err, STATUS_REFUSED, "%s: the vocabulary lacks model.unk_token \"%s\"", r->where, shown);
+    free(shown);
+    return STATUS_REFUSED;
 }
 
 /* ---- Merges. ---- */
@@ -224,77 +298,75 @@ static int read_merges_file(struct reading *r, const char *path, struct error *e
 
 /* ---- Added tokens. ---- */
 
-static int add_added(struct reading *r, uint32_t id, const char *text, uint32_t flags, struct error *err)
+/* The text of a normalized token is looked for as the normalizers make it. */
+static int normalize_added(struct tokenizer *tok, struct error *err)
+{
+    struct cutter *c = cutter_new(tok);
+    int status = STATUS_OK;
+    for (size_t i = 0; i < tok->n_added && !status; i++)
+        if (tok->added[i].flags & ADDED_NORMALIZED) {
+            struct strbuf text = STRBUF_INIT;
+            status = cutter_normalize(c, tok->added[i].text, tok->added[i].n, &text, err);
+            free(tok->added[i].text);
+            tok->added[i].n = text.length;
+            tok->added[i].text = strbuf_detach(&text);
+        }
+    cutter_free(c);
+    return status;
+}
+
+static int add_added(struct reading *r, uint32_t id, const json *content, uint32_t flags, struct error *err)
 {
     struct tokenizer *tok = r->tok;
-    uint32_t n = (uint32_t)strlen(text);
+    const char *text = json_string(content, "");
+    if (strlen(text) != json_string_length(content))
+        return error_set(err, STATUS_REFUSED, "%s: added token %u holds U+0000", r->where, id);
     if (id < r->n_texts && r->texts[id]) {
         const json *known = json_get(r->vocabulary, text);
         if (!known || json_integer(known, -1) != (long long)id)
             return error_set(err, STATUS_REFUSED, "%s: two tokens have the id %u", r->where, id);
         free(r->texts[id]);
         r->texts[id] = NULL;
+        flags |= ADDED_IN_MODEL;
     }
-    int status = set_text(r, id, xstrdup(text), n, err);
+    uint32_t n;
+    char *bytes = marks_to_blanks(text, tok->blank_mark, &n);
+    int status = set_text(r, id, bytes, n, err);
     if (status)
         return status;
     tok->added = xreallocarray(tok->added, tok->n_added + 1, sizeof(*tok->added));
-    tok->added[tok->n_added++] = (struct added_token){id, flags};
+    tok->added[tok->n_added++] = (struct added_token){id, flags, xstrdup(text), strlen(text)};
     return STATUS_OK;
 }
 
 static int read_added(struct reading *r, const json *added, struct error *err)
 {
+    static const struct {
+        const char *key;
+        uint32_t flag;
+    } known[] = {
+        {"lstrip", ADDED_STRIPS_LEFT}, {"rstrip", ADDED_STRIPS_RIGHT}, {"single_word", ADDED_WHOLE_WORD}};
     for (size_t i = 0; i < json_length(added); i++) {
         const json *entry = json_at(added, i);
         const char *text;
-        uint32_t id, flags = 0;
+        uint32_t id, flags = json_get_boolean(entry, "special", 0) ? ADDED_SPECIAL : 0;
         int status = json_need_string(entry, "content", r->where, &text, err);
         if (!status)
             status = read_id(json_get(entry, "id"), text, r->where, &id, err);
         if (status)
             return status;
-        if (json_get_boolean(entry, "single_word", 0))
-            return error_set(err, STATUS_REFUSED,
-                             "%s: added token %u is for whole words only, which is not supported", r->where,
-                             id);
-        flags |= json_get_boolean(entry, "special", 0) ? ADDED_SPECIAL : 0;
-        flags |= json_get_boolean(entry, "lstrip", 0) ? ADDED_STRIPS_LEFT : 0;
-        flags |= json_get_boolean(entry, "rstrip", 0) ? ADDED_STRIPS_RIGHT : 0;
-        status = add_added(r, id, text, flags, err);
+        for (size_t k = 0; k < ARRAY_LENGTH(known); k++)
+            flags |= json_get_boolean(entry, known[k].key, 0) ? known[k].flag : 0;
+        if (json_get_boolean(entry, "normalized", !(flags & ADDED_SPECIAL)))
+            flags |= ADDED_NORMALIZED;
+        status = add_added(r, id, json_get(entry, "content"), flags, err);
         if (status)
             return status;
     }
-    return STATUS_OK;
+    return normalize_added(r->tok, err);
 }
 
-/* ---- What tokenizer.json may say. ---- */
-
-static int is_byte_level(const json *part)
-{
-    return !strcmp(json_get_string(part, "type", ""), "ByteLevel");
-}
-
-static int check_kind(struct reading *r, const json *file, struct error *err)
-{
-    const json *model = json_get(file, "model"), *pre = json_get(file, "pre_tokenizer");
-    const char *type = json_get_string(model, "type", "BPE");
-    if (strcmp(type, "BPE") || json_get_boolean(model, "byte_fallback", 0) ||
-        json_get_boolean(model, "ignore_merges", 0) || !json_is_null(json_get(model, "dropout")) ||
-        json_get_string(model, "continuing_subword_prefix", "")[0] ||
-        json_get_string(model, "end_of_word_suffix", "")[0])
-        return error_set(err, STATUS_REFUSED, "%s: only byte-level BPE as GPT-2's is supported", r->where);
-    if (!json_is_null(json_get(file, "normalizer")))
-        return error_set(err, STATUS_REFUSED, "%s: tokenizers that normalize text are not supported",
-                         r->where);
-    if (json_is_array(json_get(pre, "pretokenizers")) && json_length(json_get(pre, "pretokenizers")) == 1)
-        pre = json_at(json_get(pre, "pretokenizers"), 0);
-    if (!is_byte_level(pre) || !json_get_boolean(pre, "use_regex", 1))
-        return error_set(err, STATUS_REFUSED,
-                         "%s: only GPT-2's pattern (pre_tokenizer ByteLevel) is supported", r->where);
-    r->tok->adds_prefix_space = json_get_boolean(pre, "add_prefix_space", 1);
-    return STATUS_OK;
-}
+/* ---- The whole. ---- */
 
 /* Lays the tokens' bytes one after the other; ids up to `size` without a token are empty. */
 static int pack(struct reading *r, size_t size, struct error *err)
@@ -322,41 +394,60 @@ static int pack(struct reading *r, size_t size, struct error *err)
     return STATUS_OK;
 }
 
-/* ---- config.json: the embedding's rows, BOS and EOS. ---- */
+/* ---- config.json and tokenizer_config.json: the embedding's rows, BOS and EOS. ---- */
 
-/* The first, when there are several. */
-static uint32_t config_id(const json *config, const char *key, uint32_t fallback)
+static uint32_t find_text(const struct reading *r, const char *text)
 {
-    const json *value = json_get(config, key);
+    size_t n = text ? strlen(text) : 0;
+    for (size_t i = 0; n && i < r->n_texts; i++)
+        if (r->texts[i] && r->lengths[i] == n && !memcmp(r->texts[i], text, n))
+            return (uint32_t)i;
+    return TOKEN_NONE;
+}
+
+/* STATUS_OK and NULL when there is none. */
+static int read_optional(const char *dir, const char *name, json **out, struct error *err)
+{
+    char *path = path_join(dir, name);
+    int exists = path_exists(path);
+    *out = exists ? json_parse_file(path, err) : NULL;
+    free(path);
+    return exists && !*out ? STATUS_REFUSED : STATUS_OK;
+}
+
+/* config.json's id, the first when there are several; else tokenizer_config.json's text. */
+static uint32_t special_id(const struct reading *r, const json *config, const json *names, const char *id_key,
+                           const char *key)
+{
+    const json *value = json_get(config, id_key), *name = json_get(names, key);
     if (json_is_array(value))
         value = json_at(value, 0);
     long long id = json_integer(value, -1);
-    return id >= 0 && id < (long long)TOKENIZER_SIZE_MAX ? (uint32_t)id : fallback;
+    if (id >= 0 && id < (long long)TOKENIZER_SIZE_MAX)
+        return (uint32_t)id;
+    uint32_t found =
+        find_text(r, json_is_object(name) ? json_get_string(name, "content", NULL) : json_string(name, NULL));
+    return found == TOKEN_NONE ? find_text(r, "<|endoftext|>") : found;
 }
 
 static int read_config(struct reading *r, const char *dir, size_t *size, struct error *err)
 {
-    uint32_t end = TOKEN_NONE;
-    for (size_t i = 0; i < r->n_texts; i++)
-        if (r->texts[i] && !strcmp(r->texts[i], "<|endoftext|>") && end == TOKEN_NONE)
-            end = (uint32_t)i;
-    r->tok->bos = r->tok->eos = end;
+    json *config = NULL, *names = NULL;
     *size = r->n_texts;
-    char *path = path_join(dir, "config.json");
-    json *config = path_exists(path) ? json_parse_file(path, err) : NULL;
-    int status = path_exists(path) && !config ? STATUS_REFUSED : STATUS_OK;
-    if (config) {
-        long long wanted = json_get_integer(config, "vocab_size", 0);
-        if (wanted < 0 || wanted > (long long)TOKENIZER_SIZE_MAX)
-            status = error_set(err, STATUS_REFUSED, "%s/config.json: vocab_size is no number from 0 to %zu",
-                               dir, TOKENIZER_SIZE_MAX);
-        else
-            *size = (size_t)wanted;
-        r->tok->bos = config_id(config, "bos_token_id", end);
-        r->tok->eos = config_id(config, "eos_token_id", end);
+    int status = read_optional(dir, "config.json", &config, err);
+    if (!status)
+        status = read_optional(dir, "tokenizer_config.json", &names, err);
+    long long wanted = json_get_integer(config, "vocab_size", config ? 0 : (long long)r->n_texts);
+    if (!status && (wanted < 0 || wanted > (long long)TOKENIZER_SIZE_MAX))
+        status = error_set(err, STATUS_REFUSED, "%s/config.json: vocab_size is no number from 0 to %zu", dir,
+                           TOKENIZER_SIZE_MAX);
+    if (!status) {
+        *size = (size_t)wanted;
+        r->tok->bos = special_id(r, config, names, "bos_token_id", "bos_token");
+        r->tok->eos = special_id(r, config, names, "eos_token_id", "eos_token");
     }
     json_free(config);
-    free(path);
+    json_free(names);
     return status;
 }
 
@@ -378,9 +469,12 @@ static int read_tokenizer_json(struct reading *r, const char *dir, const char *p
         return STATUS_REFUSED;
     const json *model = json_get(file, "model");
     r->vocabulary = json_get(model, "vocab");
-    int status = check_kind(r, file, err);
+    r->spells_bytes = json_get_boolean(model, "byte_fallback", 0);
+    int status = tokenizer_read_pipeline(r->tok, file, r->where, err);
     if (!status)
         status = read_vocabulary(r, err);
+    if (!status)
+        status = read_unknown(r, model, err);
     if (!status)
         status = read_json_merges(r, json_get(model, "merges"), err);
     if (!status)
@@ -398,12 +492,17 @@ static int read_vocab_json(struct reading *r, const char *dir, const char *path,
     if (!vocabulary)
         return STATUS_REFUSED;
     r->vocabulary = vocabulary;
+    r->tok->of_bytes = 1;
+    r->tok->unknown = TOKEN_NONE;
+    tokenizer_add_step(r->tok, STEP_SPLIT, "", NULL)->syntax = PATTERN_GPT2;
     int status = read_vocabulary(r, err);
     if (!status)
         status = read_merges_file(r, merges, err);
     const json *end = json_get(vocabulary, "<|endoftext|>");
+    json *text = json_new_string("<|endoftext|>");
     if (!status && end)
-        status = add_added(r, (uint32_t)json_integer(end, 0), "<|endoftext|>", ADDED_SPECIAL, err);
+        status = add_added(r, (uint32_t)json_integer(end, 0), text, ADDED_SPECIAL, err);
+    json_free(text);
     if (!status)
         status = finish(r, dir, err);
     json_free(vocabulary);

@@ -350,7 +350,7 @@ static void test_models(void **state)
     bad_model("config.json", "\"model_type\": \"gpt2\"", "\"model_type\": \"gpt9\"", SAYS("gpt9"));
     bad_model("config.json", "gelu_new", "gelu_newer", SAYS("gelu_newer"));
     bad_model("config.json", "}", "", SAYS("config.json"));
-    bad_model("tokenizer.json", "\"BPE\"", "\"Unigram\"", SAYS("tokenizer.json", "BPE"));
+    bad_model("tokenizer.json", "\"BPE\"", "\"Unigram\"", SAYS("tokenizer.json", "the model \"Unigram\" is not supported"));
     bad_model("tokenizer.json", "{", "[", SAYS("tokenizer.json"));
 }
 
@@ -439,6 +439,16 @@ static void test_texts(void **state)
     PROGRAM_REFUSES(3, SAYS("a/b"), "import", "text", path, "--name", "a/b", "--model", "lm");
     program_write_file("lines.jsonl", "", 0);
     PROGRAM_REFUSES(3, SAYS("lines.jsonl"), "import", "text", lines, "--name", "bad", "--model", "lm");
+    program_write_file("lines.jsonl", "\x1F\x8B\x08 cut", 7);
+    PROGRAM_REFUSES(3, SAYS("lines.jsonl"), "import", "text", lines, "--name", "bad", "--model", "lm");
+    program_write_file("lines.jsonl", "PAR1", 4);
+    PROGRAM_REFUSES(3, SAYS("lines.jsonl: a Parquet file", "to_json"), "import", "text", lines, "--name",
+                    "bad", "--model", "lm");
+    program_write_file("lines.jsonl", "\1\0\0\x20", 4);
+    PROGRAM_REFUSES(3, SAYS("lines.jsonl: token 1 is 8192", "8192"), "import", "text", lines, "--name", "bad",
+                    "--model", "lm", "--token-type", "u16");
+    PROGRAM_REFUSES(2, SAYS("--token-type", "u16"), "import", "text", lines, "--name", "bad", "--model", "lm",
+                    "--token-type", "u8");
     free(lines);
     free(path);
 }

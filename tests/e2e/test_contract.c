@@ -932,6 +932,29 @@ static void test_script_files(void **state)
     free(path);
 }
 
+/* Tokens instead of text: BOS and EOS (8191) end documents. */
+static void test_token_files(void **state)
+{
+    (void)state;
+    static const char narrow[] = "\xFF\x1F\5\0\6\0\xFF\x1F\7\0",
+                      wide[] = "\5\0\0\0\xFF\x1F\0\0\7\0\0\0\x8\0\0\0";
+    char *path = program_path("ids.bin");
+    program_write_file("ids.bin", narrow, sizeof(narrow) - 1);
+    PROGRAM_DONE("import", "text", path, "--name", "ids", "--model", "lm");
+    program_write_file("ids.bin", wide, sizeof(wide) - 1);
+    PROGRAM_DONE("import", "text", path, "--name", "wide", "--model", "lm", "--token-type", "u32");
+    json *ids = PROGRAM_JSON("info", "ids"), *of_wide = PROGRAM_JSON("info", "wide");
+    assert_int_equal(integer_of(ids, "documents"), 2);
+    assert_int_equal(integer_of(ids, "tokens"), 3);
+    assert_int_equal(integer_of(of_wide, "documents"), 2);
+    assert_int_equal(integer_of(of_wide, "tokens"), 3);
+    json_free(ids);
+    json_free(of_wide);
+    PROGRAM_DONE("remove", "ids", "--yes");
+    PROGRAM_DONE("remove", "wide", "--yes");
+    free(path);
+}
+
 /* Text from standard input, and the store that -S names after the command. */
 static void test_standard_input(void **state)
 {
@@ -984,6 +1007,7 @@ int main(void)
         cmocka_unit_test(test_statuses),
         cmocka_unit_test(test_scripts),
         cmocka_unit_test(test_script_files),
+        cmocka_unit_test(test_token_files),
         cmocka_unit_test(test_standard_input),
     };
     return cmocka_run_group_tests_name("contract", tests, set_up, tear_down);

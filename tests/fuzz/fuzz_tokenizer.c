@@ -1,16 +1,36 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* tokenizer.json, and with what it makes, the tokens of a text and their bytes. */
+/* tokenizer.json, and with what it makes, the tokens of a text and their bytes; and of parts, where it may be
+ * cut. */
 #include "config.h"
 
 #include <string.h>
 
 #include "saescope/base/strbuf.h"
-#include "saescope/model/tokenizer.h"
+#include "saescope/model/tokenizer_internal.h"
 #include "tests/fuzz/fuzz.h"
+
+static const char text[] =
+    "the cats' low lowest <|endoftext|> \xC3\xA9\xFF 12\n  <s> the\xE2\x96\x81low cat e\xCC\x81 x";
+
+/* Cut in two, it has the same tokens. */
+static void check_parts(const struct tokenizer *tok, struct encoder *e, const struct token_list *whole)
+{
+    struct error err;
+    size_t n = strlen(text);
+    for (size_t at = 1; at < n; at++) {
+        struct token_list parts = {0};
+        if (!tokenizer_may_cut(tok, (const uint8_t *)text, n, at))
+            continue;
+        if (!encoder_encode_part(e, text, at, 1, 0, &parts, &err) &&
+            !encoder_encode_part(e, text + at, n - at, 1, 1, &parts, &err))
+            FUZZ_CHECK(parts.n == whole->n &&
+                       (!parts.n || !memcmp(parts.ids, whole->ids, parts.n * sizeof(*parts.ids))));
+        token_list_free(&parts);
+    }
+}
 
 static void encode(const struct tokenizer *tok)
 {
-    static const char text[] = "the cats' low lowest <|endoftext|> \xC3\xA9\xFF 12\n";
     struct error err;
     struct token_list ids = {0};
     struct strbuf bytes = STRBUF_INIT;
@@ -22,6 +42,7 @@ static void encode(const struct tokenizer *tok)
             const void *token = tokenizer_token(tok, ids.ids[i], &n);
             strbuf_add(&bytes, token, n);
         }
+        check_parts(tok, e, &ids);
     }
     token_list_free(&ids);
     strbuf_free(&bytes);

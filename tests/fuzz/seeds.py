@@ -201,6 +201,30 @@ def tokenizers():
     write("tokenizer", "pairs", file(model={"merges": [list(m) for m in merges]}))
     write("tokenizer", "unknown-merge", file(model={"merges": ["q zz"]}))
     write("tokenizer", "fallback", file(model={"byte_fallback": True}))
+    llama3 = ("(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+"
+              "|\\s+(?!\\S)|\\s+")
+    without = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}
+    for name, pattern in (("llama3", llama3), ("pattern", "^(a[b[c-d]]|\\h{2,}+)$|\\p{Han}++|(?<=x)\\x{e9}")):
+        write("tokenizer", name, file(model={"ignore_merges": True}, normalizer={"type": "NFC"}, pre_tokenizer={
+            "type": "Sequence", "pretokenizers": [{"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False},
+                                                  {"type": "Digits", "individual_digits": True}, without]}))
+    # Tokens as SentencePiece has them.
+    mark = "\u2581"
+    pieces = ["<unk>", "<s>", mark, *"thelowrscat'12", *(f"<0x{b:02X}>" for b in range(256))]
+    joins = [("t", "h"), ("th", "e"), (mark, "the"), ("l", "o"), ("lo", "w"), (mark, mark)]
+    model = {"type": "BPE", "unk_token": "<unk>", "fuse_unk": True, "byte_fallback": True, "merges": joins,
+             "vocab": {t: i for i, t in enumerate(pieces + [a + b for a, b in joins])}}
+    blank = {"type": "Replace", "pattern": {"String": " "}, "content": mark}
+    special = {**end, "id": 1, "content": "<s>", "rstrip": False}
+    runs = [{**special, "id": len(pieces) + 5, "content": mark * 2, "special": False},
+            {**special, "id": len(pieces) + 6, "content": "cat", "special": False, "single_word": True, "normalized": True}]
+    write("tokenizer", "llama2", file(model=model, added_tokens=[special], pre_tokenizer=None, normalizer={
+        "type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": mark}, blank]}))
+    write("tokenizer", "gemma", file(model=model, added_tokens=[special, *runs], normalizer=blank, pre_tokenizer={
+        "type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False}))
+    for scheme, cut in (("first", False), ("always", True)):
+        write("tokenizer", "metaspace-" + scheme, file(model=model, added_tokens=[special], pre_tokenizer={
+            "type": "Metaspace", "replacement": mark, "prepend_scheme": scheme, "split": cut}))
     write("tokenizer", "far", file(added_tokens=[{**end, "id": (1 << 22) - 1}]))
     write("tokenizer", "deep", "[" * 10000)
 

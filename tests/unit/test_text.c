@@ -11,132 +11,9 @@
 
 #include "saescope/base/fileio.h"
 #include "saescope/base/memory.h"
+#include "saescope/base/parallel.h"
 #include "saescope/base/strbuf.h"
-#include "saescope/model/text.h"
-#include "tests/support/support.h"
-
-static struct store *store;
-static artifact_id model_artifact;
-static struct model *model;
-
-static int set_up(void **state)
-{
-    struct error err = {0};
-    set_up_threads(state);
-    store = open_store("store");
-    model_artifact = import_demo_model(store, "lm");
-    struct store_txn *t = begin_reading(store);
-    assert_ok(model_open(t, model_artifact, &model, &err));
-    store_end(t);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    model_free(model);
-    store_close(store);
-    return tear_down_threads(state);
-}
-
-/* ---- Imports. ---- */
-
-/* What a text holds. */
-struct held {
-    uint32_t *tokens;
-    uint64_t *documents;
-    size_t n_tokens, n_documents;
-};
-
-static struct held read_text(artifact_id text)
-{
-    struct error err = {0};
-    struct store_tensor x;
-    struct held held;
-    struct store_txn *t = begin_reading(store);
-    assert_ok(store_tensor_open(t, text, "tokens", &x, &err));
-    assert_int_equal(x.dtype, DTYPE_U16);
-    held.n_tokens = x.shape[0];
-    uint16_t *narrow = xcalloc(held.n_tokens, sizeof(*narrow));
-    held.tokens = xcalloc(held.n_tokens, sizeof(*held.tokens));
-    assert_ok(store_tensor_read(t, &x, 0, held.n_tokens, narrow, &err));
-    for (size_t i = 0; i < held.n_tokens; i++)
-        held.tokens[i] = narrow[i];
-    free(narrow);
-    assert_ok(store_tensor_open(t, text, "documents", &x, &err));
-    held.n_documents = x.shape[0] - 1;
-    held.documents = xcalloc(x.shape[0], sizeof(*held.documents));
-    assert_ok(store_tensor_read(t, &x, 0, x.shape[0], held.documents, &err));
-    json *manifest = store_manifest(t, text, &err);
-    assert_int_equal(json_get_integer(manifest, "tokens", -1), held.n_tokens);
-    assert_int_equal(json_get_integer(manifest, "documents", -1), held.n_documents);
-    assert_int_equal(json_get_integer(json_get(manifest, "references"), "model", -1), model_artifact);
-    json_free(manifest);
-    store_end(t);
-    return held;
-}
-
-static void held_free(struct held *held)
-{
-    free(held->tokens);
-    free(held->documents);
-}
-
-struct document {
-    const char *bytes;
-    size_t n;
-};
-
-/* The text's documents are the given ones' tokens. */
-static void assert_documents(artifact_id text, const struct document *documents, size_t n)
-{
-    struct error err = {0};
-    struct held held = read_text(text);
-    struct encoder *e = encoder_new(model_tokenizer(model));
-    struct token_list ids = {0};
-    assert_int_equal(held.n_documents, n);
-    for (size_t i = 0; i < n; i++) {
-        assert_int_equal(held.documents[i], ids.n);
-        assert_ok(encoder_encode(e, documents[i].bytes, documents[i].n, 1, &ids, &err));
-    }
-    assert_int_equal(held.documents[n], ids.n);
-    assert_int_equal(held.n_tokens, ids.n);
-    assert_memory_equal(held.tokens, ids.ids, ids.n * sizeof(uint32_t));
-    token_list_free(&ids);
-    encoder_free(e);
-    held_free(&held);
-}
-
-static char *write_text(const char *name, const char *text)
-{
-    return write_test_file(name, text, strlen(text));
-}
-
-static artifact_id import(const char *path, const char *field, int document_a_file)
-{
-    struct error err = {0};
-    struct text_import options = {.path = path,
-                                  .name = "text",
-                                  .model = "lm",
-                                  .field = field,
-                                  .document_a_file = document_a_file,
-                                  .replace = 1};
-    artifact_id id = 0;
-    assert_ok(text_import(store, &options, NULL, &id, &err));
-    return id;
-}
-
-static void assert_refused(const char *path, const char *says)
-{
-    struct error err = {0};
-    struct text_import options = {.path = path, .name = "refused", .model = "lm"};
-    artifact_id id = 0;
-    assert_int_equal(text_import(store, &options, NULL, &id, &err), STATUS_REFUSED);
-    assert_says(says);
-    struct artifact artifact;
-    struct store_txn *t = begin_reading(store);
-    assert_int_equal(store_find(t, ARTIFACT_TEXT, "refused", &artifact, &err), STATUS_REFUSED);
-    store_end(t);
-}
+#include "tests/unit/text_fixture.h"
 
 static void test_lines(void **state)
 {
@@ -148,9 +25,9 @@ static void test_lines(void **state)
                                          {"\xE4\xBD\xA0\xE5\xA5\xBD", 6},
                                          {"last\r", 5}};
     char *path = write_test_file("a.txt", text, sizeof(text) - 1);
-    assert_documents(import(path, NULL, 0), documents, 4);
+    assert_documents(import_text(path, NULL, 0), documents, 4);
     const struct document whole = {text, sizeof(text) - 1};
-    assert_documents(import(path, NULL, 1), &whole, 1);
+    assert_documents(import_text(path, NULL, 1), &whole, 1);
     free(path);
 }
 
@@ -163,12 +40,12 @@ static void test_json_lines(void **state)
     const struct document documents[] = {{"one\ntwo", 7}, {"caf\xC3\xA9 \xFF\xE2\x82 \xC3\xA9", 12}};
     const struct document others[] = {{"x y", 3}, {"z", 1}, {"w", 1}};
     char *path = write_test_file("a.jsonl", text, sizeof(text) - 1);
-    assert_documents(import(path, NULL, 0), documents, 2);
-    assert_documents(import(path, "other", 0), others, 3);
+    assert_documents(import_text(path, NULL, 0), documents, 2);
+    assert_documents(import_text(path, "other", 0), others, 3);
     free(path);
     /* Without the name, the first byte tells. */
     path = write_test_file("noname", text + 3, sizeof(text) - 4);
-    assert_documents(import(path, NULL, 0), documents, 2);
+    assert_documents(import_text(path, NULL, 0), documents, 2);
     free(path);
 }
 
@@ -183,9 +60,9 @@ static void test_folder(void **state)
     free(write_text("corpus/c.jsonl", "{\"text\": \"four\"}"));
     free(write_text("corpus/.hidden", "no"));
     const struct document lines[] = {{"one", 3}, {"two", 3}, {"three", 5}, {"four", 4}};
-    assert_documents(import(dir, NULL, 0), lines, 4);
+    assert_documents(import_text(dir, NULL, 0), lines, 4);
     const struct document files[] = {{"one\ntwo", 7}, {"three\n", 6}, {"four", 4}};
-    assert_documents(import(dir, NULL, 1), files, 3);
+    assert_documents(import_text(dir, NULL, 1), files, 3);
     free(dir);
 }
 
@@ -195,7 +72,7 @@ static void test_standard_input(void **state)
     char *path = write_text("input", "from\na pipe\n");
     assert_non_null(freopen(path, "r", stdin));
     const struct document documents[] = {{"from", 4}, {"a pipe", 6}};
-    assert_documents(import("-", NULL, 0), documents, 2);
+    assert_documents(import_text("-", NULL, 0), documents, 2);
     free(path);
 }
 
@@ -225,9 +102,9 @@ static void test_long_texts(void **state)
         documents[i] = (struct document){text.data + start, documents[i].n - start};
     }
     char *path = write_test_file("long.txt", text.data, text.length);
-    assert_documents(import(path, NULL, 0), documents, n);
+    assert_documents(import_text(path, NULL, 0), documents, n);
     const struct document whole = {text.data, text.length};
-    assert_documents(import(path, NULL, 1), &whole, 1);
+    assert_documents(import_text(path, NULL, 1), &whole, 1);
     free(path);
     strbuf_free(&text);
     free(documents);
@@ -244,7 +121,7 @@ static void test_line_ends(void **state)
         memcpy(text + at, "\r\n", 2);
         char *path = write_test_file("ends.txt", text, power + 8);
         const struct document documents[] = {{text, at}, {text + at + 2, power + 6 - at}};
-        assert_documents(import(path, NULL, 0), documents, 2);
+        assert_documents(import_text(path, NULL, 0), documents, 2);
         free(path);
     }
     free(text);
@@ -255,26 +132,26 @@ static void test_refusals(void **state)
     (void)state;
     struct error err = {0};
     char *path = test_path("missing.txt");
-    assert_refused(path, "missing.txt");
+    assert_text_refused(path, "missing.txt");
     free(path);
     path = write_text("empty.txt", "\n\r\n");
-    assert_refused(path, "no text in it");
+    assert_text_refused(path, "no text in it");
     struct text_import options = {.path = path, .name = "refused", .model = "ln"};
     artifact_id id;
-    assert_int_equal(text_import(store, &options, NULL, &id, &err), STATUS_REFUSED);
+    assert_int_equal(text_import(text_store, &options, NULL, &id, &err), STATUS_REFUSED);
     assert_says("lm");
     free(path);
     path = write_text("bad.jsonl", "{\"text\": \"a\"}\n{\"body\": \"b\"}\n");
-    assert_refused(path, "line 2: no string \"text\"");
+    assert_text_refused(path, "line 2: no string \"text\"");
     free(path);
     path = write_text("worse.jsonl", "{\"text\": \"a\"}\n\n{\"text\": \"b\n");
-    assert_refused(path, "line 3");
+    assert_text_refused(path, "line 3");
     free(path);
     path = write_text("some.txt", "some text\n");
     struct monitor monitor = {.ask = cancel_later};
     options = (struct text_import){.path = path, .name = "refused", .model = "lm"};
-    assert_int_equal(text_import(store, &options, &monitor, &id, &err), STATUS_FAILED);
-    assert_refused("/dev/null", "no text in it");
+    assert_int_equal(text_import(text_store, &options, &monitor, &id, &err), STATUS_FAILED);
+    assert_text_refused("/dev/null", "no text in it");
     free(path);
 }
 
@@ -298,16 +175,16 @@ static artifact_id put_text(const json *documents, uint32_t bos)
         }
         starts[i + 1] = n_tokens;
     }
-    assert_ok(store_create(store, ARTIFACT_TEXT, "golden", 1, &id, &err));
+    assert_ok(store_create(text_store, ARTIFACT_TEXT, "golden", 1, &id, &err));
     struct tensor x = {DTYPE_U16, 1, {n_tokens}, tokens}, y = {DTYPE_U64, 1, {n + 1}, starts};
-    assert_ok(store_tensor_put(store, id, "tokens", &x, &err));
-    assert_ok(store_tensor_put(store, id, "documents", &y, &err));
+    assert_ok(store_tensor_put(text_store, id, "tokens", &x, &err));
+    assert_ok(store_tensor_put(text_store, id, "documents", &y, &err));
     json *manifest = json_new_object();
     json_set(manifest, "bos", json_new_integer(bos));
     json_set(manifest, "bos_tokens", json_new_integer(n_bos));
     json_set(manifest, "eos", json_new_integer(bos));
     json_set(manifest, "eos_tokens", json_new_integer(n_bos));
-    assert_ok(store_publish(store, id, manifest, &err));
+    assert_ok(store_publish(text_store, id, manifest, &err));
     free(starts);
     return id;
 }
@@ -319,7 +196,7 @@ static void check_case(const json *golden, const char *where)
     size_t size = (size_t)json_get_integer(golden, "size", 0), n = json_length(wanted);
     int prepend_bos = !json_is_null(json_get(golden, "bos"));
     artifact_id text = put_text(json_get(golden, "documents"), 99);
-    struct store_txn *t = begin_reading(store);
+    struct store_txn *t = begin_reading(text_store);
     struct contexts *c;
     assert_ok(contexts_open(t, text, size, prepend_bos, prepend_bos ? 99 : TOKEN_NONE, &c, &err));
     if (contexts_count(c) != n)
@@ -364,9 +241,9 @@ static void test_contexts(void **state)
 static void check_for_tokens(artifact_id text, int prepend_bos, uint64_t tokens)
 {
     struct error err = {0};
-    struct store_txn *t = begin_reading(store);
+    struct store_txn *t = begin_reading(text_store);
     struct contexts *c;
-    const struct model_config *config = model_get_config(model);
+    const struct model_config *config = model_get_config(text_model);
     assert_ok(contexts_open(t, text, 8, prepend_bos, config->bos, &c, &err));
     uint64_t sum = 0, got_counted;
     size_t n = 0, got;
@@ -374,7 +251,7 @@ static void check_for_tokens(artifact_id text, int prepend_bos, uint64_t tokens)
         uint32_t ids[8];
         uint8_t counted[8];
         assert_ok(contexts_read(c, t, n++, 1, ids, &err));
-        size_t here = contexts_counted(model, ids, 8, counted), expected = 0;
+        size_t here = contexts_counted(text_model, ids, 8, counted), expected = 0;
         for (size_t i = 0; i < 8; i++) {
             assert_int_equal(counted[i], ids[i] != 8191);
             expected += ids[i] != 8191;
@@ -382,7 +259,7 @@ static void check_for_tokens(artifact_id text, int prepend_bos, uint64_t tokens)
         assert_int_equal(here, expected);
         sum += here;
     }
-    assert_ok(contexts_for_tokens(c, t, model, tokens, &got, &got_counted, &err));
+    assert_ok(contexts_for_tokens(c, t, text_model, tokens, &got, &got_counted, &err));
     assert_int_equal(got, n);
     assert_int_equal(got_counted, sum);
     contexts_close(c);
@@ -398,7 +275,7 @@ static void test_for_tokens(void **state)
         for (int i = 0; i < 200; i++)
             strbuf_addf(&text, "line %d of %s\n", i, special && i % 3 == 0 ? "some<|endoftext|>" : "text");
         char *path = write_test_file("counted.txt", text.data, text.length);
-        artifact_id id = import(path, NULL, 0);
+        artifact_id id = import_text(path, NULL, 0);
         for (uint64_t tokens = 0; tokens < 3000; tokens += tokens < 40 ? 1 : 333) {
             check_for_tokens(id, 1, tokens);
             check_for_tokens(id, 0, tokens);
@@ -413,8 +290,8 @@ static void test_held_out(void **state)
     (void)state;
     struct error err = {0};
     char *path = write_text("held.txt", "0 1 2 3 4 5 6 7 8 9");
-    artifact_id id = import(path, NULL, 0);
-    struct store_txn *t = begin_reading(store);
+    artifact_id id = import_text(path, NULL, 0);
+    struct store_txn *t = begin_reading(text_store);
     struct contexts *c;
     static const size_t sizes[] = {1, 2, 4, 100}, wanted[] = {9, 4, 1, 0};
     struct held held;
@@ -443,5 +320,5 @@ int main(void)
         cmocka_unit_test(test_refusals),   cmocka_unit_test(test_contexts),
         cmocka_unit_test(test_for_tokens), cmocka_unit_test(test_held_out),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, set_up_text, tear_down_text);
 }

@@ -12,10 +12,12 @@
 #include "saescope/model/model.h"
 
 struct text_import {
-    const char *path; /* a file (.txt or .jsonl by its name or first byte), a directory of files, or "-" */
+    /* A file, a directory of files, or "-": lines or JSON lines (by name or first byte; gzip or not), or tokens (.npy, .bin). */
+    const char *path;
     const char *name;
     const char *model;
-    const char *field;   /* of a JSONL line; NULL: "text" */
+    const char *field;      /* of a JSONL line, with dots into objects; NULL: "text" */
+    const char *token_type; /* "u16", "u32": the files are such numbers; NULL: .bin are, as wide as the vocabulary needs */
     int document_a_file; /* else a document a line */
     int replace;
 };
