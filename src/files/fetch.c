@@ -26,7 +26,7 @@ static int is_redirect(long status)
 static char *redirect_target(const char *from, const struct http_response *r, struct error *err)
 {
     const char *location = http_header(r, "Location");
-    char *to = location ? http_resolve(from, location) : NULL, *shown = http_shown_url(from);
+    char *to = location && *location ? http_resolve(from, location) : NULL, *shown = http_shown_url(from);
     if (!to) {
         error_set(err, STATUS_FAILED, "%s redirects to no HTTP address", shown);
     } else if (strncmp(from, "https:", 6) == 0 && strncmp(to, "https:", 6) != 0) {

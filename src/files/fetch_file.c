@@ -223,7 +223,8 @@ static int get_rest(struct getting *g, struct http_response *r, struct error *er
             status = start_over(g, err);
             r->transient = status == STATUS_OK;
             if (r->transient)
-                status = error_set(err, STATUS_FAILED, "%s: the server has no such part of it", g->file->what);
+                status = error_set(err, STATUS_FAILED, "%s: the server has fewer than the %llu bytes that the Hub says",
+                                   g->file->what, (unsigned long long)g->file->size);
         } else if (status == STATUS_OK && (r->status == 200 || r->status == 206)) {
             if (g->have == g->file->size)
                 return STATUS_OK;

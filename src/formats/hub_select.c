@@ -240,6 +240,14 @@ static void select_unit(struct hub_listing *list, const char *unit, size_t weigh
     free(folder);
 }
 
+static size_t find_file(const struct hub_listing *list, const char *path)
+{
+    size_t i = 0;
+    while (i < list->n && strcmp(list->files[i].path, path) != 0)
+        i++;
+    return i;
+}
+
 /* The source is one file of weights. It alone is imported, unless its folder holds no other. */
 static int select_file(struct hub_listing *list, size_t weights, char **import)
 {
@@ -257,9 +265,9 @@ static int select_file(struct hub_listing *list, size_t weights, char **import)
 static int select_sae(struct hub_listing *list, const char *folder, const char *where, char **import,
                       struct error *err)
 {
-    for (size_t i = 0; i < list->n; i++)
-        if (strcmp(list->files[i].path, folder) == 0)
-            return select_file(list, i, import);
+    size_t file = find_file(list, folder);
+    if (file < list->n && is_weights(folder))
+        return select_file(list, file, import);
     struct units u = {NULL, NULL, 0};
     find_units(list, folder, &u);
     int status = u.n == 1 ? STATUS_OK : refuse_units(&u, where, err);
@@ -311,6 +319,12 @@ static int select_from_matching(struct hub_listing *list, const struct hub_sourc
     return status;
 }
 
+/* The source is one file that is nothing to import. */
+static int is_other_file(const struct hub_listing *list, const char *folder, enum hub_content content)
+{
+    return (content == HUB_AUTO || content == HUB_NONE) && find_file(list, folder) < list->n && !is_weights(folder);
+}
+
 int hub_select(struct hub_listing *list, const struct hub_source *source, const char *glob, enum hub_content *content,
                char **import, struct error *err)
 {
@@ -325,6 +339,10 @@ int hub_select(struct hub_listing *list, const struct hub_source *source, const 
             status = select_from_matching(list, source, content, import, err);
         else if (status == STATUS_OK)
             *import = xstrdup(source->folder);
+    } else if (is_other_file(list, source->folder, *content)) {
+        list->files[find_file(list, source->folder)].selected = 1;
+        *import = xstrdup(source->folder);
+        *content = HUB_NONE;
     } else if (*content == HUB_MODEL || (*content != HUB_SAE && is_model(list, source->folder))) {
         status = is_model(list, source->folder) ? STATUS_OK : refuse_model(list, source->folder, where, err);
         if (status == STATUS_OK) {

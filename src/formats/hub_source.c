@@ -86,7 +86,7 @@ int hub_source_parse(const char *text, struct hub_source *out, struct error *err
     out->revision = *s == '@' ? xstrndup(s + 1, revision) : xstrdup("main");
     unescape_slashes(out->revision);
     s += *s == '@' ? 1 + revision : 0;
-    s += strspn(s, "/");
+    s += *s == '/';
     size_t length = strlen(s);
     while (length > 0 && s[length - 1] == '/')
         length--;
