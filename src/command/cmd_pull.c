@@ -52,9 +52,13 @@ static int run_pull(struct context *ctx, const struct invocation *inv, struct wr
     return parameters ? command_run_job(ctx, inv, "pull", parameters, out, err) : STATUS_OK;
 }
 
-static const struct argument_spec source_argument[] = {{.name = "SOURCE", .type = WORD_RELEASE}, {.name = NULL}};
+static const struct argument_spec source_argument[] = {{.name = "SOURCE", .type = WORD_RELEASE},
+                                                       {.name = NULL}};
 static const struct option_spec pull_options[] = {
-    {.name = "name", .type = WORD_NAME_NEW, .value = "N", .help = "its name in the store (default: made from SOURCE)"},
+    {.name = "name",
+     .type = WORD_NAME_NEW,
+     .value = "N",
+     .help = "its name in the store (default: made from SOURCE)"},
     {.name = "import",
      .type = WORD_WORD,
      .value = "WHAT",
@@ -68,9 +72,15 @@ static const struct option_spec pull_options[] = {
      .type = WORD_DIRECTORY,
      .value = "DIR",
      .help = "keep files in DIR (default: the cache of the Hub's own tools)"},
-    {.name = "format", .type = WORD_FORMAT, .value = "F", .help = "an SAE's format (default: as the files look)"},
+    {.name = "format",
+     .type = WORD_FORMAT,
+     .value = "F",
+     .help = "an SAE's format (default: as the files look)"},
     {.name = "model", .type = WORD_MODEL, .value = "M", .help = "model in the store that an SAE belongs to"},
-    {.name = "hook", .type = WORD_HOOK, .value = "H", .help = "an SAE's hook (default: as the files or the release say)"},
+    {.name = "hook",
+     .type = WORD_HOOK,
+     .value = "H",
+     .help = "an SAE's hook (default: as the files or the release say)"},
     {.name = "base", .type = WORD_SAE, .value = "SAE", .help = "it is a meta-SAE on this SAE's decoder rows"},
     EXISTING_NAME_OPTIONS,
     {.name = NULL},
@@ -80,7 +90,8 @@ const struct command pull_command = {
     .group = GROUP_EXCHANGE,
     .summary = "download a model or an SAE from the Hugging Face Hub and import it",
     .description = "SOURCE is hf:OWNER/REPO[@REVISION][/FOLDER], or a short name such as gpt2 or "
-                   "gpt2-small-res-jb/blocks.8.hook_resid_pre (completion lists them). Only what is needed is downloaded, into the "
+                   "gpt2-small-res-jb/blocks.8.hook_resid_pre (completion lists them). Only what is needed "
+                   "is downloaded, into the "
                    "cache of the Hub's own tools; what is there already is used in place.",
     .arguments = source_argument,
     .options = pull_options,

@@ -18,9 +18,11 @@ int digest_start(enum digest_kind kind, uint64_t size, struct digest **out, stru
 {
     struct digest *d = xcalloc(1, sizeof *d);
     d->context = EVP_MD_CTX_new();
-    if (!d->context || EVP_DigestInit_ex(d->context, kind == DIGEST_SHA256 ? EVP_sha256() : EVP_sha1(), NULL) != 1) {
+    if (!d->context ||
+        EVP_DigestInit_ex(d->context, kind == DIGEST_SHA256 ? EVP_sha256() : EVP_sha1(), NULL) != 1) {
         digest_free(d);
-        return error_set(err, STATUS_FAILED, "OpenSSL has no %s here", kind == DIGEST_SHA256 ? "SHA-256" : "SHA-1");
+        return error_set(err, STATUS_FAILED, "OpenSSL has no %s here",
+                         kind == DIGEST_SHA256 ? "SHA-256" : "SHA-1");
     }
     if (kind == DIGEST_GIT_BLOB) {
         char start[32];

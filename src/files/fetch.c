@@ -38,7 +38,8 @@ static char *redirect_target(const char *from, const struct http_response *r, st
     return to;
 }
 
-int fetch_once(struct fetch *f, const struct http_request *q, int only_own, struct http_response *r, struct error *err)
+int fetch_once(struct fetch *f, const struct http_request *q, int only_own, struct http_response *r,
+               struct error *err)
 {
     struct http_request hop = *q;
     char *url = xstrdup(q->url);
@@ -117,9 +118,11 @@ static int give_up(const struct http_request *q, const struct http_response *r, 
 {
     char *shown = http_shown_url(q->url);
     if (status == STATUS_OK && r->status == 429)
-        error_set(err, STATUS_FAILED, "%s: too many requests (HTTP 429): try again later, or set HF_TOKEN", shown);
+        error_set(err, STATUS_FAILED, "%s: too many requests (HTTP 429): try again later, or set HF_TOKEN",
+                  shown);
     else if (status == STATUS_OK)
-        error_set(err, STATUS_FAILED, "%s: the server fails with HTTP %ld: try again later", shown, r->status);
+        error_set(err, STATUS_FAILED, "%s: the server fails with HTTP %ld: try again later", shown,
+                  r->status);
     else
         error_prefix(err, "given up after %u tries", tries);
     free(shown);
@@ -134,7 +137,8 @@ int fetch_wait(struct fetch *f, const struct http_request *q, const struct http_
     double asked = asked_wait(r), wait = f->wait > 0 ? f->wait : FETCH_WAIT;
     if (asked > FETCH_RETRY_MAX) {
         char *shown = http_shown_url(q->url);
-        error_set(err, STATUS_FAILED, "%s: the server asks for a pause of %.0f seconds: try again then", shown, asked);
+        error_set(err, STATUS_FAILED, "%s: the server asks for a pause of %.0f seconds: try again then",
+                  shown, asked);
         free(shown);
         return STATUS_FAILED;
     }
@@ -150,7 +154,8 @@ struct document {
     const char *url;
 };
 
-static int take_document(void *arg, const struct http_response *r, const void *bytes, size_t n, struct error *err)
+static int take_document(void *arg, const struct http_response *r, const void *bytes, size_t n,
+                         struct error *err)
 {
     struct document *d = arg;
     if (r->status < 200 || r->status > 299) /* a redirect's or an error's page */

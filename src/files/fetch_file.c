@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Files: what is there of one is hashed and kept, the rest is asked for with Range, again and again while bytes come. */
+/* Files: what is there of one is hashed and kept, the rest is asked for with Range, again and again while
+ * bytes come. */
 #include "config.h"
 
 #include <errno.h>
@@ -52,12 +53,19 @@ static void count(struct getting *g, int64_t bytes)
     if (f->rate_since <= 0 || now < f->rate_since || f->progress->step < f->rate_bytes) {
         f->rate_since = now;
         f->rate_bytes = f->progress->step;
-    } else if (now - f->rate_since >= RATE_SECONDS || (isnan(f->progress->rate) && now - f->rate_since > 0.2)) {
+    } else if (now - f->rate_since >= RATE_SECONDS ||
+               (isnan(f->progress->rate) && now - f->rate_since > 0.2)) {
         f->progress->rate = (double)(f->progress->step - f->rate_bytes) / 1e6 / (now - f->rate_since);
         f->rate_since = now;
         f->rate_bytes = f->progress->step;
     }
     monitor_report(f->monitor, f->progress);
+}
+
+/* So that the rate falls when nothing comes. */
+static void tick(void *arg)
+{
+    count(arg, 0);
 }
 
 /* ---- What is there already. ---- */
@@ -154,7 +162,8 @@ static int write_piece(struct getting *g, const char *bytes, size_t n, struct er
                 strbuf_adds(&there, " of ");
                 strbuf_add_bytes(&there, g->file->size);
                 struct error why = *err;
-                error_set(err, STATUS_FAILED, "%s: the first %s are kept: make room and pull again to go on from there",
+                error_set(err, STATUS_FAILED,
+                          "%s: the first %s are kept: make room and pull again to go on from there",
                           why.message, strbuf_string(&there));
                 strbuf_free(&there);
             }
@@ -180,14 +189,16 @@ static int begins_at(const struct http_response *r, uint64_t from)
     return range && sscanf(range, "bytes %llu-", &first) == 1 && first == from;
 }
 
-static int take_bytes(void *arg, const struct http_response *r, const void *bytes, size_t n, struct error *err)
+static int take_bytes(void *arg, const struct http_response *r, const void *bytes, size_t n,
+                      struct error *err)
 {
     struct getting *g = arg;
     if (r->status != 200 && r->status != 206)
         return STATUS_OK; /* a redirect's or an error's page */
     if (r->status == 206 && g->in_response == 0 && !begins_at(r, g->asked)) {
         g->wrong = 1;
-        return error_set(err, STATUS_FAILED, "%s: the server sent another part than it was asked for", g->file->what);
+        return error_set(err, STATUS_FAILED, "%s: the server sent another part than it was asked for",
+                         g->file->what);
     }
     if (r->status == 200 && g->in_response == 0 && g->asked > 0) { /* it knows no ranges */
         int status = start_over(g, err);
@@ -196,8 +207,8 @@ static int take_bytes(void *arg, const struct http_response *r, const void *byte
     }
     if (n > g->file->size - g->have) {
         g->wrong = 1;
-        return error_set(err, STATUS_REFUSED, "%s: longer than the %llu bytes that the Hub says", g->file->what,
-                         (unsigned long long)g->file->size);
+        return error_set(err, STATUS_REFUSED, "%s: longer than the %llu bytes that the Hub says",
+                         g->file->what, (unsigned long long)g->file->size);
     }
     return write_piece(g, bytes, n, err);
 }
@@ -211,7 +222,7 @@ static int came_short(const struct getting *g, struct error *err)
 /* One request after the other, each for what is missing. */
 static int get_rest(struct getting *g, struct http_response *r, struct error *err)
 {
-    struct http_request q = {.url = g->file->url, .body = take_bytes, .arg = g};
+    struct http_request q = {.url = g->file->url, .body = take_bytes, .tick = tick, .arg = g};
     unsigned failures = 0;
     while (g->have < g->file->size) {
         uint64_t before = g->have;
@@ -223,7 +234,8 @@ static int get_rest(struct getting *g, struct http_response *r, struct error *er
             status = start_over(g, err);
             r->transient = status == STATUS_OK;
             if (r->transient)
-                status = error_set(err, STATUS_FAILED, "%s: the server has fewer than the %llu bytes that the Hub says",
+                status = error_set(err, STATUS_FAILED,
+                                   "%s: the server has fewer than the %llu bytes that the Hub says",
                                    g->file->what, (unsigned long long)g->file->size);
         } else if (status == STATUS_OK && (r->status == 200 || r->status == 206)) {
             if (g->have == g->file->size)
@@ -258,8 +270,9 @@ static int check_digest(struct getting *g, int was_resumed, int *again, struct e
         return start_over(g, err);
     }
     g->wrong = 1;
-    return error_set(err, STATUS_REFUSED, "%s: its %s is %s, not %s as the Hub says: pull again, or tell its owner",
-                     g->file->what, g->file->digest == DIGEST_SHA256 ? "SHA-256" : "Git name", hex, g->file->hex);
+    return error_set(err, STATUS_REFUSED,
+                     "%s: its %s is %s, not %s as the Hub says: pull again, or tell its owner", g->file->what,
+                     g->file->digest == DIGEST_SHA256 ? "SHA-256" : "Git name", hex, g->file->hex);
 }
 
 int fetch_file(struct fetch *f, const struct file_fetch *file, struct http_response *r, struct error *err)

@@ -180,6 +180,8 @@ static int perform(struct exchange *x, struct monitor *m, CURLcode *code)
         problem = curl_multi_perform(multi, &running);
         if (problem == CURLM_OK && running)
             problem = curl_multi_poll(multi, NULL, 0, POLL_MS, NULL);
+        if (x->request->tick)
+            x->request->tick(x->request->arg);
         status = monitor_check(m, x->err);
     }
     *code = problem == CURLM_OK ? CURLE_OK : CURLE_FAILED_INIT;
@@ -230,7 +232,8 @@ int http_exchange(struct http *h, const struct http_request *q, struct http_resp
     if (code == CURLE_OK)
         return STATUS_OK;
     r->transient = is_transient(code);
-    char *shown = http_shown_url(q->url), *why = displayable_string(*problem ? problem : curl_easy_strerror(code));
+    char *shown = http_shown_url(q->url),
+         *why = displayable_string(*problem ? problem : curl_easy_strerror(code));
     error_set(err, STATUS_FAILED, "%s: %s", shown, why);
     free(why);
     free(shown);
@@ -246,7 +249,8 @@ char *http_resolve(const char *base, const char *reference)
     if (u && !curl_url_set(u, CURLUPART_URL, base, 0) && !curl_url_set(u, CURLUPART_URL, reference, 0) &&
         !curl_url_set(u, CURLUPART_USER, NULL, 0) && !curl_url_set(u, CURLUPART_PASSWORD, NULL, 0) &&
         !curl_url_set(u, CURLUPART_FRAGMENT, NULL, 0) && !curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) &&
-        (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0) && !curl_url_get(u, CURLUPART_URL, &text, 0))
+        (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0) &&
+        !curl_url_get(u, CURLUPART_URL, &text, 0))
         out = xstrdup(text);
     curl_free(text);
     curl_free(scheme);
@@ -259,7 +263,8 @@ static char *origin_of(const char *url)
     char *scheme = NULL, *host = NULL, *port = NULL, *out = NULL;
     CURLU *u = curl_url();
     if (u && !curl_url_set(u, CURLUPART_URL, url, 0) && !curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) &&
-        !curl_url_get(u, CURLUPART_HOST, &host, 0) && !curl_url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT))
+        !curl_url_get(u, CURLUPART_HOST, &host, 0) &&
+        !curl_url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT))
         out = xasprintf("%s://%s:%s", scheme, host, port);
     curl_free(scheme);
     curl_free(host);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* In place of http.c and digest.c in a build without libcurl: http_open refuses, so that nothing else is reached. */
+/* In place of http.c and digest.c in a build without libcurl: http_open refuses, so that nothing else is
+ * reached. */
 #include "config.h"
 
 #include "saescope/files/digest.h"
@@ -7,8 +8,9 @@
 
 static int not_built_in(struct error *err)
 {
-    return error_set(err, STATUS_FAILED,
-                     "this saescope was built without libcurl: download the files in another way and import them");
+    return error_set(
+        err, STATUS_FAILED,
+        "this saescope was built without libcurl: download the files in another way and import them");
 }
 
 int http_open(struct http **out, struct error *err)

@@ -17,13 +17,15 @@
 
 /* ---- The list. ---- */
 
-static int list_cached(struct hub *h, const struct hub_pull *what, struct hub_listing *list, struct hub_pulled *out,
-                       char **import, struct error *err)
+static int list_cached(struct hub *h, const struct hub_pull *what, struct hub_listing *list,
+                       struct hub_pulled *out, char **import, struct error *err)
 {
     char commit[41];
     if (!hub_cache_commit(h, commit)) {
-        char *cache = displayable_string(h->settings.cache), *revision = displayable_string(h->source->revision);
-        error_set(err, STATUS_REFUSED, "the cache %s has no %s at %s", cache, h->source->repository, revision);
+        char *cache = displayable_string(h->settings.cache),
+             *revision = displayable_string(h->source->revision);
+        error_set(err, STATUS_REFUSED, "the cache %s has no %s at %s", cache, h->source->repository,
+                  revision);
         free(revision);
         free(cache);
         return STATUS_REFUSED;
@@ -34,8 +36,8 @@ static int list_cached(struct hub *h, const struct hub_pull *what, struct hub_li
     return status == STATUS_OK ? hub_select(list, h->source, what->glob, &out->content, import, err) : status;
 }
 
-static int list_remote(struct hub *h, const struct hub_pull *what, struct hub_listing *list, struct hub_pulled *out,
-                       int *unreachable, char **import, struct error *err)
+static int list_remote(struct hub *h, const struct hub_pull *what, struct hub_listing *list,
+                       struct hub_pulled *out, int *unreachable, char **import, struct error *err)
 {
     char known[41];
     int status = http_open(&h->fetch.http, err);
@@ -49,8 +51,8 @@ static int list_remote(struct hub *h, const struct hub_pull *what, struct hub_li
     return status == STATUS_OK ? hub_select(list, h->source, what->glob, &out->content, import, err) : status;
 }
 
-static int list_wanted(struct hub *h, const struct hub_pull *what, struct hub_listing *list, struct hub_pulled *out,
-                       char **import, struct error *err)
+static int list_wanted(struct hub *h, const struct hub_pull *what, struct hub_listing *list,
+                       struct hub_pulled *out, char **import, struct error *err)
 {
     int unreachable = 0, status;
     if (h->settings.offline) {
@@ -82,7 +84,8 @@ static int move_into_place(const char *part, const char *blob, struct error *err
 }
 
 /* With the blob's lock. */
-static int download(struct hub *h, const char *commit, const struct hub_file *file, const char *etag, struct error *err)
+static int download(struct hub *h, const char *commit, const struct hub_file *file, const char *etag,
+                    struct error *err)
 {
     char *part = hub_cache_blob_path(h, etag, ".incomplete"), *blob = hub_cache_blob_path(h, etag, "");
     char *url = hub_api_file_url(h, commit, file->path), *path = displayable_string(file->path);
@@ -152,8 +155,10 @@ static int check_space(const struct hub *h, uint64_t missing, struct error *err)
     char *cache = displayable_string(h->settings.cache);
     strbuf_add_bytes(&needed, missing);
     strbuf_add_bytes(&there, free_bytes);
-    error_set(err, STATUS_FAILED, "%s are to be downloaded, but %s has only %s free: make room, or name another place with --cache",
-              strbuf_string(&needed), cache, strbuf_string(&there));
+    error_set(
+        err, STATUS_FAILED,
+        "%s are to be downloaded, but %s has only %s free: make room, or name another place with --cache",
+        strbuf_string(&needed), cache, strbuf_string(&there));
     free(cache);
     strbuf_free(&needed);
     strbuf_free(&there);
@@ -190,7 +195,8 @@ static int get_files(struct hub *h, const struct hub_listing *list, struct hub_p
             status = monitor_check(h->monitor, err);
     }
     if (status == STATUS_OK && hub_cache_put_commit(h, list->commit, err) != STATUS_OK)
-        status = missing > 0 ? STATUS_FAILED : STATUS_OK; /* a cache that may only be read is good for reading */
+        status =
+            missing > 0 ? STATUS_FAILED : STATUS_OK; /* a cache that may only be read is good for reading */
     out->downloaded = h->fetch.received;
     return status;
 }
@@ -233,7 +239,8 @@ int hub_pull(const struct hub_pull *what, struct monitor *m, struct hub_pulled *
         const char *folder = what->source->folder;
         memcpy(out->commit, list.commit, sizeof out->commit);
         out->path = hub_cache_snapshot_path(&h, list.commit, import);
-        out->origin = xasprintf("hf:%s@%s%s%s", what->source->repository, list.commit, *folder ? "/" : "", folder);
+        out->origin =
+            xasprintf("hf:%s@%s%s%s", what->source->repository, list.commit, *folder ? "/" : "", folder);
     }
     free(import);
     http_close(h.fetch.http);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * The Hub's API, as huggingface_hub asks it: /api/models/REPO/revision/REVISION for the commit,
- * /api/models/REPO/tree/COMMIT/FOLDER?recursive=true for the files, page by page (header Link, rel="next"), and HEAD of
- * /REPO/resolve/COMMIT/PATH for a file's ETag and size.
+ * /api/models/REPO/tree/COMMIT/FOLDER?recursive=true for the files, page by page (header Link, rel="next"),
+ * and HEAD of /REPO/resolve/COMMIT/PATH for a file's ETag and size.
  */
 #include "config.h"
 
@@ -50,15 +50,16 @@ int hub_api_refused(const struct hub *h, const struct http_response *r, const ch
         strcmp(code, "RepoNotFound") == 0 || r->status == 404)
         return no_such_thing(h, code, path, err);
     if (strcmp(code, "GatedRepo") == 0 || r->status == 403)
-        return error_set(err, STATUS_REFUSED,
-                         "%s is gated: accept its terms on %s/%s, and %s", repository, endpoint, repository,
-                         h->settings.token ? "see that the token that is set (HF_TOKEN) is of that account and may read it"
-                                           : "set HF_TOKEN to a token of that account");
+        return error_set(err, STATUS_REFUSED, "%s is gated: accept its terms on %s/%s, and %s", repository,
+                         endpoint, repository,
+                         h->settings.token
+                             ? "see that the token that is set (HF_TOKEN) is of that account and may read it"
+                             : "set HF_TOKEN to a token of that account");
     if (r->status == 401)
-        return error_set(err, STATUS_REFUSED, "%s/%s may not be read without a token (HTTP 401): %s", endpoint,
-                         repository,
-                         h->settings.token ? "the one that is set (HF_TOKEN) is not accepted"
-                                           : "there is no such repository, or HF_TOKEN has to be set to a token");
+        return error_set(
+            err, STATUS_REFUSED, "%s/%s may not be read without a token (HTTP 401): %s", endpoint, repository,
+            h->settings.token ? "the one that is set (HF_TOKEN) is not accepted"
+                              : "there is no such repository, or HF_TOKEN has to be set to a token");
     char *shown = displayable_string(path ? path : "");
     error_set(err, STATUS_FAILED, "%s/%s%s%s: the server answers with HTTP %ld", endpoint, repository,
               path ? ": " : "", shown, r->status);
@@ -68,7 +69,8 @@ int hub_api_refused(const struct hub *h, const struct http_response *r, const ch
 
 static int no_hub(const struct hub *h, const char *what, struct error *err)
 {
-    return error_set(err, STATUS_FAILED, "%s does not answer as a Hub does (%s): look at HF_ENDPOINT, and at proxies",
+    return error_set(err, STATUS_FAILED,
+                     "%s does not answer as a Hub does (%s): look at HF_ENDPOINT, and at proxies",
                      h->settings.endpoint, what);
 }
 
@@ -104,7 +106,8 @@ static char *next_page(const struct http_response *r, const char *url)
             return NULL;
         const char *rest = end + 1;
         size_t n = strcspn(rest, ",");
-        char *parameters = xstrndup(rest, n), *target = xstrndup(link + 1, (size_t)(end - link - 1)), *found = NULL;
+        char *parameters = xstrndup(rest, n), *target = xstrndup(link + 1, (size_t)(end - link - 1)),
+             *found = NULL;
         if (strstr(parameters, "rel=\"next\"") || strstr(parameters, "rel=next"))
             found = http_resolve(url, target);
         free(target);
@@ -161,7 +164,8 @@ static int refuse_name(const struct hub *h, const json *path, struct error *err)
 {
     struct strbuf shown = STRBUF_INIT;
     displayable(&shown, json_string(path, ""), json_string_length(path));
-    error_set(err, STATUS_REFUSED, "%s lists a file named \"%.300s\", which is no path in a repository: nothing was downloaded",
+    error_set(err, STATUS_REFUSED,
+              "%s lists a file named \"%.300s\", which is no path in a repository: nothing was downloaded",
               h->source->repository, strbuf_string(&shown));
     strbuf_free(&shown);
     return STATUS_REFUSED;
@@ -271,7 +275,8 @@ int hub_api_list(struct hub *h, struct hub_listing *out, int *unreachable, struc
 
 /* ---- One file. ---- */
 
-/* An ETag without its quotes and W/ (huggingface_hub's _normalize_etag); NULL when it could not name a file. */
+/* An ETag without its quotes and W/ (huggingface_hub's _normalize_etag); NULL when it could not name a file.
+ */
 static char *normal_etag(const char *etag)
 {
     etag += strspn(etag, "W/");

@@ -68,7 +68,8 @@ int hub_cache_commit(const struct hub *h, char commit[41])
 int hub_cache_put_commit(const struct hub *h, const char *commit, struct error *err)
 {
     char known[41] = "";
-    if (strcmp(h->source->revision, commit) == 0 || (hub_cache_commit(h, known) && strcmp(known, commit) == 0))
+    if (strcmp(h->source->revision, commit) == 0 ||
+        (hub_cache_commit(h, known) && strcmp(known, commit) == 0))
         return STATUS_OK;
     char *path = ref_path(h);
     int status = make_parent(path, err);
@@ -99,8 +100,8 @@ int hub_cache_has(const struct hub *h, const char *commit, const char *path, uin
     return there;
 }
 
-static int list_entry(const struct hub *h, const char *commit, const char *path, int depth, struct hub_listing *out,
-                      struct error *err);
+static int list_entry(const struct hub *h, const char *commit, const char *path, int depth,
+                      struct hub_listing *out, struct error *err);
 
 static int list_folder(const struct hub *h, const char *commit, const char *folder, int depth,
                        struct hub_listing *out, struct error *err)
@@ -122,8 +123,8 @@ static int list_folder(const struct hub *h, const char *commit, const char *fold
     return status;
 }
 
-static int list_entry(const struct hub *h, const char *commit, const char *path, int depth, struct hub_listing *out,
-                      struct error *err)
+static int list_entry(const struct hub *h, const char *commit, const char *path, int depth,
+                      struct hub_listing *out, struct error *err)
 {
     struct stat st;
     char *full = hub_cache_snapshot_path(h, commit, path);
@@ -134,10 +135,8 @@ static int list_entry(const struct hub *h, const char *commit, const char *path,
     if (S_ISDIR(st.st_mode))
         return depth < DEPTH_MAX ? list_folder(h, commit, path, depth + 1, out, err) : STATUS_OK;
     if (S_ISREG(st.st_mode)) {
-        struct hub_file file = {.path = xstrdup(path),
-                                .size = (uint64_t)st.st_size,
-                                .oid = xstrdup(""),
-                                .sha256 = xstrdup("")};
+        struct hub_file file = {
+            .path = xstrdup(path), .size = (uint64_t)st.st_size, .oid = xstrdup(""), .sha256 = xstrdup("")};
         hub_listing_add(out, &file);
     }
     return STATUS_OK;
@@ -180,7 +179,8 @@ static int wait_for_lock(const struct hub *h, int fd, struct error *err)
         if (errno == EINTR)
             continue;
         if (errno != EWOULDBLOCK)
-            return STATUS_OK; /* a file system without locks: a rename of a checked file ends the download anyway */
+            return STATUS_OK; /* a file system without locks: a rename of a checked file ends the download
+                                 anyway */
         if (!told++) {
             struct progress waiting = h->progress;
             waiting.phase = "waiting";
@@ -218,10 +218,12 @@ int hub_cache_lock(const struct hub *h, const char *etag, int *fd, struct error 
     return status;
 }
 
-int hub_cache_link(const struct hub *h, const char *commit, const char *path, const char *etag, struct error *err)
+int hub_cache_link(const struct hub *h, const char *commit, const char *path, const char *etag,
+                   struct error *err)
 {
     struct strbuf target = STRBUF_INIT;
-    char *pointer = hub_cache_snapshot_path(h, commit, path), *temporary = xasprintf("%s.tmp-%ld", pointer, (long)getpid());
+    char *pointer = hub_cache_snapshot_path(h, commit, path),
+         *temporary = xasprintf("%s.tmp-%ld", pointer, (long)getpid());
     strbuf_adds(&target, "../../");
     for (const char *c = path; *c; c++)
         if (*c == '/')
@@ -230,7 +232,8 @@ int hub_cache_link(const struct hub *h, const char *commit, const char *path, co
     int status = make_parent(pointer, err);
     unlink(temporary);
     if (status == STATUS_OK && symlink(strbuf_string(&target), temporary)) {
-        /* A file system without symbolic links: the file itself takes its place, as huggingface_hub does it. */
+        /* A file system without symbolic links: the file itself takes its place, as huggingface_hub does it.
+         */
         char *blob = hub_cache_blob_path(h, etag, "");
         if ((errno != EPERM && errno != ENOTSUP && errno != ENOSYS) || rename(blob, temporary))
             status = cache_failed(pointer, "cannot be linked", err);

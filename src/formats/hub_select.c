@@ -91,26 +91,37 @@ static int is_model(const struct hub_listing *list, const char *folder)
 
 static void select_model(struct hub_listing *list, const char *folder)
 {
-    static const char *const small[] = {"config.json", "generation_config.json", "tokenizer.json",
-                                        "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-                                        "vocab.json", "merges.txt", NULL};
+    static const char *const small[] = {"config.json",
+                                        "generation_config.json",
+                                        "tokenizer.json",
+                                        "tokenizer_config.json",
+                                        "special_tokens_map.json",
+                                        "added_tokens.json",
+                                        "vocab.json",
+                                        "merges.txt",
+                                        NULL};
     int is_whole = find_in(list, folder, "model.safetensors") != NULL;
     for (size_t i = 0; i < list->n; i++) {
         struct hub_file *file = &list->files[i];
         const char *name = path_base(file->path);
         if (!is_in(file->path, folder))
             continue;
-        file->selected = is_one_of(name, small) ||
-                         (is_whole ? strcmp(name, "model.safetensors") == 0
-                                   : strcmp(name, "model.safetensors.index.json") == 0 ||
-                                         fnmatch("model-*.safetensors", name, 0) == 0);
+        file->selected =
+            is_one_of(name, small) || (is_whole ? strcmp(name, "model.safetensors") == 0
+                                                : strcmp(name, "model.safetensors.index.json") == 0 ||
+                                                      fnmatch("model-*.safetensors", name, 0) == 0);
     }
 }
 
-static int refuse_model(const struct hub_listing *list, const char *folder, const char *where, struct error *err)
+static int refuse_model(const struct hub_listing *list, const char *folder, const char *where,
+                        struct error *err)
 {
     if (find_in(list, folder, "config.json"))
-        return error_set(err, STATUS_REFUSED, "%s has no model.safetensors: weights in other files are not read", where);
+        return error_set(
+            err, STATUS_REFUSED,
+            "%s has no model.safetensors, and other files of weights are not read for models: a pull request "
+            "may have a converted one (@refs/pr/N)",
+            where);
     return error_set(err, STATUS_REFUSED, "%s has no config.json: no model is there", where);
 }
 
@@ -121,11 +132,12 @@ static int is_weights(const char *path)
     static const char *const others[] = {"sparsity.safetensors", "activations_store_state.safetensors",
                                          "trainer_state.pt", "optimizer.pt", NULL};
     const char *name = path_base(path);
-    return !is_one_of(name, others) && (ends_in(name, ".safetensors") || ends_in(name, ".npz") || ends_in(name, ".pt") ||
-                                        ends_in(name, ".pth"));
+    return !is_one_of(name, others) && (ends_in(name, ".safetensors") || ends_in(name, ".npz") ||
+                                        ends_in(name, ".pt") || ends_in(name, ".pth"));
 }
 
-/* The folder that is imported for a file of weights, malloc'd: its own, or with Llama Scope's files the one above. */
+/* The folder that is imported for a file of weights, malloc'd: its own, or with Llama Scope's files the one
+ * above. */
 static char *unit_of(const struct hub_listing *list, const char *path)
 {
     char *folder = xstrndup(path, folder_length(path));
@@ -141,7 +153,7 @@ static char *unit_of(const struct hub_listing *list, const char *path)
 }
 
 struct units {
-    char **paths;   /* folders, or files when a folder has several */
+    char **paths;    /* folders, or files when a folder has several */
     size_t *weights; /* index of the file of weights */
     size_t n;
 };
@@ -203,8 +215,10 @@ static int refuse_units(const struct units *u, const char *where, struct error *
 {
     struct strbuf names = STRBUF_INIT;
     if (u->n == 0)
-        return error_set(err, STATUS_REFUSED, "%s has no file of weights that is known (safetensors, npz, pt): nothing to import; "
-                                              "--import none --files PATTERN only downloads", where);
+        return error_set(err, STATUS_REFUSED,
+                         "%s has no file of weights that is known (safetensors, npz, pt): nothing to import; "
+                         "--import none --files PATTERN only downloads",
+                         where);
     for (size_t i = 0; i < u->n && i < NAMES_SHOWN; i++) {
         strbuf_adds(&names, i ? ", " : "");
         displayable(&names, u->paths[i], strlen(u->paths[i]));
@@ -299,8 +313,8 @@ static int select_matching(struct hub_listing *list, const struct hub_source *so
 }
 
 /* What the selected files alone are. */
-static int select_from_matching(struct hub_listing *list, const struct hub_source *source, enum hub_content *content,
-                                char **import, struct error *err)
+static int select_from_matching(struct hub_listing *list, const struct hub_source *source,
+                                enum hub_content *content, char **import, struct error *err)
 {
     struct hub_listing chosen = {.from_cache = list->from_cache};
     for (size_t i = 0; i < list->n; i++)
@@ -322,13 +336,15 @@ static int select_from_matching(struct hub_listing *list, const struct hub_sourc
 /* The source is one file that is nothing to import. */
 static int is_other_file(const struct hub_listing *list, const char *folder, enum hub_content content)
 {
-    return (content == HUB_AUTO || content == HUB_NONE) && find_file(list, folder) < list->n && !is_weights(folder);
+    return (content == HUB_AUTO || content == HUB_NONE) && find_file(list, folder) < list->n &&
+           !is_weights(folder);
 }
 
-int hub_select(struct hub_listing *list, const struct hub_source *source, const char *glob, enum hub_content *content,
-               char **import, struct error *err)
+int hub_select(struct hub_listing *list, const struct hub_source *source, const char *glob,
+               enum hub_content *content, char **import, struct error *err)
 {
-    char *name = *source->folder ? xasprintf("%s/%s", source->repository, source->folder) : xstrdup(source->repository);
+    char *name = *source->folder ? xasprintf("%s/%s", source->repository, source->folder)
+                                 : xstrdup(source->repository);
     char *where = displayable_string(name);
     int status = STATUS_OK;
     *import = NULL;

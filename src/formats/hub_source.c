@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Names of what is on the Hub, and what the environment says of it: as huggingface_hub reads its variables. */
+/* Names of what is on the Hub, and what the environment says of it: as huggingface_hub reads its variables.
+ */
 #include "config.h"
 
 #include <stdio.h>
@@ -46,8 +47,8 @@ static int repository_is_good(const char *s)
 {
     size_t n = strlen(s);
     return n > 0 && n <= REPOSITORY_MAX && hub_path_is_safe(s, n) &&
-           strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._/") == n && !strstr(s, "--") &&
-           !strstr(s, "..");
+           strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._/") == n &&
+           !strstr(s, "--") && !strstr(s, "..");
 }
 
 static void unescape_slashes(char *s)
@@ -208,8 +209,8 @@ int hub_settings_read(struct hub_settings *out, const char *cache, struct error 
     if (status == STATUS_OK && strncmp(out->endpoint, "http://", 7) != 0 &&
         strncmp(out->endpoint, "https://", 8) != 0) {
         char *shown = displayable_string(out->endpoint);
-        status = error_set(err, STATUS_REFUSED, "HF_ENDPOINT is %s: an address that starts with https:// is needed",
-                           shown);
+        status = error_set(err, STATUS_REFUSED,
+                           "HF_ENDPOINT is %s: an address that starts with https:// is needed", shown);
         free(shown);
     }
     return status;

@@ -42,7 +42,8 @@ static void choices_start(struct choices *c, const char *inside, size_t n)
     *c = (struct choices){.at = inside, .end = inside + n};
     if (dots) {
         *dots = '\0';
-        c->is_range = parse_u64(text, 0, 1000000, &c->number) == 0 && parse_u64(dots + 2, 0, 1000000, &c->last) == 0;
+        c->is_range =
+            parse_u64(text, 0, 1000000, &c->number) == 0 && parse_u64(dots + 2, 0, 1000000, &c->last) == 0;
     }
     free(text);
 }
@@ -101,7 +102,9 @@ char *pattern_fill(const char *text, const struct captures *c)
 {
     struct strbuf out = STRBUF_INIT;
     for (; *text; text++) {
-        size_t which = text[0] == '{' && text[1] >= '1' && text[1] <= '9' && text[2] == '}' ? (size_t)(text[1] - '0') : 0;
+        size_t which = text[0] == '{' && text[1] >= '1' && text[1] <= '9' && text[2] == '}'
+                           ? (size_t)(text[1] - '0')
+                           : 0;
         if (which > 0 && which <= c->n) {
             strbuf_adds(&out, c->text[which - 1]);
             text += 2;

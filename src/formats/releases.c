@@ -28,7 +28,8 @@ static const char *value_of(const struct line *l, const char *key)
     return NULL;
 }
 
-static int check_line(const struct line *l, int has_release, const char *where, size_t number, struct error *err)
+static int check_line(const struct line *l, int has_release, const char *where, size_t number,
+                      struct error *err)
 {
     static const char *const keys[] = {"model=", "center=yes", "folder=", "hook=", "neuronpedia=", "scale="};
     const char *kind = l->words[0];
@@ -41,8 +42,9 @@ static int check_line(const struct line *l, int has_release, const char *where, 
             known |= strncmp(l->words[i], keys[k], strlen(keys[k])) == 0;
         good = known;
     }
-    return good ? STATUS_OK : error_set(err, STATUS_REFUSED, "%s:%zu: not of the form that the file's head describes",
-                                        where, number);
+    return good ? STATUS_OK
+                : error_set(err, STATUS_REFUSED, "%s:%zu: not of the form that the file's head describes",
+                            where, number);
 }
 
 /* Goes through the lines; `each` gets a line and, with "sae", the release that it is of. Non-zero ends it. */
@@ -59,7 +61,8 @@ static int each_line(const char *text, const char *where, line_taker *each, void
         number++;
         at[strcspn(at, "#")] = '\0';
         char *whole = xstrdup(at);
-        for (char *word = strtok_r(at, " \t\r", &save); word && l.n < WORDS_MAX; word = strtok_r(NULL, " \t\r", &save))
+        for (char *word = strtok_r(at, " \t\r", &save); word && l.n < WORDS_MAX;
+             word = strtok_r(NULL, " \t\r", &save))
             l.words[l.n++] = word;
         if (l.n > 0)
             status = check_line(&l, release.n > 0, where, number, err);
@@ -94,7 +97,8 @@ static char *filled_or_null(const char *text, const struct captures *c)
     return text ? pattern_fill(text, c) : NULL;
 }
 
-static void take_sae(struct lookup *l, const struct line *release, const struct line *line, const struct captures *c)
+static void take_sae(struct lookup *l, const struct line *release, const struct line *line,
+                     const struct captures *c)
 {
     struct release *r = l->found;
     const char *folder = value_of(line, "folder"), *scale = value_of(line, "scale");
@@ -258,8 +262,10 @@ static int refuse(const char *text, const char *where, const char *name, struct 
     if (near)
         error_set(err, STATUS_USAGE, "no release \"%s\": did you mean %s?", shown, near);
     else
-        error_set(err, STATUS_USAGE, "%s: neither hf:OWNER/REPO[@REVISION][/FOLDER] nor a short name (completion "
-                                     "lists those)", shown);
+        error_set(err, STATUS_USAGE,
+                  "%s: neither hf:OWNER/REPO[@REVISION][/FOLDER] nor a short name (completion "
+                  "lists those)",
+                  shown);
     free(shown);
     for (size_t i = 0; i < list.n; i++)
         free(list.names[i]);
@@ -267,7 +273,8 @@ static int refuse(const char *text, const char *where, const char *name, struct 
     return STATUS_USAGE;
 }
 
-int release_find_in(const char *text, const char *where, const char *name, struct release *out, struct error *err)
+int release_find_in(const char *text, const char *where, const char *name, struct release *out,
+                    struct error *err)
 {
     size_t n = strcspn(name, "@");
     char *bare = xstrndup(name, n);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Job "pull" ("from", "name", "import": "auto", "model", "sae" or "none", "files", "cache", and as "import sae" has them "model",
- * "hook", "format", "base", "replace"): downloads from the Hub what is not in its cache, and imports it. What was
- * downloaded stays in the cache, so that an interrupted job goes on from there.
+ * Job "pull" ("from", "name", "import": "auto", "model", "sae" or "none", "files", "cache", and as "import
+ * sae" has them "model", "hook", "format", "base", "replace"): downloads from the Hub what is not in its
+ * cache, and imports it. What was downloaded stays in the cache, so that an interrupted job goes on from
+ * there.
  */
 #include "config.h"
 
@@ -16,7 +17,8 @@
 #include "saescope/jobs/kinds.h"
 #include "saescope/model/model.h"
 
-static int read_content(const json *parameters, const struct release *r, enum hub_content *out, struct error *err)
+static int read_content(const json *parameters, const struct release *r, enum hub_content *out,
+                        struct error *err)
 {
     static const char *const names[] = {"auto", "model", "sae", "none", NULL};
     const char *word = json_get_string(parameters, "import", "auto");
@@ -32,7 +34,8 @@ static int read_content(const json *parameters, const struct release *r, enum hu
     return STATUS_OK;
 }
 
-static int read_parameters(const json *parameters, struct release *r, enum hub_content *content, struct error *err)
+static int read_parameters(const json *parameters, struct release *r, enum hub_content *content,
+                           struct error *err)
 {
     const char *from;
     int status = job_need(parameters, "from", "what to pull", &from, err);
@@ -77,19 +80,20 @@ static int plan(struct store *s, const json *parameters, json *needs, json *make
         return STATUS_OK;
     status = job_need(parameters, "name", "--name", &name, err);
     if (status == STATUS_OK)
-        status = job_plan_name(s, planned_kind(s, name, content), name, json_get_boolean(parameters, "replace", 0), makes,
-                               err);
+        status = job_plan_name(s, planned_kind(s, name, content), name,
+                               json_get_boolean(parameters, "replace", 0), makes, err);
     return status;
 }
 
 /* ---- Imports. ---- */
 
-static int import_model(struct store *s, const json *parameters, const struct hub_pulled *pulled, struct monitor *m,
-                        artifact_id *id, struct error *err)
+static int import_model(struct store *s, const json *parameters, const struct hub_pulled *pulled,
+                        struct monitor *m, artifact_id *id, struct error *err)
 {
     struct model_import o = {.directory = pulled->path,
                              .name = json_get_string(parameters, "name", ""),
-                             .replace = json_get_boolean(parameters, "replace", 0)};
+                             .replace = json_get_boolean(parameters, "replace", 0),
+                             .source = pulled->origin};
     return model_import_folder(s, &o, m, id, err);
 }
 
@@ -105,15 +109,16 @@ static artifact_id find_model(struct store *s, const char *names)
     return id;
 }
 
-static int import_sae(struct store *s, const json *parameters, const struct release *r, const struct hub_pulled *pulled,
-                      struct monitor *m, artifact_id *id, struct error *err)
+static int import_sae(struct store *s, const json *parameters, const struct release *r,
+                      const struct hub_pulled *pulled, struct monitor *m, artifact_id *id, struct error *err)
 {
-    const char *model = json_get_string(parameters, "model", NULL), *base = json_get_string(parameters, "base", NULL);
+    const char *model = json_get_string(parameters, "model", NULL),
+               *base = json_get_string(parameters, "base", NULL);
     struct release_facts facts = {.origin = pulled->origin,
-                              .release = r->name,
-                              .neuronpedia = r->neuronpedia,
-                              .center = r->center,
-                              .scale = r->scale};
+                                  .release = r->name,
+                                  .neuronpedia = r->neuronpedia,
+                                  .center = r->center,
+                                  .scale = r->scale};
     struct sae_import o = {.path = pulled->path,
                            .name = json_get_string(parameters, "name", ""),
                            .format = json_get_string(parameters, "format", NULL),

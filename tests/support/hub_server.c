@@ -61,8 +61,8 @@ static int send_all(int fd, const char *data, size_t n)
 static void answer(int fd, int status, const char *headers, const char *body)
 {
     struct strbuf text = STRBUF_INIT;
-    strbuf_addf(&text, "HTTP/1.1 %d Test\r\nConnection: close\r\n%sContent-Length: %zu\r\n\r\n%s", status, headers,
-                strlen(body), body);
+    strbuf_addf(&text, "HTTP/1.1 %d Test\r\nConnection: close\r\n%sContent-Length: %zu\r\n\r\n%s", status,
+                headers, strlen(body), body);
     send_all(fd, text.data, text.length);
     strbuf_free(&text);
 }
@@ -115,7 +115,8 @@ static void send_file(struct hub_server *s, int fd, const struct hub_request *q,
         answer(fd, 416, "", "");
     } else {
         size_t length = n - (size_t)from;
-        strbuf_addf(&head, "HTTP/1.1 %d Test\r\nConnection: close\r\nContent-Length: %zu\r\n", ranged ? 206 : 200, length);
+        strbuf_addf(&head, "HTTP/1.1 %d Test\r\nConnection: close\r\nContent-Length: %zu\r\n",
+                    ranged ? 206 : 200, length);
         if (ranged)
             strbuf_addf(&head, "Content-Range: bytes %llu-%zu/%zu\r\n", from, n - 1, n);
         strbuf_adds(&head, "\r\n");
@@ -133,7 +134,8 @@ static void send_file(struct hub_server *s, int fd, const struct hub_request *q,
 }
 
 /* GET or HEAD of /REPO/resolve/COMMIT/PATH */
-static void serve_resolve(struct hub_server *s, int fd, const struct hub_request *q, const char *commit, const char *path)
+static void serve_resolve(struct hub_server *s, int fd, const struct hub_request *q, const char *commit,
+                          const char *path)
 {
     const struct served *file = find_file(s, path);
     struct strbuf headers = STRBUF_INIT;
@@ -145,7 +147,8 @@ static void serve_resolve(struct hub_server *s, int fd, const struct hub_request
         strbuf_adds(&headers, "X-Error-Code: GatedRepo\r\n");
         answer(fd, *q->authorization ? 403 : 401, headers.data, "gated");
     } else if (file->lfs && !s->faults.direct) {
-        strbuf_addf(&headers, "X-Linked-Etag: \"%s\"\r\nX-Linked-Size: %zu\r\nETag: \"other\"\r\n", file->etag, file->n);
+        strbuf_addf(&headers, "X-Linked-Etag: \"%s\"\r\nX-Linked-Size: %zu\r\nETag: \"other\"\r\n",
+                    file->etag, file->n);
         if (s->faults.redirect_to)
             strbuf_addf(&headers, "Location: %s\r\n", s->faults.redirect_to);
         else
@@ -183,22 +186,26 @@ static void add_entry(struct strbuf *out, const struct served *file)
 }
 
 /* The page of the tree below `folder` from entry `first` on, with a link to the next one. */
-static void serve_tree(struct hub_server *s, int fd, const char *target, const char *folder, int recursive, size_t first)
+static void serve_tree(struct hub_server *s, int fd, const char *target, const char *folder, int recursive,
+                       size_t first)
 {
     struct strbuf body = STRBUF_INIT, headers = STRBUF_INIT;
     size_t n = 0, end = s->faults.page ? first + s->faults.page : SIZE_MAX, skip = strlen(folder);
     strbuf_adds(&body, "[");
     for (size_t i = 0; i < s->n_files; i++) {
         const char *path = s->files[i].path, *below = path + skip + (skip > 0);
-        if (strncmp(path, folder, skip) != 0 || (skip > 0 && path[skip] != '/') || (!recursive && strchr(below, '/')))
+        if (strncmp(path, folder, skip) != 0 || (skip > 0 && path[skip] != '/') ||
+            (!recursive && strchr(below, '/')))
             continue;
         if (n >= first && n < end)
             add_entry(&body, &s->files[i]);
         n++;
     }
-    strbuf_addf(&body, "%s{\"type\":\"directory\",\"oid\":\"\",\"size\":0,\"path\":\"folder\"}]", body.length > 1 ? "," : "");
+    strbuf_addf(&body, "%s{\"type\":\"directory\",\"oid\":\"\",\"size\":0,\"path\":\"folder\"}]",
+                body.length > 1 ? "," : "");
     if (n > end) /* relative and absolute ones in turn, with another before it */
-        strbuf_addf(&headers, "Link: <%s/nowhere>; rel=\"first\", <%s%.*s?recursive=true&cursor=%zu>; rel=\"next\"\r\n",
+        strbuf_addf(&headers,
+                    "Link: <%s/nowhere>; rel=\"first\", <%s%.*s?recursive=true&cursor=%zu>; rel=\"next\"\r\n",
                     s->endpoint, end % 2 ? s->endpoint : "", (int)strcspn(target, "?"), target, end);
     if (s->faults.tree)
         answer(fd, 200, "", s->faults.tree);
@@ -217,7 +224,8 @@ static int is_commit(const char *s)
 
 static void serve_hub(struct hub_server *s, int fd, const struct hub_request *q)
 {
-    char *api = xasprintf("/api/models/%s/", s->repository), *resolve = xasprintf("/%s/resolve/", s->repository);
+    char *api = xasprintf("/api/models/%s/", s->repository),
+         *resolve = xasprintf("/%s/resolve/", s->repository);
     char *path = xstrndup(q->target, strcspn(q->target, "?"));
     const char *query = strchr(q->target, '?'), *cursor = query ? strstr(query, "cursor=") : NULL;
     size_t n = strlen(api), m = strlen(resolve);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The Hub without a network: names, the environment, short names, what is wanted of a repository, the cache read offline. */
+/* The Hub without a network: names, the environment, short names, what is wanted of a repository, the cache
+ * read offline. */
 #include "config.h"
 
 #include <stdio.h>
@@ -13,9 +14,11 @@
 #include "saescope/formats/releases.h"
 #include "tests/support/support.h"
 
-static const char *const variables[] = {"HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN",
-                                        "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_HUB_OFFLINE",
-                                        "HF_HUB_DISABLE_IMPLICIT_TOKEN", "XDG_CACHE_HOME"};
+static const char *const variables[] = {
+    "HF_ENDPOINT",           "HF_HOME",        "HF_HUB_CACHE",
+    "HUGGINGFACE_HUB_CACHE", "HF_TOKEN",       "HUGGING_FACE_HUB_TOKEN",
+    "HF_TOKEN_PATH",         "HF_HUB_OFFLINE", "HF_HUB_DISABLE_IMPLICIT_TOKEN",
+    "XDG_CACHE_HOME"};
 
 static int clean_environment(void **state)
 {
@@ -42,9 +45,10 @@ static void test_addresses(void **state)
         {"hf:a/b@refs/convert/parquet", "a/b", "refs/convert/parquet", ""},
         {"hf:a/b@topic%2fone/c", "a/b", "topic/one", "c"},
     };
-    static const char *const bad[] = {"",          "a/b",        "hf:",          "hf:a",       "hf:/b",      "hf:a/",
-                                      "hf:a/b@",   "hf:a/b@/c",  "hf:a/../c",    "hf:a/b/../c", "hf:a/b/./c", "hf:a/b//c",
-                                      "hf:a/b\\c", "hf:a--b/c",  "hf:a/b@../c",  "hf:a/b?c",   "hf:a/b/c\nd", "hf:a/b@%2fx"};
+    static const char *const bad[] = {"",           "a/b",         "hf:",        "hf:a",      "hf:/b",
+                                      "hf:a/",      "hf:a/b@",     "hf:a/b@/c",  "hf:a/../c", "hf:a/b/../c",
+                                      "hf:a/b/./c", "hf:a/b//c",   "hf:a/b\\c",  "hf:a--b/c", "hf:a/b@../c",
+                                      "hf:a/b?c",   "hf:a/b/c\nd", "hf:a/b@%2fx"};
     struct error err = {0};
     struct hub_source s;
     (void)state;
@@ -62,8 +66,8 @@ static void test_addresses(void **state)
 
 static void test_paths(void **state)
 {
-    static const char *const bad[] = {"",      "/a",   "a/",     "a//b",   ".",      "..",   "../a", "a/../b",
-                                      "a/..",  "./a",  "a\\b",   "a/\nb",  "\x7f",   "a\xff", "a/./b"};
+    static const char *const bad[] = {"",     "/a",  "a/",   "a//b",  ".",    "..",    "../a", "a/../b",
+                                      "a/..", "./a", "a\\b", "a/\nb", "\x7f", "a\xff", "a/./b"};
     (void)state;
     for (size_t i = 0; i < ARRAY_LENGTH(bad); i++)
         if (hub_path_is_safe(bad[i], strlen(bad[i])))
@@ -80,7 +84,8 @@ static void test_paths(void **state)
 
 /* ---- The environment. ---- */
 
-static void check_settings(const char *given, const char *cache, const char *token, const char *endpoint, int offline)
+static void check_settings(const char *given, const char *cache, const char *token, const char *endpoint,
+                           int offline)
 {
     struct error err = {0};
     struct hub_settings s;
@@ -224,8 +229,9 @@ static void test_releases(void **state)
 
 static void test_release_errors(void **state)
 {
-    static const char *const bad[] = {"gemma-scope-2b-pt-res/layer_../width_16k/average_l0_.", "gpt2@../x", "gpt2@",
-                                      "gpt2-small-res-jb", "gpt2-small-res-jb/blocks.12.hook_resid_pre"};
+    static const char *const bad[] = {"gemma-scope-2b-pt-res/layer_../width_16k/average_l0_.", "gpt2@../x",
+                                      "gpt2@", "gpt2-small-res-jb",
+                                      "gpt2-small-res-jb/blocks.12.hook_resid_pre"};
     struct error err = {0};
     struct release r;
     (void)state;
@@ -287,7 +293,8 @@ struct choice {
     int status;
 };
 
-static struct choice choose(const char *const *paths, const char *folder, const char *glob, enum hub_content content)
+static struct choice choose(const char *const *paths, const char *folder, const char *glob,
+                            enum hub_content content)
 {
     struct choice c = {.content = content};
     struct hub_listing list = {0};
@@ -304,8 +311,8 @@ static struct choice choose(const char *const *paths, const char *folder, const 
     return c;
 }
 
-static void check_choice(const char *const *paths, const char *folder, enum hub_content content, const char *import,
-                         const char *names)
+static void check_choice(const char *const *paths, const char *folder, enum hub_content content,
+                         const char *import, const char *names)
 {
     struct choice c = choose(paths, folder, NULL, HUB_AUTO);
     if (c.status != STATUS_OK)
@@ -321,25 +328,27 @@ static void check_choice(const char *const *paths, const char *folder, enum hub_
 static void test_selection(void **state)
 {
     (void)state;
-    check_choice(PATHS("README.md", "config.json", "model.safetensors", "pytorch_model.bin", "tokenizer.json", "vocab.json",
-                       "merges.txt", "onnx/config.json", "onnx/model.onnx", "tf_model.h5", "64.tflite"),
+    check_choice(PATHS("README.md", "config.json", "model.safetensors", "pytorch_model.bin", "tokenizer.json",
+                       "vocab.json", "merges.txt", "onnx/config.json", "onnx/model.onnx", "tf_model.h5",
+                       "64.tflite"),
                  "", HUB_MODEL, "", "config.json merges.txt model.safetensors tokenizer.json vocab.json ");
     check_choice(PATHS("config.json", "consolidated.safetensors", "model-00001-of-00002.safetensors",
                        "model-00002-of-00002.safetensors", "model.safetensors.index.json", "tokenizer.json"),
                  "", HUB_MODEL, "",
                  "config.json model-00001-of-00002.safetensors model-00002-of-00002.safetensors "
                  "model.safetensors.index.json tokenizer.json ");
-    check_choice(PATHS("b/cfg.json", "b/sae_weights.safetensors", "b/sparsity.safetensors", "b/runner_cfg.json"), "b",
-                 HUB_SAE, "b", "b/cfg.json b/runner_cfg.json b/sae_weights.safetensors b/sparsity.safetensors ");
+    check_choice(
+        PATHS("b/cfg.json", "b/sae_weights.safetensors", "b/sparsity.safetensors", "b/runner_cfg.json"), "b",
+        HUB_SAE, "b", "b/cfg.json b/runner_cfg.json b/sae_weights.safetensors b/sparsity.safetensors ");
     check_choice(PATHS("l/w/a/params.npz"), "l/w/a", HUB_SAE, "l/w/a", "l/w/a/params.npz ");
     check_choice(PATHS("l/w/a/params.npz"), "l", HUB_SAE, "l/w/a", "l/w/a/params.npz ");
-    check_choice(PATHS("t/ae.pt", "t/config.json", "t/checkpoints/ae_0.pt", "t/checkpoints/ae_100.pt"), "t", HUB_SAE, "t",
-                 "t/ae.pt t/config.json ");
-    check_choice(PATHS("x/hyperparams.json", "x/checkpoints/final.safetensors", "x/lm_config.json"), "x", HUB_SAE, "x",
-                 "x/checkpoints/final.safetensors x/hyperparams.json x/lm_config.json ");
+    check_choice(PATHS("t/ae.pt", "t/config.json", "t/checkpoints/ae_0.pt", "t/checkpoints/ae_100.pt"), "t",
+                 HUB_SAE, "t", "t/ae.pt t/config.json ");
+    check_choice(PATHS("x/hyperparams.json", "x/checkpoints/final.safetensors", "x/lm_config.json"), "x",
+                 HUB_SAE, "x", "x/checkpoints/final.safetensors x/hyperparams.json x/lm_config.json ");
     /* One file of several. */
-    check_choice(PATHS("s/L0_v9.pt", "s/L0_v9_cfg.json", "s/L1_v5.pt", "s/L1_v5_cfg.json", "s/config.json"), "s/L1_v5.pt",
-                 HUB_SAE, "s/L1_v5.pt", "s/L1_v5.pt s/L1_v5_cfg.json s/config.json ");
+    check_choice(PATHS("s/L0_v9.pt", "s/L0_v9_cfg.json", "s/L1_v5.pt", "s/L1_v5_cfg.json", "s/config.json"),
+                 "s/L1_v5.pt", HUB_SAE, "s/L1_v5.pt", "s/L1_v5.pt s/L1_v5_cfg.json s/config.json ");
     check_choice(PATHS("ae.pt", "config.json", "README.md"), "ae.pt", HUB_SAE, "", "ae.pt config.json ");
 }
 
@@ -356,8 +365,8 @@ static void test_selection_refused(void **state)
 {
     (void)state;
     refuses(PATHS("README.md"), HUB_AUTO, "no file of weights");
-    refuses(PATHS("a/cfg.json", "a/sae_weights.safetensors", "b/cfg.json", "b/sae_weights.safetensors"), HUB_AUTO,
-            "holds 2 SAEs: name one of their folders or files: a, b");
+    refuses(PATHS("a/cfg.json", "a/sae_weights.safetensors", "b/cfg.json", "b/sae_weights.safetensors"),
+            HUB_AUTO, "holds 2 SAEs: name one of their folders or files: a, b");
     refuses(PATHS("a/0.pt", "a/1.pt"), HUB_SAE, "a/0.pt, a/1.pt");
     refuses(PATHS("config.json", "pytorch_model.bin"), HUB_AUTO, "no model.safetensors");
     refuses(PATHS("config.json", "pytorch_model.bin"), HUB_MODEL, "no model.safetensors");
@@ -366,7 +375,8 @@ static void test_selection_refused(void **state)
 
 static void test_patterns_of_files(void **state)
 {
-    static const char *const paths[] = {"a/cfg.json", "a/sae_weights.safetensors", "a/plot.png", "b/x.txt", NULL};
+    static const char *const paths[] = {"a/cfg.json", "a/sae_weights.safetensors", "a/plot.png", "b/x.txt",
+                                        NULL};
     (void)state;
     struct choice c = choose(paths, "", "*.txt", HUB_AUTO);
     assert_int_equal(c.status, STATUS_OK);

@@ -3,8 +3,9 @@
  * One HTTP exchange at a time. Only src/files/http.c knows libcurl; a build without it (--without-curl) has
  * src/files/http_none.c, in which http_open fails with a message and nothing else is called.
  *
- * An exchange never follows redirects, and sends a token only where it is told to: who may see what is decided in
- * files/fetch.c. Proxies and certificates are libcurl's (http_proxy, https_proxy, no_proxy; SSL_CERT_FILE).
+ * An exchange never follows redirects, and sends a token only where it is told to: who may see what is
+ * decided in files/fetch.c. Proxies and certificates are libcurl's (http_proxy, https_proxy, no_proxy;
+ * SSL_CERT_FILE).
  */
 #ifndef SAESCOPE_FILES_HTTP_H
 #define SAESCOPE_FILES_HTTP_H
@@ -25,7 +26,8 @@ struct http_response {
     struct http_header *headers; /* of the last response; [n_headers] */
     size_t n_headers;
     long retry_after; /* seconds that Retry-After asks for; 0: it is not there */
-    int transient;    /* of a failed exchange: unreachable, cut or timed out, so that it may go well the next time */
+    int transient;    /* of a failed exchange: unreachable, cut or timed out, so that it may go well the next
+                         time */
 };
 
 struct http_request {
@@ -33,9 +35,10 @@ struct http_request {
     int head;          /* HEAD instead of GET */
     const char *token; /* sent as a bearer token, or NULL */
     uint64_t from;     /* first byte wanted (Range), or 0 */
-    /* Takes a piece of the body; r has status and headers already. A status other than STATUS_OK, with err filled, ends
-     * the exchange. NULL: the body is dropped. */
+    /* Takes a piece of the body; r has status and headers already. A status other than STATUS_OK, with err
+     * filled, ends the exchange. NULL: the body is dropped. */
     int (*body)(void *arg, const struct http_response *r, const void *bytes, size_t n, struct error *err);
+    void (*tick)(void *arg); /* called at least every 50 ms, also when nothing comes; or NULL */
     void *arg;
 };
 
@@ -43,17 +46,18 @@ int http_open(struct http **out, struct error *err);
 void http_close(struct http *h); /* NULL is fine */
 
 /*
- * STATUS_OK when a whole response came, whatever its status. STATUS_FAILED otherwise, also when the monitor asked to stop
- * ("cancelled"), or what `body` returned. *r is to be released in any case. Messages name the URL without its query,
- * which may hold a signature.
+ * STATUS_OK when a whole response came, whatever its status. STATUS_FAILED otherwise, also when the monitor
+ * asked to stop
+ * ("cancelled"), or what `body` returned. *r is to be released in any case. Messages name the URL without its
+ * query, which may hold a signature.
  */
 int http_exchange(struct http *h, const struct http_request *q, struct http_response *r, struct monitor *m,
                   struct error *err);
-void http_response_free(struct http_response *r); /* leaves an empty one */
+void http_response_free(struct http_response *r);                         /* leaves an empty one */
 const char *http_header(const struct http_response *r, const char *name); /* the last of this name, or NULL */
 
-/* What a Location or Link means that was found at `base`: an absolute http or https URL without user or fragment,
- * malloc'd, or NULL when it is none. */
+/* What a Location or Link means that was found at `base`: an absolute http or https URL without user or
+ * fragment, malloc'd, or NULL when it is none. */
 char *http_resolve(const char *base, const char *reference);
 /* Whether scheme, host and port are the same. */
 int http_same_origin(const char *a, const char *b);

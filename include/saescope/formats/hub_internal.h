@@ -45,6 +45,7 @@ char *hub_cache_blob_path(const struct hub *h, const char *etag, const char *suf
 /* Makes the folders that a download of the blob needs and waits for its lock; *fd is to be closed. */
 int hub_cache_lock(const struct hub *h, const char *etag, int *fd, struct error *err);
 /* Makes snapshots/COMMIT/PATH a link to the blob. */
-int hub_cache_link(const struct hub *h, const char *commit, const char *path, const char *etag, struct error *err);
+int hub_cache_link(const struct hub *h, const char *commit, const char *path, const char *etag,
+                   struct error *err);
 
 #endif
