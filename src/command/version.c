@@ -11,9 +11,9 @@
 #include "saescope/base/json.h"
 #include "saescope/command/lineedit.h"
 #include "saescope/command/version.h"
-#include "saescope/files/zip_archive.h"
 #include "saescope/files/digest.h"
 #include "saescope/files/http.h"
+#include "saescope/files/zip_archive.h"
 #include "saescope/store/store.h"
 
 void version_print(FILE *f, const char *curses_version)

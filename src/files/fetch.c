@@ -95,13 +95,8 @@ static double asked_wait(const struct http_response *r)
 
 static int wait_for(struct fetch *f, double seconds, struct error *err)
 {
-    struct progress waiting;
-    progress_init(&waiting);
-    if (f->progress)
-        waiting = *f->progress;
-    waiting.phase = "waiting";
-    waiting.rate = 0;
-    monitor_report(f->monitor, &waiting);
+    const struct progress *p = f->progress;
+    monitor_step(f->monitor, "waiting", p ? p->step : 0, p ? p->steps : 0);
     double end = clock_seconds() + seconds, left;
     int status = STATUS_OK;
     while (status == STATUS_OK && (left = end - clock_seconds()) > 0) {

@@ -181,11 +181,8 @@ static int wait_for_lock(const struct hub *h, int fd, struct error *err)
         if (errno != EWOULDBLOCK)
             return STATUS_OK; /* a file system without locks: a rename of a checked file ends the download
                                  anyway */
-        if (!told++) {
-            struct progress waiting = h->progress;
-            waiting.phase = "waiting";
-            monitor_report(h->monitor, &waiting);
-        }
+        if (!told++)
+            monitor_step(h->monitor, "waiting", h->progress.step, h->progress.steps);
         nanosleep(&(struct timespec){0, (long)(LOCK_SECONDS * 1e9)}, NULL);
         int status = monitor_check(h->monitor, err);
         if (status != STATUS_OK)
