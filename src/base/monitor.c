@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "saescope/base/fileio.h"
 #include "saescope/base/monitor.h"
@@ -11,6 +12,19 @@
 void progress_init(struct progress *p)
 {
     *p = (struct progress){.rate = NAN, .loss = NAN, .l0 = NAN, .explained_variance = NAN, .dead = NAN};
+}
+
+void progress_add_steps(struct strbuf *b, const struct progress *p)
+{
+    if (!p->steps)
+        return;
+    if (p->unit && strcmp(p->unit, "MB/s") == 0) {
+        strbuf_add_bytes(b, p->step);
+        strbuf_adds(b, " of ");
+        strbuf_add_bytes(b, p->steps);
+    } else {
+        strbuf_addf(b, "step %llu/%llu", (unsigned long long)p->step, (unsigned long long)p->steps);
+    }
 }
 
 void monitor_report(struct monitor *m, const struct progress *p)

@@ -17,6 +17,7 @@ const struct command *const commands[] = {
     &import_text_command,
     &import_sae_command,
     &import_labels_command,
+    &pull_command,
     &export_sae_command,
     &export_labels_command,
     &export_stitch_command,

@@ -14,6 +14,7 @@
 #include "saescope/command/options.h"
 #include "saescope/command/parse.h"
 #include "saescope/formats/formats.h"
+#include "saescope/formats/releases.h"
 
 const char *const *completion_actions, *const *completion_views;
 
@@ -218,6 +219,16 @@ static void add_setting_values(struct completion *c, const char *name)
     }
 }
 
+/* Step by step, as with folders: releases first, then what is in one. */
+static void add_release(void *arg, const char *name, int partial)
+{
+    struct completion *c = arg;
+    const char *slash = strchr(c->prefix, '/') ? NULL : strchr(name, '/');
+    char *step = slash ? xstrndup(name, (size_t)(slash + 1 - name)) : xstrdup(name);
+    add(c, step, slash || partial);
+    free(step);
+}
+
 static void add_by_type(struct completion *c, enum word_type type)
 {
     switch (type) {
@@ -264,6 +275,9 @@ static void add_by_type(struct completion *c, enum word_type type)
     case WORD_FORMAT:
         for (size_t i = 0; sae_formats[i]; i++)
             add(c, sae_formats[i]->name, 0);
+        break;
+    case WORD_RELEASE:
+        release_names(add_release, c, NULL);
         break;
     case WORD_ARCHITECTURE:
         for (size_t i = 0; sae_architectures[i]; i++)

@@ -123,8 +123,10 @@ static void describe(struct strbuf *b, const struct job_status *s)
     add_real(b, "  %3.0f%%", s->fraction * 100);
     if (p->phase && *p->phase)
         strbuf_addf(b, "  %s", p->phase);
-    if (p->steps > 0)
-        strbuf_addf(b, "  %llu/%llu", (unsigned long long)p->step, (unsigned long long)p->steps);
+    if (p->steps > 0) {
+        strbuf_adds(b, "  ");
+        progress_add_steps(b, p);
+    }
     add_real(b, "  loss %.4g", p->loss);
     add_real(b, "  L0 %.1f", p->l0);
     add_real(b, "  EV %.3f", p->explained_variance);

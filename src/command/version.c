@@ -11,6 +11,8 @@
 #include "saescope/base/json.h"
 #include "saescope/command/lineedit.h"
 #include "saescope/command/version.h"
+#include "saescope/files/digest.h"
+#include "saescope/files/http.h"
 #include "saescope/files/zip_archive.h"
 #include "saescope/store/store.h"
 
@@ -31,6 +33,10 @@ void version_print(FILE *f, const char *curses_version)
         fprintf(f, "libzip %s\n", zip_library_version());
     else
         fprintf(f, "without libzip: no npz files, no PyTorch checkpoints\n");
+    if (http_library_version())
+        fprintf(f, "%s; %s\n", http_library_version(), digest_library_version());
+    else
+        fprintf(f, "without libcurl: nothing is downloaded\n");
     fprintf(f, "%s\n", curses_version);
     fprintf(f, "readline %s\n", lineedit_library_version());
     fprintf(f, "License GPLv3+: GNU GPL version 3 or later. There is no warranty, to the extent permitted by law.\n");

@@ -70,6 +70,26 @@ int sae_import_path(struct store *s, const struct sae_import *o, struct monitor 
     return format ? format->import(s, o, m, id, err) : STATUS_REFUSED;
 }
 
+void sae_import_amend(const struct sae_import *o, json *manifest)
+{
+    const struct release_facts *f = o->facts;
+    json *source = json_get(manifest, "source"), *notes = json_get(source, "notes");
+    if (!f)
+        return;
+    if (f->origin)
+        json_set(source, "hub", json_new_string(f->origin));
+    if (f->release)
+        json_set(source, "release", json_new_string(f->release));
+    if (f->neuronpedia && json_is_null(json_get(source, "neuronpedia_id")))
+        json_set(source, "neuronpedia_id", json_new_string(f->neuronpedia));
+    if (f->center && !json_get_boolean(manifest, "center_activations", 0)) {
+        json_set(manifest, "center_activations", json_new_boolean(1));
+        if (json_is_array(notes))
+            json_append(notes, json_new_string("activations are centred, as this release was trained "
+                                               "(center_writing_weights)"));
+    }
+}
+
 int sae_export_folder(struct store *s, artifact_id sae, const char *directory, const char *format,
                       enum dtype dtype, struct monitor *m, struct error *err)
 {

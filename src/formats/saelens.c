@@ -246,7 +246,8 @@ static int fold_training_scale(struct import *im, struct error *err)
     json *scaler = NULL;
     if (path_exists(path) && !(scaler = json_parse_file(path, err)))
         status = STATUS_REFUSED;
-    double s = json_get_number(scaler, "scaling_factor", 1);
+    const struct release_facts *facts = im->options->facts;
+    double s = facts && facts->scale > 0 ? facts->scale : json_get_number(scaler, "scaling_factor", 1);
     if (!status && (!(s > 0) || !isfinite((float)s)))
         status = error_set(err, STATUS_REFUSED, "%s: scaling_factor must be positive", path);
     if (!status && s != 1 && !(status = need_scales(im, err))) {
@@ -256,7 +257,8 @@ static int fold_training_scale(struct import *im, struct error *err)
         }
         for (size_t i = 0; i < im->config.d_in; i++)
             im->sae.b_dec[i] /= (float)s;
-        note(im, "the checkpoint's activation scale was folded into the weights");
+        note(im, facts && facts->scale > 0 ? "the release's norm_scaling_factor was folded into the weights"
+                                           : "the checkpoint's activation scale was folded into the weights");
     } else if (!status) {
         note(im, "the activation scale (expected_average_only_in) is in the weights already");
     }
@@ -467,6 +469,7 @@ static json *make_manifest(struct import *im)
             json_set(manifest, "baseline", json_new_boolean(1));
     }
     json_set(manifest, "references", references);
+    sae_import_amend(im->options, manifest);
     return manifest;
 }
 

@@ -76,7 +76,7 @@ int job_record_final(const json *record, enum job_state *state)
 /* "train sae wn-256 wn-1024": the kind and the names that the parameters start with. */
 static char *title_of(const char *kind, const json *parameters)
 {
-    static const char *const members[] = {"names", "name", "saes", "sae", "meta"};
+    static const char *const members[] = {"names", "name", "saes", "sae", "meta", "from"};
     struct strbuf title = STRBUF_INIT;
     strbuf_adds(&title, kind);
     for (size_t i = 0; i < ARRAY_LENGTH(members); i++) {

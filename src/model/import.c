@@ -328,7 +328,7 @@ static int write_model(struct import *in, const struct model_import *options,
     if (!code)
         code = tokenizer_save(tokenizer, in->store, in->id, err);
     if (!code)
-        code = store_publish(in->store, in->id, build_manifest(in, options->directory), err);
+        code = store_publish(in->store, in->id, build_manifest(in, options->source ? options->source : options->directory), err);
     if (code)
         store_abandon(in->store, in->id);
     return code;

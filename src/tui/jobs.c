@@ -205,8 +205,10 @@ static void add_rates(struct strbuf *b, const struct job_status *j)
         strbuf_addf(b, "  %.*f %s", p->rate >= 100 ? 0 : 1, p->rate, p->unit);
     if (!p->steps && p->phase)
         strbuf_addf(b, "  %s", p->phase);
-    if (p->steps)
-        strbuf_addf(b, "  step %llu/%llu", (unsigned long long)p->step, (unsigned long long)p->steps);
+    if (p->steps) {
+        strbuf_adds(b, "  ");
+        progress_add_steps(b, p);
+    }
 }
 
 static void add_measures(struct strbuf *b, const struct job_status *j)

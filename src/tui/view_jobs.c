@@ -68,8 +68,8 @@ static void numbers(const struct job_status *j, struct strbuf *b)
     if (p->phase && j->state == JOB_RUNNING)
         strbuf_adds(b, p->phase);
     if (p->steps) {
-        snprintf(text, sizeof text, "%llu/%llu", (unsigned long long)p->step, (unsigned long long)p->steps);
-        add_number(b, "step", text);
+        strbuf_adds(b, b->length ? "   " : "");
+        progress_add_steps(b, p);
     }
     if (isfinite(p->loss)) {
         snprintf(text, sizeof text, "%.5g", p->loss);

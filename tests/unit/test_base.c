@@ -387,6 +387,27 @@ static enum monitor_request give_answer(struct monitor *m)
     return answer;
 }
 
+static void test_progress_in_words(void **state)
+{
+    static const struct {
+        uint64_t step, steps;
+        const char *unit, *words;
+    } cases[] = {
+        {458, 732, "tok/s", "step 458/732"},
+        {3, 4, NULL, "step 3/4"},
+        {6100000, 11000326, "MB/s", "6.1 MB of 11.0 MB"},
+        {5, 0, "MB/s", ""},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
+        struct strbuf b = STRBUF_INIT;
+        struct progress p = {.step = cases[i].step, .steps = cases[i].steps, .unit = cases[i].unit};
+        progress_add_steps(&b, &p);
+        assert_string_equal(strbuf_string(&b), cases[i].words);
+        strbuf_free(&b);
+    }
+}
+
 static void test_monitor(void **state)
 {
     (void)state;
@@ -449,14 +470,15 @@ static void test_monitor_steps(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_error_set),        cmocka_unit_test(test_error_cut),
-        cmocka_unit_test(test_array_alloc),      cmocka_unit_test(test_out_of_memory),
-        cmocka_unit_test(test_xfunctions),       cmocka_unit_test(test_strbuf),
-        cmocka_unit_test(test_numbers_to_text),  cmocka_unit_test(test_parse_u64),
-        cmocka_unit_test(test_parse_double),     cmocka_unit_test(test_nearest_word),
-        cmocka_unit_test(test_random_reference), cmocka_unit_test(test_random_streams),
-        cmocka_unit_test(test_random_moments),   cmocka_unit_test(test_shuffle),
-        cmocka_unit_test(test_monitor),          cmocka_unit_test(test_monitor_steps),
+        cmocka_unit_test(test_error_set),         cmocka_unit_test(test_error_cut),
+        cmocka_unit_test(test_array_alloc),       cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_xfunctions),        cmocka_unit_test(test_strbuf),
+        cmocka_unit_test(test_numbers_to_text),   cmocka_unit_test(test_parse_u64),
+        cmocka_unit_test(test_parse_double),      cmocka_unit_test(test_nearest_word),
+        cmocka_unit_test(test_random_reference),  cmocka_unit_test(test_random_streams),
+        cmocka_unit_test(test_random_moments),    cmocka_unit_test(test_shuffle),
+        cmocka_unit_test(test_progress_in_words), cmocka_unit_test(test_monitor),
+        cmocka_unit_test(test_monitor_steps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -520,6 +520,11 @@ static void lines_are_completed(void **state)
     assert_completed("source /de", "7:/dev/,");
     assert_completed("source '/de", "7:/dev/,");
     assert_completed("list | les", "10:");
+    assert_completed("pull gpt2-m", "5:gpt2-medium ,");
+    assert_completed("pull gpt2-small-res-jb-f", "5:gpt2-small-res-jb-feature-splitting/,");
+    assert_completed("pull gpt2-small-res-jb-feature-splitting/8-res_fs4",
+                     "5:gpt2-small-res-jb-feature-splitting/8-res_fs49152-jb ,");
+    assert_completed("pull gpt2 --import mo", "19:model ,");
 }
 
 int main(void)

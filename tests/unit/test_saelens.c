@@ -556,6 +556,54 @@ static void test_training_scale(void **state)
     free(folder);
 }
 
+/* What is known of a release beside its files: its scale goes the same way, and is not lost on the manifest. */
+static void test_release_facts(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct release_facts facts = {.origin = "hf:o/r@c/f", .release = "r/f", .neuronpedia = "lm/1-x", .center = 1, .scale = 8};
+    char *folder =
+        make_folder(CONFIG(", \"normalize_activations\": \"expected_average_only_in\""), good, 4, NULL);
+    struct sae_import o = {.path = folder, .name = "released", .facts = &facts};
+    artifact_id plain = import_folder(folder, "unreleased", 0), released = 0;
+    assert_ok(sae_import_path(store, &o, NULL, &released, &err));
+    struct sae *x, *y;
+    struct store_txn *t = begin_reading(store);
+    assert_ok(sae_open(t, plain, &x, &err));
+    assert_ok(sae_open(t, released, &y, &err));
+    for (size_t i = 0; i < 3; i++) {
+        assert_true(sae_encoder_row(y, 2)[i] == sae_encoder_row(x, 2)[i] * 8);
+        assert_true(sae_decoder_row(y, 2)[i] == sae_decoder_row(x, 2)[i] / 8);
+        assert_true(y->b_dec[i] == x->b_dec[i] / 8);
+    }
+    sae_free(x);
+    sae_free(y);
+    store_end(t);
+    json *m = read_manifest(store, released);
+    const json *source = json_get(m, "source"), *notes = json_get(source, "notes");
+    assert_true(json_get_boolean(m, "center_activations", 0));
+    assert_string_equal(json_get_string(source, "hub", ""), "hf:o/r@c/f");
+    assert_string_equal(json_get_string(source, "release", ""), "r/f");
+    assert_string_equal(json_get_string(source, "neuronpedia_id", ""), "lm/1-x");
+    assert_int_equal(json_length(notes), 2);
+    assert_non_null(strstr(json_string(json_at(notes, 0), ""), "norm_scaling_factor"));
+    json_free(m);
+    /* An SAE whose scale is folded already is left as it is. */
+    free(folder);
+    folder = make_folder(CONFIG(""), good, 4, NULL);
+    o.path = folder;
+    o.name = "released-plain";
+    assert_ok(sae_import_path(store, &o, NULL, &released, &err));
+    t = begin_reading(store);
+    assert_ok(sae_open(t, plain, &x, &err));
+    assert_ok(sae_open(t, released, &y, &err));
+    assert_true(sae_encoder_row(y, 2)[0] == sae_encoder_row(x, 2)[0]);
+    sae_free(x);
+    sae_free(y);
+    store_end(t);
+    free(folder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -571,6 +619,7 @@ int main(void)
         cmocka_unit_test(test_joint_meta),
         cmocka_unit_test(test_half_range),
         cmocka_unit_test(test_training_scale),
+        cmocka_unit_test(test_release_facts),
     };
     return cmocka_run_group_tests_name("saelens", tests, set_up, tear_down);
 }

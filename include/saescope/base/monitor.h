@@ -7,6 +7,7 @@
 
 #include <stdint.h>
 #include "saescope/base/error.h"
+#include "saescope/base/strbuf.h"
 
 struct progress {
     uint64_t step, steps; /* steps 0: not known */
@@ -31,6 +32,8 @@ struct monitor {
 };
 
 void progress_init(struct progress *p); /* zeros, NaNs, NULLs */
+/* How far it is: "step 458/732", or "6.1 MB of 11.0 MB" when steps are bytes (unit "MB/s"); nothing when steps is 0. */
+void progress_add_steps(struct strbuf *b, const struct progress *p);
 void monitor_report(struct monitor *m, const struct progress *p); /* m may be NULL */
 enum monitor_request monitor_ask(struct monitor *m);              /* m may be NULL: MONITOR_GO_ON */
 

@@ -42,6 +42,7 @@ enum word_type {
     WORD_SETTING,
     WORD_KEY,        /* a latent table's column */
     WORD_FORMAT,     /* a producer's format */
+    WORD_RELEASE,    /* an address on the Hub or a short name of what is there */
     WORD_ARCHITECTURE,
     WORD_COUNT,      /* a whole number ≥ 0 */
     WORD_NUMBER,     /* a real number */

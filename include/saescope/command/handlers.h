@@ -17,6 +17,8 @@ extern const struct command import_model_command, import_text_command, import_sa
 extern const struct command train_sae_command, train_meta_command, index_command, evaluate_command;
 /* cmd_stitch.c */
 extern const struct command stitch_command;
+/* cmd_pull.c */
+extern const struct command pull_command;
 /* cmd_rebuild.c */
 extern const struct command rebuild_command;
 /* cmd_export_stitch.c */

@@ -10,6 +10,16 @@
 #include "saescope/sae/sae.h"
 #include "saescope/store/store.h"
 
+/* What is known of a release beside its files. */
+struct release_facts {
+    const char *origin;      /* "hf:OWNER/REPO@COMMIT/FOLDER", or NULL */
+    const char *release;     /* its short name, or NULL */
+    const char *neuronpedia; /* "MODEL/SOURCE", or NULL: as the files say */
+    int center;              /* trained on the model with SAELens' center_writing_weights */
+    double scale;            /* SAELens' norm_scaling_factor s, or 0: W_enc·s, W_dec/s, b_dec/s for weights that were trained with
+                                expected_average_only_in and not folded (SAE.fold_activation_norm_scaling_factor) */
+};
+
 struct sae_import {
     const char *path;
     const char *name;
@@ -18,6 +28,7 @@ struct sae_import {
     const char *hook;   /* NULL: as the files say */
     artifact_id base;   /* of a meta-SAE, else 0 */
     int replace;
+    const struct release_facts *facts; /* or NULL */
 };
 
 struct sae_format {
@@ -32,6 +43,8 @@ struct sae_format {
 extern const struct sae_format *const sae_formats[]; /* NULL-terminated */
 
 int sae_import_path(struct store *s, const struct sae_import *o, struct monitor *m, artifact_id *id, struct error *err);
+/* For importers: puts the facts into a manifest that has its "source". */
+void sae_import_amend(const struct sae_import *o, json *manifest);
 int sae_export_folder(struct store *s, artifact_id sae, const char *directory, const char *format, enum dtype dtype,
                       struct monitor *m, struct error *err);
 

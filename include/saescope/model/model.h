@@ -152,6 +152,7 @@ struct model_import {
     const char *directory;
     const char *name;
     int replace;
+    const char *source; /* where it came from, for its manifest; NULL: the directory */
 };
 int model_import_folder(struct store *s, const struct model_import *options, struct monitor *m, artifact_id *id,
                         struct error *err);
