@@ -11,7 +11,6 @@
 
 #include "saescope/base/fileio.h"
 #include "saescope/base/memory.h"
-#include "saescope/base/parallel.h"
 #include "saescope/base/strbuf.h"
 #include "tests/unit/text_fixture.h"
 
