@@ -171,21 +171,3 @@ int saelens_export(struct store *s, artifact_id sae, const char *directory, enum
     free(config_path);
     return status;
 }
-
-static int looks_like_saelens(const char *path)
-{
-    char *config = path_join(path, SAELENS_CONFIG);
-    char *weights = path_join(path, SAELENS_WEIGHTS);
-    int found = path_exists(config) && path_exists(weights);
-    free(config);
-    free(weights);
-    return found;
-}
-
-const struct sae_format saelens_format = {
-    .name = "saelens",
-    .summary = "folder with cfg.json and sae_weights.safetensors",
-    .detect = looks_like_saelens,
-    .import = saelens_import,
-    .export = saelens_export,
-};
