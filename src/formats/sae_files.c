@@ -86,20 +86,57 @@ static char *only_file(const struct sae_files *f)
     return NULL;
 }
 
-struct tensor_file *sae_files_tensors(struct sae_files *f)
+static struct tensor_file *open_tensors(struct sae_files *f, char *path)
 {
-    if (f->opened)
-        return f->tensors;
     f->opened = 1;
-    char *path = f->is_directory ? only_file(f) : xstrdup(f->path);
     if (path)
         tensor_file_open(path, f->scratch, &f->tensors, &f->error);
     free(path);
     return f->tensors;
 }
 
+void sae_files_choose(struct sae_files *f, const char *name)
+{
+    if (!f->is_directory || !has_file(f, name) || f->chosen)
+        return;
+    tensor_file_close(f->tensors);
+    f->tensors = NULL;
+    f->chosen = 1;
+    open_tensors(f, path_join(f->folder, name));
+}
+
+struct tensor_file *sae_files_tensors(struct sae_files *f)
+{
+    if (f->opened)
+        return f->tensors;
+    return open_tensors(f, f->is_directory ? only_file(f) : xstrdup(f->path));
+}
+
 int sae_files_tensor(struct sae_files *f, const char *name)
 {
     struct tensor_file *tensors = sae_files_tensors(f);
     return tensors && tensor_file_find(tensors, name) != NULL;
+}
+
+/* ---- Facts that only paths tell. ---- */
+
+char *sae_files_place(const struct sae_files *f)
+{
+    char *folder = realpath(f->folder, NULL);
+    const char *start = folder ? folder : f->folder;
+    char *place = f->is_directory ? xstrdup(start) : path_join(start, path_base(f->path));
+    free(folder);
+    return place;
+}
+
+long long place_number(const char *place, const char *mark)
+{
+    long long found = -1;
+    for (const char *p = place; (p = strstr(p, mark)); p++) {
+        const char *digits = p + strlen(mark);
+        size_t n = strspn(digits, "0123456789");
+        if (n > 0 && n < 9)
+            found = strtoll(digits, NULL, 10);
+    }
+    return found;
 }

@@ -524,7 +524,7 @@ static void test_half_range(void **state)
     char *path = path_join(folder, "sae_weights.safetensors");
     assert_false(path_exists(path));
     assert_int_equal(sae_export_folder(store, id, folder, NULL, DTYPE_I32, NULL, &err), STATUS_USAGE);
-    assert_int_equal(sae_export_folder(store, id, folder, "npz", DTYPE_F32, NULL, &err), STATUS_REFUSED);
+    assert_int_equal(sae_export_folder(store, id, folder, "gemma-scope", DTYPE_F32, NULL, &err), STATUS_REFUSED);
     assert_ok(sae_export_folder(store, id, folder, "saelens", DTYPE_BF16, NULL, &err));
     free(path);
     free(folder);
@@ -584,7 +584,7 @@ static void test_release_facts(void **state)
     sae_free(y);
     store_end(t);
     json *m = read_manifest(store, released);
-    const json *source = json_get(m, "source"), *notes = json_get(source, "notes");
+    const json *source = json_get(m, "source"), *notes = json_get(source, "quirks");
     assert_true(json_get_boolean(m, "center_activations", 0));
     assert_string_equal(json_get_string(source, "hub", ""), "hf:o/r@c/f");
     assert_string_equal(json_get_string(source, "release", ""), "r/f");

@@ -25,7 +25,7 @@ struct sae_files {
     const char *scratch;
     /* The file of tensors: the path, or the folder's only one; NULL when there is none or it cannot be read. */
     struct tensor_file *tensors;
-    int opened;
+    int opened, chosen;
     struct error error; /* why it cannot */
 };
 
@@ -34,9 +34,16 @@ void sae_files_close(struct sae_files *f);
 /* Whether the folder has both, and the path is the folder or one of the two. `second` may be NULL. */
 int sae_files_have(const struct sae_files *f, const char *name, const char *second);
 char *sae_files_path(const struct sae_files *f, const char *name); /* in the folder; malloc'd */
+/* This file of the folder is the one, when the path is the folder and has it. */
+void sae_files_choose(struct sae_files *f, const char *name);
 /* The file of tensors, opened at the first call; NULL when there is none. */
 struct tensor_file *sae_files_tensors(struct sae_files *f);
 int sae_files_tensor(struct sae_files *f, const char *name); /* whether it has this tensor */
+
+/* Facts that only paths tell. The path, absolute where it can be, links in the folder resolved; malloc'd. */
+char *sae_files_place(const struct sae_files *f);
+/* The number after the last `mark` that digits follow ("layer_" in ".../layer_20/width_16k"), or -1. */
+long long place_number(const char *place, const char *mark);
 
 struct import_matrix {
     const char *name;       /* in the file */
@@ -88,6 +95,12 @@ int import_config(struct importing *im, const char *name, json **out, struct err
 int import_architecture(struct importing *im, const char *name, struct error *err);
 int import_k(struct importing *im, long long k, struct error *err); /* checked against d_sae */
 void import_hook(struct importing *im, const char *hook);           /* in TransformerLens' notation; NULL: none */
+/*
+ * A module as sparsify and dictionary_learning name it: layers.5, transformer.h.5.mlp, resid_post_layer_5. What it
+ * means without a model goes into hook; the name stays for the model, which may have norms after the module. Returns 0 when it
+ * is none.
+ */
+int import_module(struct importing *im, const char *module, int input);
 void import_hook_at(struct importing *im, const char *point, long long layer); /* blocks.LAYER.POINT */
 void import_model_name(struct importing *im, const char *name);
 

@@ -6,5 +6,16 @@
 #include "saescope/formats/formats.h"
 
 extern const struct sae_format saelens_format;
+extern const struct sae_format gemma_scope_format;
+extern const struct sae_format gemma_scope_2_format;
+extern const struct sae_format llama_scope_format;
+extern const struct sae_format sparsify_format;
+extern const struct sae_format batchtopk_repo_format;
+extern const struct sae_format openai_format;
+extern const struct sae_format goodfire_format;
+extern const struct sae_format dictionary_learning_format;
+extern const struct sae_format safetensors_format;
+extern const struct sae_format npz_format;
+extern const struct sae_format torch_format;
 
 #endif
