@@ -109,7 +109,7 @@ static int read_k(struct importing *im, const struct plain_names *n, struct erro
     return status;
 }
 
-static const char *guess_architecture(const struct importing *im, const struct plain_names *n)
+static const char *guess_architecture(struct importing *im, const struct plain_names *n)
 {
     const char *said = metadata_string(im, "architecture");
     if (said)
@@ -119,7 +119,10 @@ static const char *guess_architecture(const struct importing *im, const struct p
     /* dictionary_learning's thresholds of -1 are not set. */
     if (n->threshold || n->log_threshold)
         return im->sae.k ? "batchtopk" : "jumprelu";
-    return im->sae.k ? "topk" : "standard";
+    if (im->sae.k)
+        return "topk";
+    import_quirk(im, "the file names no activation: taken for ReLU (--k K: the K largest)");
+    return "standard";
 }
 
 static int read_threshold(struct importing *im, const struct plain_names *n, struct error *err)
