@@ -207,7 +207,7 @@ static void test_architectures(void **state)
                                    .tokens = TOKENS,
                                    .threshold = 0.7,
                                    .bias = (enum stitch_bias)(i % 3),
-                                   .order = (enum stitch_order)(i / 2)};
+                                   .order = (enum stitch_order)(i / 2 % 3)};
         struct stitch s = make_stitch(f, &o);
 
         check_steps(f, &s);
