@@ -120,7 +120,7 @@ static int looks_like_batchtopk_repo(struct sae_files *files)
 
 const struct sae_format batchtopk_repo_format = {
     .name = "batchtopk",
-    .summary = "sae.pt and config.json of the BatchTopK repository",
+    .summary = "folder with sae.pt and config.json, of the BatchTopK repository",
     .detect = looks_like_batchtopk_repo,
     .read = read_batchtopk_repo,
 };

@@ -214,7 +214,7 @@ static int looks_like_dictionary(struct sae_files *files)
 
 const struct sae_format dictionary_learning_format = {
     .name = "dictionary-learning",
-    .summary = "ae.pt, with or without config.json",
+    .summary = "folder with ae.pt, with or without config.json",
     .detect = looks_like_dictionary,
     .read = read_dictionary,
 };

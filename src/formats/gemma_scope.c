@@ -110,7 +110,7 @@ static int looks_like_gemma_scope(struct sae_files *files)
 
 const struct sae_format gemma_scope_format = {
     .name = "gemma-scope",
-    .summary = "params.npz",
+    .summary = "folder with params.npz",
     .detect = looks_like_gemma_scope,
     .read = read_gemma_scope,
 };

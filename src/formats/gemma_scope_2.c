@@ -84,7 +84,7 @@ static int looks_like_gemma_scope_2(struct sae_files *files)
 
 const struct sae_format gemma_scope_2_format = {
     .name = "gemma-scope-2",
-    .summary = "config.json and params.safetensors",
+    .summary = "folder with config.json and params.safetensors",
     .detect = looks_like_gemma_scope_2,
     .read = read_gemma_scope_2,
 };

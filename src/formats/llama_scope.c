@@ -144,7 +144,7 @@ static int looks_like_llama_scope(struct sae_files *files)
 
 const struct sae_format llama_scope_format = {
     .name = "llama-scope",
-    .summary = "hyperparams.json and checkpoints/final.safetensors",
+    .summary = "folder with hyperparams.json and checkpoints/final.safetensors",
     .detect = looks_like_llama_scope,
     .read = read_llama_scope,
 };

@@ -74,6 +74,14 @@ static int find_bases(struct importing *im, struct store_txn *t, struct error *e
 
 /* ---- Model and hook. ---- */
 
+static void limit_context(struct importing *im, size_t longest)
+{
+    if (im->context_size <= longest)
+        return;
+    import_quirk(im, "contexts of %zu tokens are longer than the model's, which are %zu", im->context_size, longest);
+    im->context_size = longest;
+}
+
 /* Other programs' names of the hook become the model's own. */
 static int check_hook(struct importing *im, struct store_txn *t, const char *name, struct error *err)
 {
@@ -86,8 +94,10 @@ static int check_hook(struct importing *im, struct store_txn *t, const char *nam
     if (!status && hook_width(model_get_config(model), &hook) != im->sae.d_in)
         status = error_set(err, STATUS_REFUSED, "d_in is %zu, but %s of %s has %zu numbers", im->sae.d_in,
                            hook.name, model_name(model), hook_width(model_get_config(model), &hook));
-    if (!status)
+    if (!status) {
         import_hook(im, hook.name);
+        limit_context(im, model_get_config(model)->context_length);
+    }
     model_free(model);
     return status;
 }

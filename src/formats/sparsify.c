@@ -94,7 +94,7 @@ static int looks_like_sparsify(struct sae_files *files)
 
 const struct sae_format sparsify_format = {
     .name = "sparsify",
-    .summary = "cfg.json and sae.safetensors",
+    .summary = "folder with cfg.json and sae.safetensors",
     .detect = looks_like_sparsify,
     .read = read_sparsify,
 };
