@@ -91,6 +91,10 @@ int sae_copy_but_decoder(const struct sae *sae, struct sae **out, struct error *
     memcpy(copy->b_dec, sae->b_dec, sae->d_in * sizeof(float));
     if (sae->threshold)
         memcpy(copy->threshold, sae->threshold, sae->d_sae * sizeof(float));
+    if (sae->r_mag) {
+        memcpy(copy->r_mag, sae->r_mag, sae->d_sae * sizeof(float));
+        memcpy(copy->b_mag, sae->b_mag, sae->d_sae * sizeof(float));
+    }
     if (sae->b_enc) {
         copy->b_enc = array_alloc(sae->d_sae, sizeof(float), "b_enc", err);
         if (!copy->b_enc) {

@@ -110,15 +110,30 @@ static size_t latent_of(const struct stitching *g, size_t i)
 
 /* ---- Its parts. ---- */
 
+/* What the encoder's row is multiplied with in its threshold form: a gated latent's magnitude is the product. */
+static float encoder_gain(const struct sae *sae, size_t latent)
+{
+    return sae->r_mag ? expf(sae->r_mag[latent]) : 1;
+}
+
 static float encoder_bias(const struct sae *sae, size_t latent)
 {
-    const float *row = sae_encoder_row(sae, latent);
-    double bias = sae->b_enc ? (double)sae->b_enc[latent] : 0;
+    const float *row = sae_encoder_row(sae, latent), *biases = sae->b_mag ? sae->b_mag : sae->b_enc;
+    double bias = biases ? (double)biases[latent] : 0, gain = (double)encoder_gain(sae, latent);
 
     if (sae->apply_b_dec_to_input)
         for (size_t k = 0; k < sae->d_in; k++)
-            bias -= (double)row[k] * (double)sae->b_dec[k];
+            bias -= gain * (double)row[k] * (double)sae->b_dec[k];
     return (float)bias;
+}
+
+/* A gate w·x + b_gate > 0 is a threshold of the magnitude: m > b_mag − exp(r_mag)·b_gate. */
+static float threshold_of(const struct sae *sae, size_t latent)
+{
+    if (sae->b_mag)
+        return (float)((double)sae->b_mag[latent] -
+                       (double)encoder_gain(sae, latent) * (sae->b_enc ? (double)sae->b_enc[latent] : 0));
+    return sae->threshold ? sae->threshold[latent] : 0;
 }
 
 /* All but the weights and what fill_rows fills; of a zeroed or new SAE. */
@@ -148,7 +163,7 @@ static void fill_rows(const struct stitching *g, struct sae *out, size_t first, 
         const struct sae *from = sae_of(g, i);
 
         out->b_enc[i] = encoder_bias(from, latent_of(g, i));
-        out->threshold[i] = from->threshold ? from->threshold[latent_of(g, i)] : 0;
+        out->threshold[i] = threshold_of(from, latent_of(g, i));
     }
 }
 
@@ -159,7 +174,10 @@ static void copy_rows(const struct stitching *g, int decoder, size_t first, size
         const float *row =
             decoder ? sae_decoder_row(from, latent_of(g, i)) : sae_encoder_row(from, latent_of(g, i));
 
-        memcpy(rows + (i - first) * from->d_in, row, from->d_in * sizeof(*rows));
+        float *to = rows + (i - first) * from->d_in, gain = decoder ? 1 : encoder_gain(from, latent_of(g, i));
+
+        for (size_t k = 0; k < from->d_in; k++)
+            to[k] = gain * row[k];
     }
 }
 

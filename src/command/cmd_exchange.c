@@ -16,6 +16,19 @@
 
 /* ---- Imports that are jobs ---- */
 
+/* Links are resolved in the folder alone: a cache's file has its name from the link. NULL when there is no such folder. */
+static char *absolute_path(const char *path)
+{
+    if (path_is_directory(path))
+        return realpath(path, NULL);
+    const char *base = path_base(path);
+    char *parent = base == path ? xstrdup(".") : xstrndup(path, (size_t)(base - path));
+    char *folder = realpath(parent, NULL), *absolute = folder ? path_join(folder, base) : NULL;
+    free(folder);
+    free(parent);
+    return absolute;
+}
+
 static int run_import(struct context *ctx, const struct invocation *inv, struct writer *out, const char *kind,
                       struct error *err)
 {
@@ -27,7 +40,7 @@ static int run_import(struct context *ctx, const struct invocation *inv, struct 
     json *parameters = options_parameters(inv);
     char *path = context_path(ctx, invocation_argument(inv, 0));
     /* A job may run in a process that has another working directory. */
-    char *absolute = strcmp(path, "-") == 0 ? NULL : realpath(path, NULL);
+    char *absolute = strcmp(path, "-") == 0 ? NULL : absolute_path(path);
     json_set(parameters, "path", json_new_string(absolute ? absolute : path));
     free(absolute);
     free(path);
@@ -127,6 +140,12 @@ static const struct option_spec import_sae_options[] = {
     {.name = "model", .type = WORD_MODEL, .value = "M", .help = "model in the store that it belongs to"},
     {.name = "hook", .type = WORD_HOOK, .value = "H", .help = "hook (default: as the files say)"},
     {.name = "base", .type = WORD_SAE, .value = "SAE", .help = "it is a meta-SAE on this SAE's decoder rows"},
+    {.name = "k", .type = WORD_COUNT, .value = "K", .help = "latents that a token keeps, when the files do not say"},
+    {.name = "apply-b-dec-to-input",
+     .type = WORD_WORD,
+     .value = "yes|no",
+     .choices = "yes|no",
+     .help = "whether b_dec is subtracted, when the files do not say"},
     EXISTING_NAME_OPTIONS,
     {.name = NULL},
 };
@@ -134,7 +153,8 @@ const struct command import_sae_command = {
     .name = "import sae",
     .group = GROUP_EXCHANGE,
     .summary = "import a sparse autoencoder",
-    .description = "Reads SAELens folders (cfg.json and sae_weights.safetensors; standard, topk, jumprelu).",
+    .description = "Reads SAELens, Gemma Scope 1 and 2, Llama Scope, dictionary_learning, sparsify, OpenAI, Goodfire and BatchTopK "
+                   "SAEs, and plain files of tensors; the format is told by the files. info shows every quirk that was applied.",
     .arguments = path_argument,
     .options = import_sae_options,
     .cost = COST_JOB,
@@ -195,7 +215,10 @@ static int run_export_sae(struct context *ctx, const struct invocation *inv, str
 static const struct argument_spec export_sae_arguments[] = {
     {.name = "NAME", .type = WORD_SAE}, {.name = "DIR", .type = WORD_DIRECTORY}, {.name = NULL}};
 static const struct option_spec export_sae_options[] = {
-    {.name = "format", .type = WORD_FORMAT, .value = "F", .help = "saelens (default)"},
+    {.name = "format",
+     .type = WORD_FORMAT_WRITTEN,
+     .value = "F",
+     .help = "how: saelens (default), safetensors (one file with its metadata) or npz (Gemma Scope's layout)"},
     {.name = "dtype",
      .type = WORD_WORD,
      .value = "T",
@@ -206,8 +229,8 @@ static const struct option_spec export_sae_options[] = {
 const struct command export_sae_command = {
     .name = "export sae",
     .group = GROUP_EXCHANGE,
-    .summary = "write an SAE as a folder that SAELens reads",
-    .description = "A BatchTopK SAE is written as jumprelu with its threshold, as SAELens does.",
+    .summary = "write an SAE as a folder that SAELens reads, or as one file of tensors",
+    .description = "A BatchTopK SAE is written for SAELens as jumprelu with its threshold, as SAELens does itself.",
     .arguments = export_sae_arguments,
     .options = export_sae_options,
     .cost = COST_QUERY,

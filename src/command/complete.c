@@ -274,7 +274,13 @@ static void add_by_type(struct completion *c, enum word_type type)
         break;
     case WORD_FORMAT:
         for (size_t i = 0; sae_formats[i]; i++)
-            add(c, sae_formats[i]->name, 0);
+            if (sae_formats[i]->read)
+                add(c, sae_formats[i]->name, 0);
+        break;
+    case WORD_FORMAT_WRITTEN:
+        for (size_t i = 0; sae_formats[i]; i++)
+            if (sae_formats[i]->export)
+                add(c, sae_formats[i]->name, 0);
         break;
     case WORD_RELEASE:
         release_names(add_release, c, NULL);

@@ -7,11 +7,23 @@
 
 #include "saescope/base/display.h"
 #include "saescope/base/fileio.h"
-#include "saescope/formats/formats.h"
-#include "saescope/formats/saelens.h"
+#include "saescope/formats/importing.h"
+#include "saescope/formats/producers.h"
 
+/* The first that detects the files is taken: what a folder's files are called comes before what tensors are. */
 const struct sae_format *const sae_formats[] = {
     &saelens_format,
+    &gemma_scope_format,
+    &gemma_scope_2_format,
+    &llama_scope_format,
+    &sparsify_format,
+    &batchtopk_repo_format,
+    &openai_format,
+    &goodfire_format,
+    &dictionary_learning_format,
+    &safetensors_format,
+    &npz_format,
+    &torch_format,
     NULL,
 };
 
@@ -19,7 +31,7 @@ static void add_names(struct strbuf *out, int exporting)
 {
     const char *separator = "";
     for (size_t i = 0; sae_formats[i]; i++) {
-        if (exporting && !sae_formats[i]->export)
+        if (exporting ? !sae_formats[i]->export : !sae_formats[i]->read)
             continue;
         strbuf_addf(out, "%s%s (%s)", separator, sae_formats[i]->name, sae_formats[i]->summary);
         separator = ", ";
@@ -29,7 +41,7 @@ static void add_names(struct strbuf *out, int exporting)
 static const struct sae_format *find_format(const char *name, int exporting, struct error *err)
 {
     for (size_t i = 0; sae_formats[i]; i++)
-        if (strcmp(sae_formats[i]->name, name) == 0 && (!exporting || sae_formats[i]->export))
+        if (strcmp(sae_formats[i]->name, name) == 0 && (exporting ? !!sae_formats[i]->export : !!sae_formats[i]->read))
             return sae_formats[i];
     struct strbuf names = STRBUF_INIT;
     add_names(&names, exporting);
@@ -40,40 +52,62 @@ static const struct sae_format *find_format(const char *name, int exporting, str
     return NULL;
 }
 
-static const struct sae_format *detect_format(const char *path, struct error *err)
+static const struct sae_format *detect_format(struct sae_files *files, struct error *err)
 {
-    char *shown = displayable_string(path);
-    const struct sae_format *found = NULL;
-    if (!path_exists(path)) {
-        error_set(err, STATUS_REFUSED, "%s: no such file or folder", shown);
-    } else {
-        for (size_t i = 0; sae_formats[i] && !found; i++)
-            if (sae_formats[i]->detect(path))
-                found = sae_formats[i];
-        if (!found) {
-            struct strbuf names = STRBUF_INIT;
-            add_names(&names, 0);
-            error_set(err, STATUS_REFUSED, "%s: does not look like an SAE in any known format: there is %s",
-                      shown, strbuf_string(&names));
-            strbuf_free(&names);
-        }
+    for (size_t i = 0; sae_formats[i]; i++)
+        if (sae_formats[i]->detect && sae_formats[i]->detect(files))
+            return sae_formats[i];
+    if (files->error.code) { /* a damaged file looks like nothing */
+        *err = files->error;
+        return NULL;
     }
+    struct strbuf names = STRBUF_INIT;
+    char *shown = displayable_string(files->path);
+    add_names(&names, 0);
+    error_set(err, STATUS_REFUSED, "%s: does not look like an SAE in any known format: there is %s", shown,
+              strbuf_string(&names));
+    strbuf_free(&names);
     free(shown);
-    return found;
+    return NULL;
+}
+
+static int import_with(struct importing *im, const struct sae_format *format, struct store *s, artifact_id *id,
+                       struct error *err)
+{
+    import_source(im, "format", format->name);
+    int status = format->read(im, err);
+    if (!status)
+        status = importing_find_owner(im, s, err);
+    return status ? status : importing_save(im, s, id, err);
 }
 
 int sae_import_path(struct store *s, const struct sae_import *o, struct monitor *m, artifact_id *id,
                     struct error *err)
 {
+    if (!path_exists(o->path)) {
+        char *shown = displayable_string(o->path);
+        error_set(err, STATUS_REFUSED, "%s: no such file or folder", shown);
+        free(shown);
+        return STATUS_REFUSED;
+    }
+    struct importing im = {.options = o,
+                           .monitor = m,
+                           .prepend_bos = 1,
+                           .source = json_new_object(),
+                           .quirks = json_new_array(),
+                           .manifest = json_new_object()};
+    sae_files_open(&im.files, o->path, store_path(s));
     const struct sae_format *format =
-        o->format ? find_format(o->format, 0, err) : detect_format(o->path, err);
-    return format ? format->import(s, o, m, id, err) : STATUS_REFUSED;
+        o->format ? find_format(o->format, 0, err) : detect_format(&im.files, err);
+    int status = format ? import_with(&im, format, s, id, err) : STATUS_REFUSED;
+    importing_free(&im);
+    return status;
 }
 
 void sae_import_amend(const struct sae_import *o, json *manifest)
 {
     const struct release_facts *f = o->facts;
-    json *source = json_get(manifest, "source"), *notes = json_get(source, "notes");
+    json *source = json_get(manifest, "source"), *quirks = json_get(source, "quirks");
     if (!f)
         return;
     if (f->origin)
@@ -84,8 +118,8 @@ void sae_import_amend(const struct sae_import *o, json *manifest)
         json_set(source, "neuronpedia_id", json_new_string(f->neuronpedia));
     if (f->center && !json_get_boolean(manifest, "center_activations", 0)) {
         json_set(manifest, "center_activations", json_new_boolean(1));
-        if (json_is_array(notes))
-            json_append(notes, json_new_string("activations are centred, as this release was trained "
+        if (json_is_array(quirks))
+            json_append(quirks, json_new_string("activations are centred, as this release was trained "
                                                "(center_writing_weights)"));
     }
 }

@@ -13,7 +13,14 @@
 
 #define SIZE_LIMIT ((size_t)1 << 31)
 
-static const char *const readable_architectures[] = {"standard", "topk", "jumprelu", NULL};
+/* What SAELens calls them, and what they are here. */
+static const struct {
+    const char *name, *architecture;
+    int has_k;
+} readable_architectures[] = {
+    {"standard", "standard", 0}, {"gated", "gated", 0},         {"topk", "topk", 1},
+    {"jumprelu", "jumprelu", 0}, {"batchtopk", "batchtopk", 1}, {"matryoshka_batchtopk", "batchtopk", 1},
+};
 
 static int refuse(struct error *err, const char *path, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
@@ -66,41 +73,59 @@ static int read_activation(struct saelens_config *c, const char *path, const cha
     return STATUS_OK;
 }
 
+static int refuse_architecture(const char *name, const char *path, struct error *err)
+{
+    if (strstr(name, "transcoder") || strstr(name, "clt") || strstr(name, "crosscoder"))
+        return refuse(err, path,
+                      "a %s reads one place of the model and writes another: only SAEs, which rebuild what "
+                      "they read, can be imported",
+                      name);
+    return refuse(err, path,
+                  "architecture %s cannot be read: standard, gated, topk, jumprelu, batchtopk and "
+                  "matryoshka_batchtopk can",
+                  name);
+}
+
+static int read_k(struct saelens_config *c, const char *path, struct error *err)
+{
+    double k = c->k ? (double)c->k : json_get_number(c->root, "k", -1);
+    /* BatchTopK's k is an average. */
+    size_t whole = k >= 0 && k < (double)SIZE_LIMIT ? (size_t)(k + 0.5) : 0;
+    if (k < 0)
+        return json_need_size(c->root, "k", path, SIZE_LIMIT, &c->k, err);
+    if (whole == 0 || whole > c->d_sae)
+        return refuse(err, path, "k must be between 1 and d_sae (%zu)", c->d_sae);
+    c->k = whole;
+    return STATUS_OK;
+}
+
 static int read_architecture(struct saelens_config *c, const char *path, struct error *err)
 {
     const char *name = json_get_string(c->root, "architecture", "standard");
     int status = read_activation(c, path, &name, err);
     if (status)
         return status;
-    int known = 0;
-    for (size_t i = 0; readable_architectures[i]; i++)
-        known |= strcmp(readable_architectures[i], name) == 0;
-    if (!known)
-        return refuse(
-            err, path,
-            "architecture %s cannot be read: standard, topk and jumprelu can (a trained batchtopk or "
-            "matryoshka SAE is saved as jumprelu: use SAELens' inference files)",
-            name);
-    c->architecture = sae_architecture_find(name, err);
+    size_t i = 0;
+    while (i < ARRAY_LENGTH(readable_architectures) && strcmp(readable_architectures[i].name, name) != 0)
+        i++;
+    if (i == ARRAY_LENGTH(readable_architectures))
+        return refuse_architecture(name, path, err);
+    c->architecture = sae_architecture_find(readable_architectures[i].architecture, err);
     if (!c->architecture)
         return STATUS_REFUSED;
-    if (strcmp(name, "topk") != 0)
+    if (!readable_architectures[i].has_k)
         return STATUS_OK;
-    if (c->k == 0 && (status = json_need_size(c->root, "k", path, SIZE_LIMIT, &c->k, err)))
-        return status;
-    if (c->k == 0 || c->k > c->d_sae)
-        return refuse(err, path, "k must be between 1 and d_sae (%zu)", c->d_sae);
+    c->from_training = c->architecture->has_threshold;
     c->rescale_by_decoder_norm = json_get_boolean(c->root, "rescale_acts_by_decoder_norm", 0);
-    return STATUS_OK;
+    return read_k(c, path, err);
 }
 
 static int read_processing(struct saelens_config *c, const char *path, struct error *err)
 {
     c->apply_b_dec_to_input = json_get_boolean(c->root, "apply_b_dec_to_input", 1);
     const char *reshape = json_get_string(c->root, "reshape_activations", "none");
-    if (strcmp(reshape, "none") != 0 || (c->hook && strstr(c->hook, "hook_z")))
-        return refuse(err, path, "SAEs of attention heads' outputs (%s) are not supported yet",
-                      c->hook ? c->hook : reshape);
+    if (strcmp(reshape, "none") != 0 && strcmp(reshape, "hook_z") != 0) /* heads beside one another, as here */
+        return refuse(err, path, "reshape_activations %s is not supported (none and hook_z are)", reshape);
     json *normalize = json_get(c->root, "normalize_activations");
     const char *name = json_is_boolean(normalize)
                            ? (json_boolean(normalize, 0) ? "expected_average_only_in" : "none")
@@ -132,8 +157,14 @@ static int read_model_side(struct saelens_config *c, const char *path, struct er
     const json *arguments = look_up(c, "model_from_pretrained_kwargs", NULL);
     c->center = json_get_boolean(arguments, "center_writing_weights", 0);
     c->is_meta = strcmp(json_get_string(c->metadata, "kind", "sae"), "meta") == 0;
-    c->base = c->is_meta ? json_get_string(c->metadata, "base", NULL) : NULL;
-    c->bases = c->is_meta && json_length(json_get(c->metadata, "bases")) ? json_get(c->metadata, "bases") : NULL;
+    const char *base = json_get_string(c->metadata, "base", NULL);
+    json *bases = json_get(c->metadata, "bases");
+    if (c->is_meta && json_length(bases)) {
+        c->bases = json_retain(bases);
+    } else if (c->is_meta && base) {
+        c->bases = json_new_array();
+        json_append(c->bases, json_new_string(base));
+    }
     if (!json_is_null(look_up(c, "hook_head_index", "hook_point_head_index")))
         return refuse(err, path, "SAEs of a single attention head are not supported");
     return STATUS_OK;
@@ -173,6 +204,7 @@ int saelens_config_read(struct saelens_config *c, const char *path, struct error
 void saelens_config_free(struct saelens_config *c)
 {
     json_free(c->root);
+    json_free(c->bases);
     memset(c, 0, sizeof(*c));
 }
 
@@ -243,7 +275,8 @@ json *saelens_config_write(struct store_txn *t, const struct sae *sae, enum dtyp
     json_set(root, "device", json_new_string("cpu"));
     json_set(root, "apply_b_dec_to_input", json_new_boolean(sae->apply_b_dec_to_input));
     json_set(root, "normalize_activations", json_new_string(sae_normalization_name(sae->normalization)));
-    json_set(root, "reshape_activations", json_new_string("none"));
+    const char *hook = json_get_string(manifest, "hook", "");
+    json_set(root, "reshape_activations", json_new_string(strstr(hook, "hook_z") ? "hook_z" : "none"));
     json_set(root, "metadata", write_metadata(t, sae, manifest));
     if (strcmp(architecture, "topk") == 0) {
         json_set(root, "k", json_new_integer((long long)sae->k));

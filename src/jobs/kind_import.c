@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * Jobs "import model" ("path", "name", "replace"), "import text" (also "model", "field", "documents": "line"
- * or "file", "token_type": "u16" or "u32") and "import sae" (also "format", "model", "hook", "base").
+ * or "file", "token_type": "u16" or "u32") and "import sae" (also "format", "model", "hook", "base", "k",
+ * "apply_b_dec_to_input").
  */
 #include "config.h"
 
@@ -124,6 +125,8 @@ static int run_sae(struct store *s, uint64_t job, const json *parameters, struct
                            .name = json_get_string(parameters, "name", ""),
                            .format = json_get_string(parameters, "format", NULL),
                            .hook = json_get_string(parameters, "hook", NULL),
+                           .k = (size_t)json_get_integer(parameters, "k", 0),
+                           .apply_b_dec_to_input = json_get_string(parameters, "apply_b_dec_to_input", NULL),
                            .replace = json_get_boolean(parameters, "replace", 0)};
     artifact_id id = 0;
     double start = clock_seconds();

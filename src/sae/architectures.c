@@ -11,7 +11,8 @@
 #include "saescope/sae/architectures.h"
 
 const struct sae_architecture *const sae_architectures[] = {
-    &architecture_batchtopk, &architecture_jumprelu, &architecture_standard, &architecture_topk, NULL,
+    &architecture_batchtopk, &architecture_gated, &architecture_jumprelu,
+    &architecture_standard,  &architecture_topk,  NULL,
 };
 
 const struct sae_architecture *sae_architecture_find(const char *name, struct error *err)

@@ -14,29 +14,35 @@
 
 enum { ROW_BLOCK = 64 };
 
-/* What one row's normalisation multiplies by and takes away: x_norm = (x − shift) / width. */
-static void row_normalization(const struct sae *sae, const float *x, double *shift, double *width)
+/* What one row's normalisation takes away, divides by and multiplies by on the way out. */
+struct row_norm {
+    double shift, width, scale; /* x_norm = (x − shift) / width; x̂ = x̂_norm · scale + shift */
+};
+
+static struct row_norm row_normalization(const struct sae *sae, const float *x)
 {
+    struct row_norm norm = {0, 1, 1};
     double sum = 0, squares = 0;
     size_t d = sae->d_in;
-    *shift = 0;
-    *width = 1;
     if (sae->normalization == NORMALIZE_NONE)
-        return;
+        return norm;
     if (sae->normalization == NORMALIZE_CONSTANT_NORM_RESCALE) {
         for (size_t i = 0; i < d; i++)
             squares += (double)x[i] * x[i];
-        *width = sqrt(squares / (double)d); /* x·√d/‖x‖ */
-        if (!(*width > 0))
-            *width = 1; /* a zero row stays zero */
-        return;
+        norm.width = sqrt(squares / (double)d); /* x·√d/‖x‖ */
+        if (!(norm.width > 0))
+            norm.width = 1; /* a zero row stays zero */
+        norm.scale = norm.width;
+        return norm;
     }
     for (size_t i = 0; i < d; i++)
         sum += x[i];
-    *shift = sum / (double)d;
+    norm.shift = sum / (double)d;
     for (size_t i = 0; i < d; i++)
-        squares += (x[i] - *shift) * (x[i] - *shift);
-    *width = (d > 1 ? sqrt(squares / (double)(d - 1)) : 0) + 1e-5; /* torch.std: unbiased */
+        squares += (x[i] - norm.shift) * (x[i] - norm.shift);
+    norm.scale = d > 1 ? sqrt(squares / (double)(d - 1)) : 0; /* torch.std: unbiased */
+    norm.width = norm.scale + 1e-5;
+    return norm;
 }
 
 struct rows_job {
@@ -57,10 +63,9 @@ static void encoder_input_block(size_t block, size_t worker, void *arg)
     for (size_t r = first; r < last; r++) {
         const float *x = job->x + r * d;
         float *out = job->out + r * d;
-        double shift, width;
-        row_normalization(sae, x, &shift, &width);
+        struct row_norm norm = row_normalization(sae, x);
         for (size_t i = 0; i < d; i++)
-            out[i] = (float)((x[i] - shift) / width);
+            out[i] = (float)((x[i] - norm.shift) / norm.width);
         if (sae->apply_b_dec_to_input)
             for (size_t i = 0; i < d; i++)
                 out[i] -= sae->b_dec[i];
@@ -78,11 +83,8 @@ static void output_scale_block(size_t block, size_t worker, void *arg)
     (void)worker;
     const struct rows_job *job = arg;
     size_t first = block * ROW_BLOCK, last = first + ROW_BLOCK < job->n ? first + ROW_BLOCK : job->n;
-    for (size_t r = first; r < last; r++) {
-        double shift, width;
-        row_normalization(job->sae, job->x + r * job->sae->d_in, &shift, &width);
-        job->out[r] = (float)width;
-    }
+    for (size_t r = first; r < last; r++)
+        job->out[r] = (float)row_normalization(job->sae, job->x + r * job->sae->d_in).scale;
 }
 
 void sae_output_scales(const struct sae *sae, const float *x, size_t n, float *scales)
@@ -151,10 +153,9 @@ static void decode_block(size_t block, size_t worker, void *arg)
             row_add_scaled(job->f->values[i], sae_decoder_row(sae, job->f->latents[i]), x_hat, d);
         if (sae->normalization == NORMALIZE_NONE)
             continue;
-        double shift, width;
-        row_normalization(sae, job->x + r * d, &shift, &width);
+        struct row_norm norm = row_normalization(sae, job->x + r * d);
         for (size_t i = 0; i < d; i++)
-            x_hat[i] = (float)(x_hat[i] * width + shift);
+            x_hat[i] = (float)(x_hat[i] * norm.scale + norm.shift);
     }
 }
 
@@ -174,9 +175,6 @@ int sae_decode(const struct sae *sae, const struct sparse_rows *f, const float *
 
 void sae_output_scale(const struct sae *sae, const float *x, size_t n, float *scale)
 {
-    for (size_t r = 0; r < n; r++) {
-        double shift, width;
-        row_normalization(sae, x + r * sae->d_in, &shift, &width);
-        scale[r] = (float)width;
-    }
+    for (size_t r = 0; r < n; r++)
+        scale[r] = (float)row_normalization(sae, x + r * sae->d_in).scale;
 }

@@ -42,6 +42,8 @@ void sae_free(struct sae *sae)
     free(sae->b_enc);
     free(sae->b_dec);
     free(sae->threshold);
+    free(sae->r_mag);
+    free(sae->b_mag);
     free(sae->blocks);
     free(sae->owned_W_enc);
     free(sae->owned_W_dec);
@@ -64,7 +66,12 @@ static int new_shell(const struct sae_architecture *architecture, size_t d_in, s
     sae->b_dec = array_zeroed(d_in, sizeof *sae->b_dec, "b_dec", err);
     if (sae->b_dec && architecture->has_threshold)
         sae->threshold = array_zeroed(d_sae, sizeof *sae->threshold, "threshold", err);
-    if (!sae->b_dec || (architecture->has_threshold && !sae->threshold)) {
+    if (sae->b_dec && architecture->has_magnitudes) {
+        sae->r_mag = array_zeroed(d_sae, sizeof *sae->r_mag, "r_mag", err);
+        sae->b_mag = array_zeroed(d_sae, sizeof *sae->b_mag, "b_mag", err);
+    }
+    if (!sae->b_dec || (architecture->has_threshold && !sae->threshold) ||
+        (architecture->has_magnitudes && (!sae->r_mag || !sae->b_mag))) {
         sae_free(sae);
         return STATUS_FAILED;
     }
@@ -129,7 +136,7 @@ int sae_pick_latents(const struct sae *whole, const size_t *latents, size_t coun
 {
     *out = *whole;
     out->d_sae = out->n_blocks = count;
-    out->b_enc = out->threshold = NULL;
+    out->b_enc = out->threshold = out->r_mag = out->b_mag = NULL;
     out->blocks = array_alloc(count, sizeof *out->blocks, "latents", err);
     if (!out->blocks)
         return STATUS_FAILED;
@@ -137,7 +144,11 @@ int sae_pick_latents(const struct sae *whole, const size_t *latents, size_t coun
         out->blocks[i] = (struct sae_block){i, 1, sae_encoder_row(whole, latents[i]),
                                             sae_decoder_row(whole, latents[i])};
     int status = pick(whole->b_enc, latents, count, &out->b_enc, err);
-    return status ? status : pick(whole->threshold, latents, count, &out->threshold, err);
+    if (!status)
+        status = pick(whole->threshold, latents, count, &out->threshold, err);
+    if (!status)
+        status = pick(whole->r_mag, latents, count, &out->r_mag, err);
+    return status ? status : pick(whole->b_mag, latents, count, &out->b_mag, err);
 }
 
 void sae_picked_free(struct sae *picked)
@@ -145,6 +156,8 @@ void sae_picked_free(struct sae *picked)
     free(picked->blocks);
     free(picked->b_enc);
     free(picked->threshold);
+    free(picked->r_mag);
+    free(picked->b_mag);
 }
 
 /* ---- Opening. ---- */
@@ -176,6 +189,10 @@ static int read_vectors(struct store_txn *t, struct sae *sae, struct error *err)
     int status = read_vector(t, sae, "b_dec", sae->d_in, sae->b_dec, err);
     if (!status && sae->threshold)
         status = read_vector(t, sae, "threshold", sae->d_sae, sae->threshold, err);
+    if (!status && sae->r_mag)
+        status = read_vector(t, sae, "r_mag", sae->d_sae, sae->r_mag, err);
+    if (!status && sae->b_mag)
+        status = read_vector(t, sae, "b_mag", sae->d_sae, sae->b_mag, err);
     if (status || !store_tensor_exists(t, sae->id, "b_enc"))
         return status;
     sae->b_enc = array_alloc(sae->d_sae, sizeof *sae->b_enc, "b_enc", err);

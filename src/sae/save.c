@@ -26,6 +26,10 @@ static int check_vectors(const struct sae *sae, struct error *err)
         status = check_finite("b_enc", sae->b_enc, sae->d_sae, 0, sae->d_sae, err);
     if (!status && sae->threshold)
         status = check_finite("threshold", sae->threshold, sae->d_sae, 0, sae->d_sae, err);
+    if (!status && sae->r_mag)
+        status = check_finite("r_mag", sae->r_mag, sae->d_sae, 0, sae->d_sae, err);
+    if (!status && sae->b_mag)
+        status = check_finite("b_mag", sae->b_mag, sae->d_sae, 0, sae->d_sae, err);
     return status;
 }
 
@@ -118,6 +122,10 @@ static int finish(struct store *s, artifact_id id, const struct sae *sae, json *
         status = put_vector(s, id, "b_enc", sae->b_enc, sae->d_sae, err);
     if (!status && sae->threshold)
         status = put_vector(s, id, "threshold", sae->threshold, sae->d_sae, err);
+    if (!status && sae->r_mag)
+        status = put_vector(s, id, "r_mag", sae->r_mag, sae->d_sae, err);
+    if (!status && sae->b_mag)
+        status = put_vector(s, id, "b_mag", sae->b_mag, sae->d_sae, err);
     if (status) {
         json_free(manifest);
         return status;

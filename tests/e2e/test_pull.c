@@ -97,7 +97,7 @@ static void test_sae(void **state)
     assert_string_equal(text_of(source, "hub"), text_of(made, "source"));
     assert_string_equal(text_of(source, "release"), "gpt2-small-res-jb/8-res-jb");
     assert_string_equal(text_of(source, "neuronpedia_id"), "lm/1-res"); /* the file's own goes first */
-    assert_non_null(strstr(json_string(json_at(json_get(source, "notes"), 0), ""), "centred"));
+    assert_non_null(strstr(json_string(json_at(json_get(source, "quirks"), 0), ""), "centred"));
     json_free(info);
     json_free(made);
 

@@ -42,6 +42,10 @@ static struct sae *random_sae(const struct sae_architecture *architecture, int w
     }
     for (size_t i = 0; sae->threshold && i < WIDTH; i++)
         sae->threshold[i] = (float)(i % 7 == 0 ? -0.5 : 1 + rng_uniform(&rng));
+    if (sae->r_mag) {
+        fill(sae->r_mag, WIDTH, 0.5);
+        fill(sae->b_mag, WIDTH, 0.5);
+    }
     sae->k = architecture->per_token_k ? 9 : 0;
     sae->normalization = normalization;
     sae->apply_b_dec_to_input = subtract;
@@ -92,6 +96,10 @@ static void activations(const struct sae *sae, const float *x, double *f, double
         for (int j = 0; j < D; j++)
             p[i] += sae_encoder_row(sae, i)[j] * in[j];
         f[i] = p[i] > 0 && (!sae->threshold || p[i] > sae->threshold[i]) ? p[i] : 0;
+        if (sae->r_mag && f[i] > 0) /* relu(exp(r_mag)·(W_enc x) + b_mag) where the gate is open */
+            f[i] = fmax(exp((double)sae->r_mag[i]) * (p[i] - (sae->b_enc ? (double)sae->b_enc[i] : 0)) +
+                            (double)sae->b_mag[i],
+                        0);
         order[i] = (struct numbered){p[i], i};
     }
     if (!sae->architecture->per_token_k)

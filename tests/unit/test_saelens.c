@@ -167,7 +167,7 @@ static void test_manifests(void **state)
     assert_string_equal(json_get_string(m, "normalize_activations", ""), "none");
     json_free(m);
     m = read_manifest(store, find("topk-rescaled"));
-    assert_int_equal(json_length(json_get(json_get(m, "source"), "notes")), 1);
+    assert_int_equal(json_length(json_get(json_get(m, "source"), "quirks")), 1);
     json_free(m);
 }
 
@@ -271,7 +271,11 @@ static void test_refused_weights(void **state)
 static void test_refused_configurations(void **state)
 {
     (void)state;
-    refuse_weights(CONFIG(", \"architecture\": \"gated\""), good, 4, NULL, "standard, topk and jumprelu");
+    refuse_weights(CONFIG(", \"architecture\": \"gated\""), good, 4, NULL, "no tensor b_gate");
+    refuse_weights(CONFIG(", \"architecture\": \"temporal\""), good, 4, NULL, "temporal cannot be read: standard, gated,");
+    refuse_weights(CONFIG(", \"architecture\": \"skip_transcoder\""), good, 4, NULL,
+                   "a skip_transcoder reads one place of the model and writes another");
+    refuse_weights(CONFIG(", \"architecture\": \"batchtopk\", \"k\": 2"), good, 4, NULL, "no tensor threshold");
     refuse_weights(CONFIG(", \"architecture\": \"batch\\u001b[2Jtopk\""), good, 4, NULL, "\\x1B[2Jtopk");
     refuse_weights(CONFIG(", \"activation_fn_str\": \"tanh-relu\""), good, 4, NULL, "tanh-relu");
     refuse_weights(CONFIG(", \"architecture\": \"topk\""), good, 4, NULL, "k");
@@ -280,7 +284,7 @@ static void test_refused_configurations(void **state)
     refuse_weights(CONFIG(", \"architecture\": \"topk\", \"k\": 0"), good, 4, NULL, "k must be between");
     refuse_weights(CONFIG(", \"normalize_activations\": \"covariance_whitening\""), good, 4, NULL,
                    "covariance_whitening");
-    refuse_weights(CONFIG(", \"reshape_activations\": \"hook_z\""), good, 4, NULL, "attention heads");
+    refuse_weights(CONFIG(", \"reshape_activations\": \"sideways\""), good, 4, NULL, "reshape_activations sideways");
     refuse_weights("{\"d_in\": 3, \"d_sae\": 5}", good, 4, NULL, "names no hook");
     refuse_weights("{\"d_sae\": 5}", good, 4, NULL, "d_in");
     refuse_weights("{\"d_in\": -3, \"d_sae\": 5}", good, 4, NULL, "d_in");
@@ -520,7 +524,7 @@ static void test_half_range(void **state)
     char *path = path_join(folder, "sae_weights.safetensors");
     assert_false(path_exists(path));
     assert_int_equal(sae_export_folder(store, id, folder, NULL, DTYPE_I32, NULL, &err), STATUS_USAGE);
-    assert_int_equal(sae_export_folder(store, id, folder, "npz", DTYPE_F32, NULL, &err), STATUS_REFUSED);
+    assert_int_equal(sae_export_folder(store, id, folder, "gemma-scope", DTYPE_F32, NULL, &err), STATUS_REFUSED);
     assert_ok(sae_export_folder(store, id, folder, "saelens", DTYPE_BF16, NULL, &err));
     free(path);
     free(folder);
@@ -580,7 +584,7 @@ static void test_release_facts(void **state)
     sae_free(y);
     store_end(t);
     json *m = read_manifest(store, released);
-    const json *source = json_get(m, "source"), *notes = json_get(source, "notes");
+    const json *source = json_get(m, "source"), *notes = json_get(source, "quirks");
     assert_true(json_get_boolean(m, "center_activations", 0));
     assert_string_equal(json_get_string(source, "hub", ""), "hf:o/r@c/f");
     assert_string_equal(json_get_string(source, "release", ""), "r/f");

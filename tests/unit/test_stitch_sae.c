@@ -47,6 +47,10 @@ static artifact_id made_up(struct fixture *f, const char *name, size_t d_sae, co
 
         if (sae->b_enc)
             sae->b_enc[i] = (float)(u - 0.5);
+        if (sae->r_mag) {
+            sae->r_mag[i] = (float)(0.6 * u - 0.3);
+            sae->b_mag[i] = (float)(0.2 - 0.5 * u);
+        }
         if (sae->threshold)
             sae->threshold[i] = strcmp(c->architecture, "jumprelu") ? 0.9F : (float)(0.8 + u);
     }
@@ -143,7 +147,10 @@ static void check_latents(struct store_txn *t, const struct stitch *s, size_t st
         size_t latent = latents[i] & INT32_MAX;
 
         assert_memory_equal(sae_decoder_row(sae, i), sae_decoder_row(from, latent), D * sizeof(float));
-        assert_memory_equal(sae_encoder_row(sae, i), sae_encoder_row(from, latent), D * sizeof(float));
+        /* A gated latent's magnitude is exp(r_mag) times the product. */
+        float gain = from->r_mag ? expf(from->r_mag[latent]) : 1;
+        for (size_t k = 0; k < D; k++)
+            assert_true(sae_encoder_row(sae, i)[k] == gain * sae_encoder_row(from, latent)[k]);
     }
     sae_free(small);
     sae_free(large);
@@ -181,6 +188,7 @@ static void test_architectures(void **state)
 {
     static const struct choices pairs[][2] = {
         {{"standard", 1, 1, NORMALIZE_NONE}, {"standard", 0, 0, NORMALIZE_NONE}},
+        {{"gated", 1, 1, NORMALIZE_NONE}, {"gated", 0, 0, NORMALIZE_NONE}},
         {{"batchtopk", 0, 1, NORMALIZE_NONE}, {"jumprelu", 1, 1, NORMALIZE_NONE}},
         {{"jumprelu", 1, 0, NORMALIZE_NONE}, {"standard", 1, 1, NORMALIZE_NONE}},
         {{"topk", 1, 0, NORMALIZE_NONE}, {"batchtopk", 1, 0, NORMALIZE_NONE}},
@@ -199,7 +207,7 @@ static void test_architectures(void **state)
                                    .tokens = TOKENS,
                                    .threshold = 0.7,
                                    .bias = (enum stitch_bias)(i % 3),
-                                   .order = (enum stitch_order)(i / 2)};
+                                   .order = (enum stitch_order)(i / 2 % 3)};
         struct stitch s = make_stitch(f, &o);
 
         check_steps(f, &s);

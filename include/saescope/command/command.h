@@ -41,7 +41,8 @@ enum word_type {
     WORD_COMMAND,
     WORD_SETTING,
     WORD_KEY,        /* a latent table's column */
-    WORD_FORMAT,     /* a producer's format */
+    WORD_FORMAT,     /* a producer's format that is read */
+    WORD_FORMAT_WRITTEN,
     WORD_RELEASE,    /* an address on the Hub or a short name of what is there */
     WORD_ARCHITECTURE,
     WORD_COUNT,      /* a whole number ≥ 0 */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Reading zip files, zip64 included, over a map (a thin face over libzip, which only src/files/zip_archive.c includes).
+ * Reading zip files, zip64 included, over a map (a thin face over libzip).
  * Entries that are encrypted, or compressed by anything but deflate, are refused when they are read. Built without
  * libzip, opening one says so.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * What other programs write and read: one file a producer, listed in src/formats/formats.c. Import detects the format
- * from the files unless it is named; every quirk that was applied goes into the manifest ("source").
+ * from the files unless it is named; every quirk that was applied goes into the manifest (source.quirks).
  */
 #ifndef SAESCOPE_FORMATS_FORMATS_H
 #define SAESCOPE_FORMATS_FORMATS_H
@@ -27,15 +27,22 @@ struct sae_import {
     artifact_id model;  /* 0: none named */
     const char *hook;   /* NULL: as the files say */
     artifact_id base;   /* of a meta-SAE, else 0 */
+    /* For files that do not say: how many latents a token keeps, and whether b_dec is subtracted from the input. */
+    size_t k;                         /* 0: as the files say */
+    const char *apply_b_dec_to_input; /* "yes", "no"; NULL: as the files say or usually mean */
     int replace;
     const struct release_facts *facts; /* or NULL */
 };
 
+struct importing; /* saescope/formats/importing.h */
+struct sae_files;
+
 struct sae_format {
     const char *name;    /* "saelens" */
     const char *summary;
-    int (*detect)(const char *path); /* non-zero: these files look like it */
-    int (*import)(struct store *s, const struct sae_import *o, struct monitor *m, artifact_id *id, struct error *err);
+    int (*detect)(struct sae_files *files); /* non-zero: these files look like it; NULL when it is only written */
+    /* Fills what is read: sizes, vectors, where the weights are, what it belongs to. */
+    int (*read)(struct importing *im, struct error *err);
     /* NULL when it cannot be written. dtype: F32 or F16 or BF16. */
     int (*export)(struct store *s, artifact_id sae, const char *directory, enum dtype dtype, struct monitor *m,
                   struct error *err);

@@ -23,13 +23,13 @@ struct saelens_config {
     const struct sae_architecture *architecture;
     size_t d_in, d_sae, k, context_size;
     int apply_b_dec_to_input, prepend_bos, center;
-    int rescale_by_decoder_norm; /* topk: pre-activations are multiplied by their decoder row's norm */
+    int rescale_by_decoder_norm; /* topk, batchtopk: pre-activations are multiplied by their decoder row's norm */
+    int from_training;           /* batchtopk or matryoshka: a training run's own files, with topk_threshold */
     int average_normalized;      /* normalize_activations was expected_average_only_in */
     enum sae_normalization normalization;
     const char *hook, *model, *version; /* NULL when the file has none */
     int is_meta;
-    const char *base;  /* of a meta-SAE: its name, or NULL */
-    const json *bases; /* of a joint meta-SAE: the names of all, or NULL */
+    json *bases; /* of a meta-SAE: an array of their names, owned, or NULL */
 };
 
 int saelens_config_read(struct saelens_config *c, const char *path, struct error *err);
@@ -37,11 +37,8 @@ void saelens_config_free(struct saelens_config *c);
 /* cfg.json of an SAE in the store (attached), in version 6's form. */
 json *saelens_config_write(struct store_txn *t, const struct sae *sae, enum dtype dtype, struct error *err);
 
-int saelens_import(struct store *s, const struct sae_import *o, struct monitor *m, artifact_id *id,
-                   struct error *err);
+int saelens_read(struct importing *im, struct error *err);
 int saelens_export(struct store *s, artifact_id sae, const char *directory, enum dtype dtype,
                    struct monitor *m, struct error *err);
-
-extern const struct sae_format saelens_format;
 
 #endif

@@ -6,6 +6,7 @@
 #include "saescope/sae/sae.h"
 
 extern const struct sae_architecture architecture_standard;
+extern const struct sae_architecture architecture_gated;
 extern const struct sae_architecture architecture_topk;
 extern const struct sae_architecture architecture_batchtopk;
 extern const struct sae_architecture architecture_jumprelu;

@@ -21,7 +21,7 @@
 enum sae_normalization {
     NORMALIZE_NONE,
     NORMALIZE_CONSTANT_NORM_RESCALE, /* x·√d/‖x‖ in, divided by the same out */
-    NORMALIZE_LAYER_NORM             /* (x − mean)/(std + 1e-5), std unbiased; ·std + mean out */
+    NORMALIZE_LAYER_NORM             /* (x − mean)/(std + 1e-5), std unbiased; ·std + mean out, as SAELens and OpenAI do */
 };
 
 const char *sae_normalization_name(enum sae_normalization n);
@@ -43,6 +43,7 @@ struct sae {
     float *b_enc;     /* [d_sae], owned; NULL: zeros */
     float *b_dec;     /* [d_in], owned */
     float *threshold; /* [d_sae], owned; NULL when the architecture has none */
+    float *r_mag, *b_mag; /* [d_sae], owned; gated: b_enc is the gate's bias; NULL when the architecture has none */
     struct sae_block *blocks; /* owned array; the weights are the store's or heap's */
     size_t n_blocks;
     float *owned_W_enc, *owned_W_dec; /* heap weights of an SAE not in a store, or NULL */
@@ -52,9 +53,10 @@ struct sae {
 
 /* How pre-activations become activations. */
 struct sae_architecture {
-    const char *name;    /* SAELens' name: "standard", "topk", "batchtopk", "jumprelu" */
+    const char *name;    /* SAELens' name: "standard", "gated", "topk", "batchtopk", "jumprelu" */
     const char *summary; /* one line for help */
     int has_threshold;
+    int has_magnitudes; /* r_mag and b_mag */
     int per_token_k; /* needs all latents of a token at once */
     int trains;      /* src/sae's trainer knows it */
     /* The activation of one pre-activation, 0 when the latent does not fire (not for per_token_k). It may fire only
@@ -73,7 +75,7 @@ int sae_new(const struct sae_architecture *architecture, size_t d_in, size_t d_s
             struct error *err);
 
 /*
- * Writes tensors W_enc, W_dec, b_dec and, when there are, b_enc and threshold under an unpublished id, and publishes it
+ * Writes tensors W_enc, W_dec, b_dec and, when there are, b_enc, threshold, r_mag and b_mag under an unpublished id, and publishes it
  * with `manifest`, to which it adds what it knows: architecture, d_in, d_sae, k, threshold (number |
  * {"min","median","max"} | null), apply_b_dec_to_input, normalize_activations, dtype. The caller gives "kind" ("sae" or
  * "meta"), "hook" (or null), center_activations, context_size, prepend_bos, "source", "training" (trained ones) and

@@ -1,0 +1,632 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Every producer's format: what is read against what the producer's library computes (tests/data/formats, made by
+ * tests/reference/formats.py), where it says it belongs, which axis is which when d_in = d_sae, what is refused, and that
+ * nothing changes on the way out and in again.
+ */
+#include "config.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "saescope/base/blas.h"
+#include "saescope/base/fileio.h"
+#include "saescope/base/memory.h"
+#include "saescope/files/npz_write.h"
+#include "saescope/files/safetensors.h"
+#include "saescope/formats/formats.h"
+#include "saescope/sae/sae.h"
+#include "tests/support/support.h"
+
+static struct store *store;
+static struct safetensors expected;
+
+static int set_up(void **state)
+{
+    struct error err = {0};
+    char *golden = data_path("formats/expected.safetensors");
+    set_up_directory(state);
+    blas_start();
+    store = open_store("store");
+    assert_ok(safetensors_open(&expected, golden, &err));
+    free(golden);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    safetensors_close(&expected);
+    store_close(store);
+    return tear_down_directory(state);
+}
+
+/* ---- Cases. ---- */
+
+static const struct format_case {
+    const char *name, *path; /* in tests/data/formats */
+    const char *format, *architecture, *hook, *quirk;
+    size_t k;                /* as imported */
+    int apply_b_dec, options_k;
+    const char *given_hook;
+} cases[] = {
+    {"saelens-gated", "saelens-gated", "saelens", "gated", "blocks.1.hook_resid_pre", NULL, 0, 1, 0, NULL},
+    {"saelens-batchtopk", "saelens-batchtopk", "saelens", "batchtopk", "blocks.1.hook_resid_pre",
+     "activation scale 0.75 was folded", 6, 1, 0, NULL},
+    {"saelens-matryoshka", "saelens-matryoshka", "saelens", "batchtopk", "blocks.1.hook_resid_pre",
+     "decoder norms were folded", 6, 1, 0, NULL},
+    {"saelens-log-threshold", "saelens-log-threshold", "saelens", "jumprelu", "blocks.1.attn.hook_z",
+     "log_threshold became threshold", 0, 0, 0, NULL},
+    {"gemma-scope", "gemma-scope/gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71", "gemma-scope", "jumprelu",
+     "blocks.20.hook_resid_post", "not subtracted", 0, 0, 0, NULL},
+    {"gemma-scope-att", "gemma-scope-att/gemma-scope-9b-it-att/layer_3/width_16k/average_l0_20/params.npz",
+     "gemma-scope", "jumprelu", "blocks.3.attn.hook_z", NULL, 0, 0, 0, NULL},
+    {"gemma-scope-embedding", "gemma-scope-embedding/gemma-scope-2b-pt-res/embedding/width_4k/average_l0_6",
+     "gemma-scope", "jumprelu", "hook_embed", "an embedding SAE", 0, 0, 0, NULL},
+    {"gemma-scope-2", "gemma-scope-2/resid_post/layer_12_width_16k_l0_medium", "gemma-scope-2", "jumprelu",
+     "blocks.12.hook_resid_post", NULL, 0, 0, 0, NULL},
+    {"llama-scope", "llama-scope", "llama-scope", "jumprelu", "blocks.8.hook_resid_post",
+     "decoder norms were folded", 0, 0, 0, NULL},
+    {"llama-scope-r1", "llama-scope-r1", "llama-scope", "jumprelu", "blocks.8.hook_resid_post", NULL, 0, 0, 0, NULL},
+#define DICTIONARY(case, architecture, quirk, k, apply)                                                          \
+    {"dictionary-" case, "dictionary-" case, "dictionary-learning", architecture, "blocks.3.hook_resid_post",    \
+     quirk, k, apply, 0, NULL},                                                                                  \
+    {"dictionary-" case "-bare", "dictionary-" case "-bare/ae.pt", "dictionary-learning", architecture, "blocks.0.hook_resid_pre", \
+     "taken for a", k, apply, 0, "blocks.0.hook_resid_pre"}
+    DICTIONARY("relu", "standard", "decoder norms were folded", 0, 1),
+    DICTIONARY("new", "standard", "decoder.bias is not subtracted", 0, 0),
+    DICTIONARY("gated", "gated", "trained without BOS", 0, 1),
+    DICTIONARY("topk", "topk", NULL, 5, 1),
+    DICTIONARY("batch_topk", "batchtopk", NULL, 5, 1),
+    DICTIONARY("matryoshka", "batchtopk", NULL, 5, 1),
+    DICTIONARY("jumprelu", "jumprelu", "b_dec is not subtracted", 0, 0),
+    {"dictionary-unset", "dictionary-unset", "dictionary-learning", "batchtopk", "blocks.3.hook_resid_pre",
+     "never set", 5, 1, 0, NULL},
+    {"sparsify", "sparsify/layers.5", "sparsify", "topk", "blocks.5.hook_resid_post", NULL, 5, 1, 0, NULL},
+    {"sparsify-mlp", "sparsify-mlp/layers.2.mlp", "sparsify", "topk", "blocks.2.hook_mlp_out", NULL, 5, 1, 0, NULL},
+    {"openai-topk", "openai-topk/resid_post_mlp_v5_32k/autoencoders/8.pt", "openai", "topk",
+     "blocks.8.hook_resid_post", "normalised", 6, 1, 0, NULL},
+    {"openai-relu", "openai-relu/mlp_post_act/autoencoders/1.pt", "openai", "standard", "blocks.1.mlp.hook_post", NULL, 0,
+     1, 0, NULL},
+    {"openai-tied", "openai-tied/resid_delta_attn/autoencoders/2.pt", "openai", "standard", "blocks.2.hook_attn_out",
+     "the encoder's transpose", 0, 1, 0, NULL},
+    {"goodfire", "goodfire/Llama-3.1-8B-Instruct-SAE-l19.pth", "goodfire", "standard", "blocks.19.hook_resid_post",
+     "not subtracted", 0, 0, 0, NULL},
+#define REPOSITORY(case, kind, architecture, quirk, k, apply)                                                    \
+    {"batchtopk-" case, "batchtopk-" case "/gpt2-small_blocks.8.hook_resid_pre_48_" kind "_6_0.0003_99", "batchtopk",      \
+     architecture, "blocks.8.hook_resid_pre", quirk, k, apply, 0, NULL}
+    REPOSITORY("topk", "topk", "topk", "input_unit_norm", 6, 1),
+    REPOSITORY("batchtopk", "batchtopk", "topk", "BatchTopK without a threshold", 6, 1),
+    REPOSITORY("vanilla", "vanilla", "standard", NULL, 0, 1),
+    REPOSITORY("jumprelu", "jumprelu", "jumprelu", "not subtracted", 0, 0),
+    REPOSITORY("old", "topk", "topk", NULL, 6, 1),
+    {"plain-safetensors", "plain-safetensors", "safetensors", "standard", "blocks.0.hook_resid_pre",
+     "b_dec is subtracted from the input: taken for yes", 0, 1, 0, "blocks.0.hook_resid_pre"},
+    {"plain-pt", "plain-pt/checkpoint.pt", "safetensors", "topk", "blocks.0.hook_resid_pre", NULL, 7, 1, 7,
+     "blocks.0.hook_resid_pre"},
+};
+
+static char *case_path(const char *path)
+{
+    char *folder = data_path("formats"), *full = path_join(folder, path);
+    free(folder);
+    return full;
+}
+
+static artifact_id import_with(const struct sae_import *o)
+{
+    struct error err = {0};
+    artifact_id id = 0;
+    if (sae_import_path(store, o, NULL, &id, &err))
+        fail_msg("%s: %s", o->path, err.message);
+    return id;
+}
+
+static artifact_id import_case(const struct format_case *c)
+{
+    char *path = case_path(c->path);
+    const struct sae_import o = {.path = path, .name = c->name, .hook = c->given_hook, .k = (size_t)c->options_k};
+    artifact_id id = import_with(&o);
+    free(path);
+    return id;
+}
+
+/* ---- Numbers. ---- */
+
+static float *golden_values(const char *name, const char *what, size_t *rows, size_t *columns)
+{
+    struct error err = {0};
+    const struct tensor *x;
+    char *full = what ? xasprintf("%s.%s", name, what) : xstrdup(name);
+    assert_ok(safetensors_need(&expected, full, &x, &err));
+    *rows = x->shape[0];
+    *columns = x->shape[1];
+    float *values = xreallocarray(NULL, *rows * *columns, sizeof(float));
+    floats_from(x->dtype, x->data, values, *rows * *columns);
+    free(full);
+    return values;
+}
+
+static void assert_close(const float *got, const float *wanted, size_t n, const char *name, const char *what)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!(fabsf(got[i] - wanted[i]) <= 1e-4F * (1 + fabsf(wanted[i]))))
+            fail_msg("%s, %s [%zu]: %g instead of %g", name, what, i, (double)got[i], (double)wanted[i]);
+}
+
+static void check_numbers(const char *name, artifact_id id)
+{
+    struct error err = {0};
+    struct sae *sae;
+    struct sparse_rows f = {0};
+    size_t n, d, rows, d_sae, d_out;
+    float *x = golden_values("x", NULL, &n, &d), *acts = golden_values(name, "acts", &rows, &d_sae),
+          *out = golden_values(name, "out", &rows, &d_out);
+    struct store_txn *t = begin_reading(store);
+    assert_ok(sae_open(t, id, &sae, &err));
+    assert_int_equal(sae->d_in, d);
+    assert_int_equal(sae->d_sae, d_sae);
+    assert_ok(sae_encode(sae, x, n, &f, &err));
+    float *dense = xcalloc(n * d_sae, sizeof(float)), *x_hat = xcalloc(n * d, sizeof(float));
+    for (size_t r = 0; r < n; r++)
+        for (size_t p = f.offsets[r]; p < f.offsets[r + 1]; p++)
+            dense[r * d_sae + f.latents[p]] = f.values[p];
+    assert_close(dense, acts, n * d_sae, name, "activations");
+    assert_ok(sae_decode(sae, &f, x, x_hat, &err));
+    assert_close(x_hat, out, n * d, name, "reconstruction");
+    sae_free(sae);
+    store_end(t);
+    sparse_rows_free(&f);
+    free(dense);
+    free(x_hat);
+    free(x);
+    free(acts);
+    free(out);
+}
+
+static int has_quirk(const json *source, const char *text)
+{
+    const json *quirks = json_get(source, "quirks");
+    for (size_t i = 0; i < json_length(quirks); i++)
+        if (strstr(json_string(json_at(quirks, i), ""), text))
+            return 1;
+    return 0;
+}
+
+static void check_manifest(const struct format_case *c, artifact_id id)
+{
+    json *m = read_manifest(store, id);
+    const json *source = json_get(m, "source");
+    assert_string_equal(json_get_string(source, "format", ""), c->format);
+    assert_string_equal(json_get_string(m, "architecture", ""), c->architecture);
+    assert_string_equal(json_get_string(m, "hook", ""), c->hook);
+    assert_int_equal(json_get_integer(m, "k", 0), c->k);
+    assert_int_equal(json_get_boolean(m, "apply_b_dec_to_input", -1), c->apply_b_dec);
+    if (c->quirk && !has_quirk(source, c->quirk))
+        fail_msg("%s: no quirk says \"%s\"", c->name, c->quirk);
+    json_free(m);
+}
+
+static void test_cases(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
+        artifact_id id = import_case(&cases[i]);
+        check_numbers(cases[i].name, id);
+        check_manifest(&cases[i], id);
+    }
+}
+
+static const char *source_string(const char *name, const char *key, char *buf, size_t size)
+{
+    json *m = read_manifest(store, find_artifact(store, ARTIFACT_SAE, name));
+    snprintf(buf, size, "%s", json_get_string(json_get(m, "source"), key, ""));
+    json_free(m);
+    return buf;
+}
+
+/* After test_cases. */
+static void test_what_they_belong_to(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *model;
+    } models[] = {{"gemma-scope", "gemma-2-2b"},        {"gemma-scope-att", "gemma-2-9b-it"},
+                  {"gemma-scope-2", "gemma-3-1b-pt"},   {"dictionary-relu", "pythia-70m-deduped"},
+                  {"sparsify", "pythia-160m"},          {"openai-topk", "gpt2-small"},
+                  {"goodfire", "Llama-3.1-8B-Instruct"}, {"batchtopk-old", "gpt2-small"}};
+    char text[128];
+    for (size_t i = 0; i < ARRAY_LENGTH(models); i++)
+        assert_string_equal(source_string(models[i].name, "model_name", text, sizeof text), models[i].model);
+    assert_string_equal(source_string("gemma-scope-2", "dtype", text, sizeof text), "bfloat16");
+    assert_string_equal(source_string("plain-pt", "dtype", text, sizeof text), "float16");
+    assert_string_equal(source_string("dictionary-topk-bare", "class", text, sizeof text), "AutoEncoderTopK");
+    json *m = read_manifest(store, find_artifact(store, ARTIFACT_SAE, "sparsify"));
+    assert_int_equal(json_get_integer(m, "context_size", 0), 256);
+    json_free(m);
+    m = read_manifest(store, find_artifact(store, ARTIFACT_SAE, "dictionary-relu"));
+    assert_int_equal(json_get_integer(m, "context_size", 0), 128);
+    assert_int_equal(json_get_boolean(m, "prepend_bos", 1), 0);
+    json_free(m);
+    /* sparsity.safetensors: 10^x summed. */
+    m = read_manifest(store, find_artifact(store, ARTIFACT_SAE, "saelens-gated"));
+    double l0 = 0;
+    for (int i = 0; i < 48; i++)
+        l0 += pow(10, -10 + 9.5 * i / 47);
+    const json *sparsity = json_get(json_get(m, "source"), "sparsity");
+    assert_true(fabs(json_get_number(sparsity, "l0", 0) - l0) < 1e-5);
+    assert_int_equal(json_get_integer(sparsity, "silent_latents", 0), 1);
+    json_free(m);
+}
+
+/* A meta-SAE of that repository is one that is given its base. */
+static void test_meta(void **state)
+{
+    (void)state;
+    artifact_id base = find_artifact(store, ARTIFACT_SAE, "goodfire");
+    char *path = case_path("batchtopk-meta/gpt2-small_blocks.8.hook_resid_pre_48_batchtopk_4_0.0003_99");
+    const struct sae_import o = {.path = path, .name = "batchtopk-meta", .base = base};
+    artifact_id id = import_with(&o);
+    check_numbers("batchtopk-meta", id);
+    json *m = read_manifest(store, id);
+    assert_string_equal(json_get_string(m, "kind", ""), "meta");
+    assert_true(json_is_null(json_get(m, "hook")));
+    assert_int_equal(json_get_integer(json_get(m, "references"), "base", 0), base);
+    json_free(m);
+    free(path);
+}
+
+static void test_options(void **state)
+{
+    (void)state;
+    char *path = case_path("plain-npz/mine.npz");
+    const struct sae_import o = {
+        .path = path, .name = "plain-npz", .format = "npz", .hook = "hook_embed", .apply_b_dec_to_input = "no"};
+    check_numbers("plain-npz", import_with(&o));
+    free(path);
+}
+
+/* ---- Orientation at 256 × 256. ---- */
+
+#define SQUARE 256
+
+static float number_at(size_t i, size_t j, size_t shift)
+{
+    return (float)((double)((i + 2 * j + shift) * 37 % 101) - 50) / 64;
+}
+
+/* Stored W_enc[i, j] and W_dec[i, j] are number_at(i, j, 0 and 5); *_turned: stored [d_in, d_sae]. */
+static void check_square(const struct sae_import *o, int encoder_turned, int decoder_turned)
+{
+    struct error err = {0};
+    struct sae *sae;
+    artifact_id id = import_with(o);
+    struct store_txn *t = begin_reading(store);
+    assert_ok(sae_open(t, id, &sae, &err));
+    assert_int_equal(sae->d_in, SQUARE);
+    assert_int_equal(sae->d_sae, SQUARE);
+    for (size_t latent = 0; latent < SQUARE; latent++)
+        for (size_t i = 0; i < SQUARE; i++) {
+            assert_true(sae_encoder_row(sae, latent)[i] ==
+                        (encoder_turned ? number_at(i, latent, 0) : number_at(latent, i, 0)));
+            assert_true(sae_decoder_row(sae, latent)[i] ==
+                        (decoder_turned ? number_at(i, latent, 5) : number_at(latent, i, 5)));
+        }
+    sae_free(sae);
+    store_end(t);
+}
+
+static void test_square_checkpoints(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path;
+        int encoder_turned, decoder_turned;
+    } squares[] = {{"square-dictionary-linear/ae.pt", 0, 1}, {"square-dictionary-own/ae.pt", 1, 0},
+                   {"square-goodfire/sae.pt", 0, 1},         {"square-openai/0.pt", 0, 1},
+                   {"square-batchtopk", 1, 0}};
+    for (size_t i = 0; i < ARRAY_LENGTH(squares); i++) {
+        char *path = case_path(squares[i].path);
+        const struct sae_import o = {
+            .path = path, .name = "square", .hook = "blocks.0.hook_resid_pre", .replace = 1};
+        check_square(&o, squares[i].encoder_turned, squares[i].decoder_turned);
+        free(path);
+    }
+}
+
+static int read_square(void *arg, size_t first, size_t n, float *dst, struct error *err)
+{
+    (void)err;
+    for (size_t r = 0; r < n; r++)
+        for (size_t j = 0; j < SQUARE; j++)
+            dst[r * SQUARE + j] = number_at(first + r, j, *(const size_t *)arg);
+    return STATUS_OK;
+}
+
+static int read_zeros(void *arg, size_t first, size_t n, float *dst, struct error *err)
+{
+    (void)arg;
+    (void)first;
+    (void)err;
+    memset(dst, 0, n * sizeof *dst);
+    return STATUS_OK;
+}
+
+struct square_file {
+    const char *file, *encoder, *decoder, *b_enc, *b_dec, *threshold, *config_file, *config;
+    int encoder_turned, decoder_turned;
+};
+
+static void write_square(const char *folder, const struct square_file *s)
+{
+    static size_t shifts[2] = {0, 5};
+    struct error err = {0};
+    const struct safetensors_source sources[] = {
+        {s->encoder, 2, {SQUARE, SQUARE}, read_square, &shifts[0]},
+        {s->decoder, 2, {SQUARE, SQUARE}, read_square, &shifts[1]},
+        {s->b_enc, 1, {SQUARE}, read_zeros, NULL},
+        {s->b_dec, 1, {SQUARE}, read_zeros, NULL},
+        {s->threshold ? s->threshold : "", 1, {SQUARE}, read_zeros, NULL},
+    };
+    char *path = path_join(folder, s->file), *slash;
+    char *parent = xstrdup(path);
+    if ((slash = strrchr(parent, '/')))
+        *slash = '\0';
+    assert_ok(make_directories(parent, 0777, &err));
+    size_t n = s->threshold ? 5 : 4, length = strlen(s->file);
+    if (strcmp(s->file + length - 4, ".npz") == 0)
+        assert_ok(npz_write(path, sources, n, DTYPE_F32, &err));
+    else
+        assert_ok(safetensors_write(path, sources, n, DTYPE_F32, NULL, &err));
+    if (s->config) {
+        char *config = path_join(folder, s->config_file);
+        assert_ok(file_write_atomic(config, s->config, strlen(s->config), &err));
+        free(config);
+    }
+    free(path);
+    free(parent);
+}
+
+static void test_square_folders(void **state)
+{
+    (void)state;
+    static const struct square_file files[] = {
+        {"sae_weights.safetensors", "W_enc", "W_dec", "b_enc", "b_dec", NULL, "cfg.json",
+         "{\"d_in\": 256, \"d_sae\": 256, \"architecture\": \"standard\"}", 1, 0},
+        {"params.npz", "W_enc", "W_dec", "b_enc", "b_dec", "threshold", NULL, NULL, 1, 0},
+        {"params.safetensors", "w_enc", "w_dec", "b_enc", "b_dec", "threshold", "config.json", "{}", 1, 0},
+        {"checkpoints/final.safetensors", "encoder.weight", "decoder.weight", "encoder.bias", "decoder.bias", NULL,
+         "hyperparams.json",
+         "{\"d_model\": 256, \"d_sae\": 256, \"jump_relu_threshold\": 0, \"norm_activation\": \"inference\"}", 0, 1},
+        {"sae.safetensors", "encoder.weight", "W_dec", "encoder.bias", "b_dec", NULL, "cfg.json",
+         "{\"d_in\": 256, \"num_latents\": 256, \"k\": 3}", 0, 0},
+        {"one.safetensors", "W_enc", "W_dec", "b_enc", "b_dec", NULL, NULL, NULL, 1, 0},
+        {"two.npz", "encoder.weight", "decoder.weight", "encoder.bias", "decoder.bias", NULL, NULL, NULL, 0, 1},
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(files); i++) {
+        char *name = xasprintf("square%zu", i), *folder = test_path(name);
+        write_square(folder, &files[i]);
+        const struct sae_import o = {.path = folder, .name = name, .hook = "blocks.0.hook_resid_pre"};
+        check_square(&o, files[i].encoder_turned, files[i].decoder_turned);
+        free(folder);
+        free(name);
+    }
+}
+
+/* ---- Out and in again. ---- */
+
+static void assert_same_bits(const float *a, const float *b, size_t n, const char *name, const char *what)
+{
+    if (!a != !b || (a && memcmp(a, b, n * sizeof *a) != 0))
+        fail_msg("%s: %s changed", name, what);
+}
+
+static void assert_same_sae(const char *name, artifact_id a, artifact_id b)
+{
+    struct error err = {0};
+    struct sae *x, *y;
+    struct store_txn *t = begin_reading(store);
+    assert_ok(sae_open(t, a, &x, &err));
+    assert_ok(sae_open(t, b, &y, &err));
+    assert_string_equal(x->architecture->name, y->architecture->name);
+    assert_int_equal(x->k, y->k);
+    assert_int_equal(x->d_in, y->d_in);
+    assert_int_equal(x->d_sae, y->d_sae);
+    assert_int_equal(x->apply_b_dec_to_input, y->apply_b_dec_to_input);
+    assert_int_equal(x->normalization, y->normalization);
+    for (size_t j = 0; j < x->d_sae; j++) {
+        assert_same_bits(sae_encoder_row(x, j), sae_encoder_row(y, j), x->d_in, name, "W_enc");
+        assert_same_bits(sae_decoder_row(x, j), sae_decoder_row(y, j), x->d_in, name, "W_dec");
+    }
+    assert_same_bits(x->b_dec, y->b_dec, x->d_in, name, "b_dec");
+    assert_same_bits(x->b_enc, y->b_enc, x->d_sae, name, "b_enc");
+    assert_same_bits(x->threshold, y->threshold, x->d_sae, name, "threshold");
+    assert_same_bits(x->r_mag, y->r_mag, x->d_sae, name, "r_mag");
+    assert_same_bits(x->b_mag, y->b_mag, x->d_sae, name, "b_mag");
+    sae_free(x);
+    sae_free(y);
+    store_end(t);
+}
+
+/* An npz file has no place for a per-token normalisation. */
+static int fits(const char *format, artifact_id id)
+{
+    json *m = read_manifest(store, id);
+    int normalizes = strcmp(json_get_string(m, "normalize_activations", "none"), "none") != 0;
+    json_free(m);
+    return strcmp(format, "npz") != 0 || !normalizes;
+}
+
+/* After test_cases. */
+static void test_round_trips(void **state)
+{
+    (void)state;
+    static const char *const formats[] = {"saelens", "safetensors", "npz"};
+    struct error err = {0};
+    size_t refused = 0;
+    for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
+        artifact_id id = find_artifact(store, ARTIFACT_SAE, cases[i].name);
+        for (size_t j = 0; j < ARRAY_LENGTH(formats); j++) {
+            char *name = xasprintf("%s-%s", cases[i].name, formats[j]), *folder = test_path(name);
+            int status = sae_export_folder(store, id, folder, formats[j], DTYPE_F32, NULL, &err);
+            if (fits(formats[j], id)) {
+                assert_int_equal(status, STATUS_OK);
+                const struct sae_import o = {.path = folder, .name = name, .hook = cases[i].hook};
+                assert_same_sae(name, id, import_with(&o));
+            } else {
+                assert_int_equal(status, STATUS_REFUSED);
+                assert_says("no place for normalize_activations");
+                refused++;
+            }
+            free(folder);
+            free(name);
+        }
+    }
+    assert_int_equal(refused, 3); /* OpenAI's TopK; the BatchTopK repository's input_unit_norm, twice */
+}
+
+/* What safetensors' metadata keeps besides the weights. */
+static void test_metadata_comes_back(void **state)
+{
+    (void)state;
+    json *m = read_manifest(store, find_artifact(store, ARTIFACT_SAE, "dictionary-batch_topk-safetensors"));
+    assert_int_equal(json_get_integer(m, "context_size", 0), 128);
+    assert_int_equal(json_get_boolean(m, "prepend_bos", 1), 0);
+    assert_string_equal(json_get_string(json_get(m, "source"), "model_name", ""), "pythia-70m-deduped");
+    json_free(m);
+    struct error err = {0};
+    char *folder = test_path("meta-again");
+    assert_ok(sae_export_folder(store, find_artifact(store, ARTIFACT_SAE, "batchtopk-meta"), folder, "safetensors",
+                                DTYPE_F32, NULL, &err));
+    const struct sae_import o = {.path = folder, .name = "meta-again"};
+    m = read_manifest(store, import_with(&o));
+    assert_string_equal(json_get_string(m, "kind", ""), "meta");
+    assert_int_equal(json_get_integer(json_get(m, "references"), "base", 0),
+                     find_artifact(store, ARTIFACT_SAE, "goodfire"));
+    json_free(m);
+    free(folder);
+}
+
+/* ---- Refusals. ---- */
+
+static void refuse(const char *path, const char *format, const char *says)
+{
+    struct error err = {0};
+    artifact_id id = 0;
+    const struct sae_import o = {.path = path, .name = "refused", .format = format, .hook = "blocks.0.hook_resid_pre"};
+    int status = sae_import_path(store, &o, NULL, &id, &err);
+    if (status != STATUS_REFUSED || !strstr(err.message, says))
+        fail_msg("status %d, \"%s\" does not say \"%s\"", status, err.message, says);
+    assert_int_equal(find_artifact(store, ARTIFACT_SAE, "refused"), 0);
+}
+
+/* A producer's folder with another configuration. */
+static void refuse_config(const char *weights, const char *as, const char *config_name, const char *config,
+                          const char *says)
+{
+    static int count;
+    struct error err = {0};
+    struct strbuf bytes = STRBUF_INIT;
+    char *from = case_path(weights), *name = xasprintf("refused%d", count++), *folder = test_path(name);
+    char *to = path_join(folder, as), *config_path = path_join(folder, config_name), *parent = xstrdup(to);
+    *strrchr(parent, '/') = '\0';
+    assert_ok(make_directories(parent, 0777, &err));
+    assert_ok(file_read(from, 1 << 20, &bytes, &err));
+    assert_ok(file_write_atomic(to, bytes.data, bytes.length, &err));
+    assert_ok(file_write_atomic(config_path, config, strlen(config), &err));
+    refuse(folder, NULL, says);
+    strbuf_free(&bytes);
+    free(from);
+    free(name);
+    free(folder);
+    free(to);
+    free(config_path);
+    free(parent);
+}
+
+static void test_transcoders(void **state)
+{
+    (void)state;
+    refuse_config("sparsify/layers.5/sae.safetensors", "sae.safetensors", "cfg.json",
+                  "{\"d_in\": 16, \"num_latents\": 48, \"k\": 5, \"transcode\": true}", "a transcoder");
+    refuse_config("gemma-scope-2/resid_post/layer_12_width_16k_l0_medium/params.safetensors", "params.safetensors",
+                  "config.json", "{\"type\": \"transcoder\", \"hf_hook_point_in\": \"a\", \"hf_hook_point_out\": \"b\"}",
+                  "a transcoder from a to b");
+    refuse_config("llama-scope/checkpoints/final.safetensors", "checkpoints/final.safetensors", "hyperparams.json",
+                  "{\"d_model\": 16, \"d_sae\": 48, \"hook_point_in\": \"a\", \"hook_point_out\": \"b\"}",
+                  "which reads a and writes b");
+    refuse_config("dictionary-relu/ae.pt", "ae.pt", "config.json",
+                  "{\"trainer\": {\"dict_class\": \"AutoEncoder\"}, \"buffer\": {\"io\": \"in_and_out\"}}",
+                  "a transcoder");
+    struct error err = {0};
+    char *folder = test_path("gemma-scope-2b-pt-transcoders"), *to = path_join(folder, "params.npz");
+    char *from = case_path("gemma-scope-att/gemma-scope-9b-it-att/layer_3/width_16k/average_l0_20/params.npz");
+    struct strbuf bytes = STRBUF_INIT;
+    assert_ok(make_directories(folder, 0777, &err));
+    assert_ok(file_read(from, 1 << 20, &bytes, &err));
+    assert_ok(file_write_atomic(to, bytes.data, bytes.length, &err));
+    refuse(folder, NULL, "a transcoder");
+    strbuf_free(&bytes);
+    free(folder);
+    free(from);
+    free(to);
+}
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    const char *sparsify = "sparsify/layers.5/sae.safetensors";
+    refuse_config(sparsify, "sae.safetensors", "cfg.json", "{\"d_in\": 16, \"num_latents\": 48, \"signed\": true}",
+                  "signed");
+    refuse_config(sparsify, "sae.safetensors", "cfg.json", "{\"d_in\": 16, \"num_latents\": 48, \"activation\": \"groupmax\"}",
+                  "groupmax");
+    refuse_config(sparsify, "sae.safetensors", "cfg.json", "{\"d_in\": 16, \"num_latents\": 49}",
+                  "tensor encoder.bias has shape [48], but cfg.json says d_in 16 and d_sae 49");
+    refuse_config(sparsify, "sae.safetensors", "cfg.json", "{\"d_in\": 16, \"num_latents\": 48, \"k\": 49}",
+                  "k must be between 1 and d_sae (48)");
+    refuse_config("dictionary-relu/ae.pt", "ae.pt", "config.json",
+                  "{\"trainer\": {\"dict_class\": \"IdentityDict\"}}", "class IdentityDict");
+    refuse_config("dictionary-relu/ae.pt", "ae.pt", "config.json",
+                  "{\"trainer\": {\"dict_class\": \"GatedAutoEncoder\"}}", "no tensor decoder_bias");
+    refuse_config("llama-scope/checkpoints/final.safetensors", "checkpoints/final.safetensors", "hyperparams.json",
+                  "{\"d_model\": 16, \"d_sae\": 48, \"jump_relu_threshold\": 1}",
+                  "no positive dataset_average_activation_norm.in");
+    refuse_config("square-batchtopk/sae.pt", "sae.pt", "config.json",
+                  "{\"act_size\": 256, \"dict_size\": 256, \"sae_type\": \"quantile\"}", "sae_type quantile");
+    struct error err = {0};
+    artifact_id id = 0;
+    char *path = case_path("plain-pt");
+    const struct sae_import o = {.path = path, .name = "refused", .k = 7};
+    assert_int_equal(sae_import_path(store, &o, NULL, &id, &err), STATUS_REFUSED);
+    assert_says("names no hook: name it with --hook");
+    const struct sae_import wide = {.path = path, .name = "refused", .k = 49, .hook = "hook_embed"};
+    assert_int_equal(sae_import_path(store, &wide, NULL, &id, &err), STATUS_REFUSED);
+    assert_says("k must be between 1 and d_sae (48), not 49");
+    refuse(path, "goodfire", "no tensor decoder.bias");
+    free(path);
+    path = case_path("expected.safetensors");
+    refuse(path, NULL, "does not look like an SAE");
+    refuse(path, "safetensors", "no tensor W_enc, w_enc or encoder.weight");
+    free(path);
+    path = case_path(".");
+    refuse(path, "safetensors", "no tensor W_enc");
+    free(path);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_cases),
+        cmocka_unit_test(test_what_they_belong_to),
+        cmocka_unit_test(test_meta),
+        cmocka_unit_test(test_options),
+        cmocka_unit_test(test_square_checkpoints),
+        cmocka_unit_test(test_square_folders),
+        cmocka_unit_test(test_round_trips),
+        cmocka_unit_test(test_metadata_comes_back),
+        cmocka_unit_test(test_transcoders),
+        cmocka_unit_test(test_refusals),
+    };
+    return cmocka_run_group_tests_name("formats", tests, set_up, tear_down);
+}
