@@ -19,6 +19,7 @@ const struct command *const commands[] = {
     &import_labels_command,
     &pull_command,
     &export_sae_command,
+    &export_index_command,
     &export_labels_command,
     &export_stitch_command,
     /* Compute */

@@ -14,6 +14,8 @@ extern const struct command list_command, info_command, remove_command, rename_c
 extern const struct command import_model_command, import_text_command, import_sae_command, export_sae_command;
 /* cmd_labels.c */
 extern const struct command import_labels_command, export_labels_command;
+/* cmd_index_exchange.c */
+extern const struct command export_index_command;
 /* cmd_compute.c */
 extern const struct command train_sae_command, train_meta_command, index_command, evaluate_command;
 /* cmd_stitch.c */
