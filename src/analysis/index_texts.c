@@ -240,6 +240,8 @@ int text_collector_context(struct text_collector *c, uint32_t number, const uint
     *context = table_number(&c->contexts, tokens, n * sizeof(*tokens), hash_mix(number, n, 0, 0), &is_new);
     if (!is_new)
         return STATUS_OK;
+    if (number == UINT32_MAX)
+        number = *context;
     c->n_tokens += n;
     int status = n ? store_tensor_append(c->context_tokens, tokens, n, err) : STATUS_OK;
     if (!status)

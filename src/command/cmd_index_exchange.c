@@ -62,3 +62,46 @@ const struct command export_index_command = {
     .needs_store = 2,
     .run = run_export_index,
 };
+
+static int run_import_index(struct context *ctx, const struct invocation *inv, struct writer *out,
+                            struct error *err)
+{
+    json *parameters = options_parameters(inv);
+    char *path = absolute_path(ctx, invocation_argument(inv, 0));
+    json_set(parameters, "path", json_new_string(path));
+    free(path);
+    int status = command_run_job(ctx, inv, "import index", parameters, out, err);
+    struct artifact a;
+    size_t d_sae;
+    if (status == STATUS_REFUSED &&
+        find_sae(ctx, invocation_option(inv, "sae"), &a, &d_sae, NULL) != STATUS_OK)
+        error_set(err, status, "%s; an index is of weights that are there: `import sae` first", err->message);
+    return status;
+}
+
+static const struct argument_spec import_index_arguments[] = {{.name = "DIR", .type = WORD_DIRECTORY},
+                                                              {.name = NULL}};
+static const struct option_spec import_index_options[] = {
+    {.name = "sae", .type = WORD_SAE, .value = "S", .help = "SAE whose latents they are", .required = 1},
+    FORM_OPTION("neuronpedia or saedashboard (default: as the directory looks)"),
+    {.name = "tokens",
+     .type = WORD_COUNT,
+     .value = "N",
+     .help = "tokens that the statistics are over (default: as the files say)"},
+    {.name = "replace", .type = WORD_FLAG, .help = "put it in the place of the index that the SAE has"},
+    {.name = NULL},
+};
+const struct command import_index_command = {
+    .name = "import index",
+    .group = GROUP_EXCHANGE,
+    .summary = "import an SAE's index from Neuronpedia's or SAEDashboard's files",
+    .description =
+        "DIR has features/batch-N.jsonl and activations/batch-N.jsonl (both may be gzip), or batch-N.json. "
+        "Statistics, histograms, contexts and logits are shown without any model; labels are "
+        "imported with import labels DIR.",
+    .arguments = import_index_arguments,
+    .options = import_index_options,
+    .cost = COST_JOB,
+    .needs_store = 2,
+    .run = run_import_index,
+};

@@ -18,6 +18,7 @@ const struct command *const commands[] = {
     &import_sae_command,
     &import_labels_command,
     &pull_command,
+    &import_index_command,
     &export_sae_command,
     &export_index_command,
     &export_labels_command,

@@ -82,3 +82,56 @@ static int run_export(struct store *s, uint64_t job, const json *parameters, str
 }
 
 const struct job_kind kind_export_index = {"export index", 0, plan_export, run_export};
+
+/* ---- import index. ---- */
+
+/* The weights come first: an index is of an SAE that is there, or that another job is importing. */
+static int plan_import(struct store *s, const json *parameters, json *needs, json *makes, struct error *err)
+{
+    const char *sae, *path;
+    int form;
+    (void)makes;
+    int status = job_need(parameters, "path", "the directory", &path, err);
+    if (status == STATUS_OK)
+        status = job_need(parameters, "sae", "--sae", &sae, err);
+    if (status == STATUS_OK)
+        status = read_form(parameters, &form, err);
+    if (status == STATUS_OK && !path_is_directory(path)) {
+        char *shown = displayable_string(path);
+        status = error_set(err, STATUS_REFUSED, "%s: no such directory", shown);
+        free(shown);
+    }
+    if (status == STATUS_OK)
+        json_append(needs, json_new_string(sae));
+    (void)s;
+    return status;
+}
+
+static int run_import(struct store *s, uint64_t job, const json *parameters, struct monitor *m, json **result,
+                      struct error *err)
+{
+    const char *name = json_get_string(parameters, "sae", "");
+    struct index_import o = {.directory = json_get_string(parameters, "path", ""),
+                             .tokens = (uint64_t)json_get_integer(parameters, "tokens", 0),
+                             .replace = json_get_boolean(parameters, "replace", 0)};
+    struct index_imported made;
+    double start = clock_seconds();
+    (void)job;
+    int status = read_form(parameters, &o.form, err);
+    if (status == STATUS_OK)
+        status = job_find(s, ARTIFACT_SAE, name, &o.sae, err);
+    if (status == STATUS_OK)
+        status = index_import_run(s, &o, m, &made, err);
+    if (status != STATUS_OK)
+        return status;
+    *result = json_new_object();
+    json_set(*result, "name", json_new_string(name));
+    json_set(*result, "kind", json_new_string("index"));
+    json_set(*result, "latents", json_new_integer((long long)made.latents));
+    json_set(*result, "contexts", json_new_integer((long long)made.contexts));
+    json_set(*result, "tokens", json_new_integer((long long)made.tokens));
+    json_set(*result, "seconds", json_new_real(clock_seconds() - start));
+    return STATUS_OK;
+}
+
+const struct job_kind kind_import_index = {"import index", 0, plan_import, run_import};

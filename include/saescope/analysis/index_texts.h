@@ -29,7 +29,7 @@ int text_collector_new(struct store *s, artifact_id index, struct text_collector
 void text_collector_free(struct text_collector *c); /* abandons what is not finished; NULL is fine */
 /* The number of a string: the one that it had before, or a new one. */
 int text_collector_token(struct text_collector *c, const void *bytes, size_t n, uint32_t *token, struct error *err);
-/* The same of a context of n tokens that was called `number`. */
+/* The same of a context of n tokens that was called `number` (UINT32_MAX: it has none, and gets its own). */
 int text_collector_context(struct text_collector *c, uint32_t number, const uint32_t *tokens, size_t n, uint32_t *context,
                            struct error *err);
 size_t text_collector_contexts(const struct text_collector *c);

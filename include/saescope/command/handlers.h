@@ -15,7 +15,7 @@ extern const struct command import_model_command, import_text_command, import_sa
 /* cmd_labels.c */
 extern const struct command import_labels_command, export_labels_command;
 /* cmd_index_exchange.c */
-extern const struct command export_index_command;
+extern const struct command export_index_command, import_index_command;
 /* cmd_compute.c */
 extern const struct command train_sae_command, train_meta_command, index_command, evaluate_command;
 /* cmd_stitch.c */
