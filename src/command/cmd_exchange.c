@@ -125,6 +125,10 @@ static const struct option_spec import_sae_options[] = {
     {.name = "model", .type = WORD_MODEL, .value = "M", .help = "model in the store that it belongs to"},
     {.name = "hook", .type = WORD_HOOK, .value = "H", .help = "hook (default: as the files say)"},
     {.name = "base", .type = WORD_SAE, .value = "SAE", .help = "it is a meta-SAE on this SAE's decoder rows"},
+    {.name = "neuronpedia-id",
+     .type = WORD_WORD,
+     .value = "MODEL/SOURCE",
+     .help = "where it is on Neuronpedia, as in gpt2-small/8-res-jb (default: as the files say)"},
     EXISTING_NAME_OPTIONS,
     {.name = NULL},
 };

@@ -46,6 +46,7 @@ const struct command *const commands[] = {
     &tokenize_command,
     &search_command,
     &label_command,
+    &open_command,
     &steer_command,
     &edit_command,
     /* Jobs */

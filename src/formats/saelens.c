@@ -445,7 +445,9 @@ static json *make_manifest(struct import *im)
     json_set(source, "model_name", string_or_null(c->model));
     json_set(source, "hook_name", string_or_null(c->hook));
     json_set(source, "dataset_path", member_or_null(c->metadata, "dataset_path"));
-    json_set(source, "neuronpedia_id", member_or_null(c->metadata, "neuronpedia_id"));
+    json_set(source, "neuronpedia_id",
+             im->options->neuronpedia_id ? json_new_string(im->options->neuronpedia_id)
+                                         : member_or_null(c->metadata, "neuronpedia_id"));
     json_set(source, "notes", json_retain(im->notes));
     if (!c->extras) /* what our own exports say is all read */
         json_set(source, "config", json_retain(c->root));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * Jobs "import model" ("path", "name", "replace"), "import text" (also "model", "field", "documents": "line"
- * or "file", "token_type": "u16" or "u32") and "import sae" (also "format", "model", "hook", "base").
+ * or "file", "token_type": "u16" or "u32") and "import sae" (also "format", "model", "hook", "base",
+ * "neuronpedia_id").
  */
 #include "config.h"
 
@@ -11,6 +12,7 @@
 #include "saescope/base/display.h"
 #include "saescope/base/fileio.h"
 #include "saescope/formats/formats.h"
+#include "saescope/formats/neuronpedia.h"
 #include "saescope/jobs/kinds.h"
 #include "saescope/model/text.h"
 
@@ -107,7 +109,10 @@ const struct job_kind kind_import_text = {"import text", 0, plan_text, run_text}
 /* ---- SAEs. ---- */
 static int plan_sae(struct store *s, const json *parameters, json *needs, json *makes, struct error *err)
 {
+    const char *id = json_get_string(parameters, "neuronpedia_id", NULL);
     int status = plan_path(s, ARTIFACT_SAE, parameters, 0, makes, err);
+    if (status == STATUS_OK && id)
+        status = neuronpedia_check_id(id, err);
     if (status == STATUS_OK) {
         need(needs, json_get_string(parameters, "model", NULL));
         need(needs, json_get_string(parameters, "base", NULL));
@@ -124,6 +129,7 @@ static int run_sae(struct store *s, uint64_t job, const json *parameters, struct
                            .name = json_get_string(parameters, "name", ""),
                            .format = json_get_string(parameters, "format", NULL),
                            .hook = json_get_string(parameters, "hook", NULL),
+                           .neuronpedia_id = json_get_string(parameters, "neuronpedia_id", NULL),
                            .replace = json_get_boolean(parameters, "replace", 0)};
     artifact_id id = 0;
     double start = clock_seconds();

@@ -30,6 +30,8 @@ extern const struct command export_stitch_command;
 extern const struct command latents_command, search_command, label_command;
 /* cmd_show.c */
 extern const struct command show_command, contexts_command, logits_command;
+/* cmd_open.c */
+extern const struct command open_command;
 /* cmd_decompose.c, cmd_report.c */
 extern const struct command decompose_command, report_command;
 /* cmd_relatives.c */

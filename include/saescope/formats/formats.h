@@ -27,6 +27,7 @@ struct sae_import {
     artifact_id model;  /* 0: none named */
     const char *hook;   /* NULL: as the files say */
     artifact_id base;   /* of a meta-SAE, else 0 */
+    const char *neuronpedia_id; /* MODEL/SOURCE; NULL: as the files say */
     int replace;
     const struct release_facts *facts; /* or NULL */
 };
