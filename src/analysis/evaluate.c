@@ -143,7 +143,7 @@ static int allocate(struct evaluator *e, struct error *err)
 static int open_splicer(struct evaluator *e, struct error *err)
 {
     struct store_txn *t;
-    if (e->options->no_model)
+    if (e->options->no_model || stream_is_cached(e->stream))
         return STATUS_OK;
     struct splice_options o = {
         .model = e->range.model,

@@ -14,6 +14,16 @@
 
 /* ---- Imports that are jobs ---- */
 
+/* A job may run in a process that has another working directory. */
+static void set_path(const struct context *ctx, json *parameters, const char *key, const char *word)
+{
+    char *path = context_path(ctx, word);
+    char *absolute = strcmp(path, "-") == 0 ? NULL : realpath(path, NULL);
+    json_set(parameters, key, json_new_string(absolute ? absolute : path));
+    free(absolute);
+    free(path);
+}
+
 static int run_import(struct context *ctx, const struct invocation *inv, struct writer *out, const char *kind,
                       struct error *err)
 {
@@ -23,12 +33,9 @@ static int run_import(struct context *ctx, const struct invocation *inv, struct 
         return STATUS_OK;
     }
     json *parameters = options_parameters(inv);
-    char *path = context_path(ctx, invocation_argument(inv, 0));
-    /* A job may run in a process that has another working directory. */
-    char *absolute = strcmp(path, "-") == 0 ? NULL : realpath(path, NULL);
-    json_set(parameters, "path", json_new_string(absolute ? absolute : path));
-    free(absolute);
-    free(path);
+    set_path(ctx, parameters, "path", invocation_argument(inv, 0));
+    if (invocation_option(inv, "tokens"))
+        set_path(ctx, parameters, "tokens", invocation_option(inv, "tokens"));
     return command_run_job(ctx, inv, kind, parameters, out, err);
 }
 
@@ -114,6 +121,47 @@ const struct command import_text_command = {
     .cost = COST_JOB,
     .needs_store = 2,
     .run = run_import_text,
+};
+
+static int run_import_activations(struct context *ctx, const struct invocation *inv, struct writer *out,
+                                  struct error *err)
+{
+    return run_import(ctx, inv, out, "import activations", err);
+}
+
+static const struct option_spec import_activations_options[] = {
+    NAME_OPTION,
+    {.name = "model", .type = WORD_MODEL, .value = "M", .help = "model that they are of", .required = 1},
+    {.name = "hook", .type = WORD_HOOK, .value = "H", .help = "place in the model", .required = 1},
+    {.name = "tokens",
+     .type = WORD_FILE,
+     .value = "FILE",
+     .help = "file of the rows' token ids; without it there are no contexts to show"},
+    {.name = "tensor",
+     .type = WORD_WORD,
+     .value = "NAME",
+     .help = "which tensor of FILE, when it has several"},
+    {.name = "context-size",
+     .type = WORD_COUNT,
+     .value = "N",
+     .help = "rows a context (default: as the files' axes say, else 128)"},
+    {.name = "bos", .type = WORD_FLAG, .help = "without --tokens: the first row of each context is BOS's"},
+    EXISTING_NAME_OPTIONS,
+    {.name = NULL},
+};
+const struct command import_activations_command = {
+    .name = "import activations",
+    .group = GROUP_EXCHANGE,
+    .summary = "import a model's activations that were computed elsewhere",
+    .description =
+        "PATH is an npy or safetensors file of [tokens, d_in] or [contexts, tokens, d_in]. The name then "
+        "stands "
+        "wherever a text does: train sae, index, evaluate and stitch read the rows and run no model.",
+    .arguments = path_argument,
+    .options = import_activations_options,
+    .cost = COST_JOB,
+    .needs_store = 2,
+    .run = run_import_activations,
 };
 
 static const struct option_spec import_sae_options[] = {

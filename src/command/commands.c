@@ -15,6 +15,7 @@ const struct command *const commands[] = {
     /* Bring in, send out */
     &import_model_command,
     &import_text_command,
+    &import_activations_command,
     &import_sae_command,
     &import_labels_command,
     &pull_command,

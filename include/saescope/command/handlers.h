@@ -11,7 +11,7 @@
 extern const struct command list_command, info_command, remove_command, rename_command, verify_command,
     compact_command;
 /* cmd_exchange.c */
-extern const struct command import_model_command, import_text_command, import_sae_command, export_sae_command;
+extern const struct command import_model_command, import_text_command, import_activations_command, import_sae_command, export_sae_command;
 /* cmd_labels.c */
 extern const struct command import_labels_command, export_labels_command;
 /* cmd_index_exchange.c */
