@@ -465,6 +465,7 @@ int evaluate_run(struct store *s, const struct evaluate_options *o, struct monit
     } else if (!status) {
         fill_rows(&e, out);
         fill_splices(&e, out);
+        out->cached = stream_is_cached(e.stream);
         fill_densities(&e, out);
     }
     close_all(&e);
