@@ -10,27 +10,26 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "saescope/analysis/import_records.h"
 #include "saescope/analysis/import_rows.h"
 #include "saescope/analysis/index_select.h"
 #include "saescope/analysis/index_texts.h"
+#include "saescope/analysis/latent.h"
 #include "saescope/base/display.h"
 #include "saescope/base/fileio.h"
 #include "saescope/base/memory.h"
 #include "saescope/files/json_items.h"
 #include "saescope/files/json_lines.h"
 #include "saescope/formats/neuronpedia.h"
-#include "saescope/sae/sae.h"
-#include "saescope/analysis/latent.h"
 
-#define PENDING_BYTES  ((size_t)64 << 20)
-#define RECORDS_A_TIME 256
+#define PENDING_BYTES ((size_t)64 << 20)
 
 /* What is known of a latent before all rows are read. */
 struct latent_state {
     uint64_t fired;
     double fraction;
     uint32_t seen; /* its tokens in contexts */
-    unsigned char has_row, has_fired, has_contexts;
+    unsigned char has_row, has_fired;
 };
 
 struct importing {
@@ -42,150 +41,21 @@ struct importing {
     size_t d_sae;
     artifact_id index;
     struct text_collector *texts;
-    struct latent_state *latents;     /* [d_sae] */
-    float *max, *min, *mean;          /* [d_sae]; NaN: not known */
-    uint32_t *histogram;              /* [d_sae, INDEX_BINS] */
-    struct strbuf *contexts, *logits; /* [d_sae], pending */
-    size_t pending;
+    struct latent_state *latents; /* [d_sae] */
+    float *max, *min, *mean;      /* [d_sae]; NaN: not known */
+    uint32_t *histogram;          /* [d_sae, INDEX_BINS] */
+    struct pending_records records;
     uint64_t tokens;      /* the rows' */
     uint64_t done, bytes; /* of the files */
     struct neuronpedia_origin origin;
     struct index_imported *result;
 };
 
-/* ---- Pending records. ---- */
-
-struct entry {
-    const unsigned char *data;
-    size_t n, order;
-    float activation;
-    unsigned char interval;
-};
-
-static int compare_entries(const void *a, const void *b)
-{
-    const struct entry *x = a, *y = b;
-    if (x->interval != y->interval)
-        return x->interval > y->interval ? -1 : 1; /* top ones are 255 */
-    if (x->activation != y->activation)
-        return x->activation > y->activation ? -1 : 1;
-    return (x->order > y->order) - (x->order < y->order);
-}
-
-/* Contexts that are packed one after the other, in the order that a record has them. */
-static void make_record(const struct strbuf *packed, struct strbuf *record)
-{
-    struct entry *entries = NULL;
-    size_t n = 0, capacity = 0;
-    const unsigned char *data = (const unsigned char *)packed->data;
-    for (size_t at = 0; at < packed->length; n++) {
-        if (n == capacity) {
-            capacity = capacity ? 2 * capacity : 64;
-            entries = xreallocarray(entries, capacity, sizeof(*entries));
-        }
-        struct entry *e = &entries[n];
-        size_t pairs = (size_t)data[at + 10] | (size_t)data[at + 11] << 8;
-        *e = (struct entry){data + at, RECORD_CONTEXT_BYTES + pairs * RECORD_PAIR_BYTES, n, 0, data[at + 12]};
-        memcpy(&e->activation, data + at + 4, sizeof(e->activation));
-        at += e->n;
-    }
-    if (n)
-        qsort(entries, n, sizeof(*entries), compare_entries);
-    strbuf_reset(record);
-    record_add_u32(record, (uint32_t)n);
-    for (size_t i = 0; i < n; i++)
-        strbuf_add(record, entries[i].data, entries[i].n);
-    free(entries);
-}
-
-/* What an earlier flush wrote goes before what is pending. */
-static int join_earlier(struct importing *im, size_t latent, struct error *err)
-{
-    struct strbuf joined = STRBUF_INIT;
-    struct store_txn *t;
-    const void *data;
-    size_t n;
-    int status = store_begin(im->store, &t, err);
-    if (status)
-        return status;
-    status = store_record(t, im->index, RECORD_CONTEXTS, latent, &data, &n, err);
-    if (!status && n > 4)
-        strbuf_add(&joined, (const char *)data + 4, n - 4);
-    store_end(t);
-    strbuf_add(&joined, im->contexts[latent].data, im->contexts[latent].length);
-    strbuf_free(&im->contexts[latent]);
-    im->contexts[latent] = joined;
-    return status;
-}
-
-static int put(struct importing *im, enum record_table table, const struct record *records, size_t n,
-               struct error *err)
-{
-    return n ? store_put_records(im->store, im->index, table, records, n, err) : STATUS_OK;
-}
-
-static int flush_logits(struct importing *im, struct error *err)
-{
-    struct record records[RECORDS_A_TIME];
-    size_t n = 0;
-    int status = STATUS_OK;
-    for (size_t i = 0; i < im->d_sae && !status; i++) {
-        if (im->logits[i].length)
-            records[n++] = (struct record){i, im->logits[i].data, im->logits[i].length};
-        if (n == RECORDS_A_TIME || i + 1 == im->d_sae) {
-            status = put(im, RECORD_LOGITS, records, n, err);
-            n = 0;
-        }
-    }
-    for (size_t i = 0; i < im->d_sae; i++)
-        strbuf_free(&im->logits[i]);
-    return status;
-}
-
-static int flush_contexts(struct importing *im, struct error *err)
-{
-    struct strbuf *made = xcalloc(RECORDS_A_TIME, sizeof(*made));
-    struct record records[RECORDS_A_TIME];
-    size_t n = 0;
-    int status = STATUS_OK;
-    for (size_t i = 0; i < im->d_sae && !status; i++) {
-        if (im->contexts[i].length) {
-            if (im->latents[i].has_contexts)
-                status = join_earlier(im, i, err);
-            im->latents[i].has_contexts = 1;
-            make_record(&im->contexts[i], &made[n]);
-            records[n] = (struct record){i, made[n].data, made[n].length};
-            n++;
-        }
-        if (!status && (n == RECORDS_A_TIME || i + 1 == im->d_sae)) {
-            status = monitor_check(im->monitor, err);
-            if (!status)
-                status = put(im, RECORD_CONTEXTS, records, n, err);
-            n = 0;
-        }
-    }
-    for (size_t i = 0; i < im->d_sae; i++)
-        strbuf_free(&im->contexts[i]);
-    for (size_t i = 0; i < RECORDS_A_TIME; i++)
-        strbuf_free(&made[i]);
-    free(made);
-    return status;
-}
-
-static int flush(struct importing *im, struct error *err)
-{
-    int status = flush_logits(im, err);
-    if (!status)
-        status = flush_contexts(im, err);
-    im->pending = 0;
-    return status;
-}
-
 /* ---- Rows. ---- */
 
 static int add_logits(struct importing *im, size_t latent, const struct imported_row *row, struct error *err)
 {
-    struct strbuf *b = &im->logits[latent];
+    struct strbuf *b = &im->records.logits[latent];
     const struct imported_logit *lists[2] = {row->positive, row->negative};
     const size_t counts[2] = {row->n_positive, row->n_negative};
     if (!counts[0] && !counts[1])
@@ -201,7 +71,7 @@ static int add_logits(struct importing *im, size_t latent, const struct imported
             record_add_float(b, lists[side][i].value);
             record_add_u32(b, token);
         }
-    im->pending += b->length;
+    im->records.bytes += b->length;
     return STATUS_OK;
 }
 
@@ -240,7 +110,7 @@ static unsigned char interval_of(const struct importing *im, size_t latent, cons
 static int add_context(struct importing *im, size_t latent, const struct imported_context *c,
                        struct error *err)
 {
-    struct strbuf *b = &im->contexts[latent];
+    struct strbuf *b = &im->records.contexts[latent];
     uint32_t *tokens = array_alloc(c->n, sizeof(*tokens), "a context", err), context;
     int status = tokens ? STATUS_OK : STATUS_FAILED;
     size_t before = b->length;
@@ -259,7 +129,7 @@ static int add_context(struct importing *im, size_t latent, const struct importe
     for (size_t i = 0; i < c->n; i++)
         if (c->values[i] > 0)
             record_add_pair(b, i, c->values[i]);
-    im->pending += b->length - before;
+    im->records.bytes += b->length - before;
     im->result->contexts++;
     return STATUS_OK;
 }
@@ -298,7 +168,9 @@ static int between_rows(struct importing *im, uint64_t position, struct error *e
     p.phase = "reading";
     monitor_report(im->monitor, &p);
     int status = monitor_check(im->monitor, err);
-    return !status && im->pending > PENDING_BYTES ? flush(im, err) : status;
+    return !status && im->records.bytes > PENDING_BYTES
+               ? pending_flush(&im->records, im->store, im->index, im->monitor, err)
+               : status;
 }
 
 /* ---- Files. ---- */
@@ -416,7 +288,7 @@ static int read_files(struct importing *im, struct error *err)
         status = read_lines(im, f.activations.paths[i], 1, err);
     batch_files_free(&f.features);
     batch_files_free(&f.activations);
-    return status ? status : flush(im, err);
+    return status ? status : pending_flush(&im->records, im->store, im->index, im->monitor, err);
 }
 
 /* ---- Columns. ---- */
@@ -558,15 +430,11 @@ static float *unknown_column(size_t n, struct error *err)
 static int allocate(struct importing *im, struct error *err)
 {
     im->latents = array_zeroed(im->d_sae, sizeof(*im->latents), "latents", err);
-    im->contexts = array_zeroed(im->d_sae, sizeof(*im->contexts), "latents", err);
-    im->logits = array_zeroed(im->d_sae, sizeof(*im->logits), "latents", err);
     im->histogram = array_zeroed(im->d_sae, INDEX_BINS * sizeof(*im->histogram), "columns", err);
     im->max = unknown_column(im->d_sae, err);
     im->min = unknown_column(im->d_sae, err);
     im->mean = unknown_column(im->d_sae, err);
-    return im->latents && im->contexts && im->logits && im->histogram && im->max && im->min && im->mean
-               ? STATUS_OK
-               : STATUS_FAILED;
+    return im->latents && im->histogram && im->max && im->min && im->mean ? STATUS_OK : STATUS_FAILED;
 }
 
 static void close_all(struct importing *im)
@@ -574,16 +442,9 @@ static void close_all(struct importing *im)
     text_collector_free(im->texts);
     if (im->index)
         store_abandon(im->store, im->index);
-    for (size_t i = 0; i < im->d_sae; i++) {
-        if (im->contexts)
-            strbuf_free(&im->contexts[i]);
-        if (im->logits)
-            strbuf_free(&im->logits[i]);
-    }
+    pending_free(&im->records);
     neuronpedia_origin_free(&im->origin);
     free(im->latents);
-    free(im->contexts);
-    free(im->logits);
     free(im->histogram);
     free(im->max);
     free(im->min);
@@ -598,6 +459,8 @@ int index_import_run(struct store *s, const struct index_import *o, struct monit
     int status = open_sae(&im, err);
     if (!status)
         status = allocate(&im, err);
+    if (!status)
+        status = pending_init(&im.records, im.d_sae, err);
     if (!status)
         status = store_create(s, ARTIFACT_INDEX, NULL, 0, &im.index, err);
     if (!status)

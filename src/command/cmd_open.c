@@ -22,11 +22,10 @@ static int find_place(struct context *ctx, const struct invocation *inv, struct 
         status = neuronpedia_place_of(t, at->sae.id, place, err);
     store_end(t);
     if (status == STATUS_OK && !place->known)
-        status = error_set(
-            err, STATUS_REFUSED,
-            "%s has no neuronpedia_id: its files did not say where it is on Neuronpedia; give it with "
-            "`import sae ... --neuronpedia-id MODEL/SOURCE`",
-            at->sae.name);
+        status =
+            error_set(err, STATUS_REFUSED,
+                      "%s has no neuronpedia_id: `import sae` takes it with --neuronpedia-id MODEL/SOURCE",
+                      at->sae.name);
     return status;
 }
 

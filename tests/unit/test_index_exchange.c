@@ -11,8 +11,10 @@
 #include <string.h>
 
 #include "saescope/analysis/export_rows.h"
+#include "saescope/analysis/import_records.h"
 #include "saescope/analysis/index.h"
 #include "saescope/analysis/index_exchange.h"
+#include "saescope/analysis/index_select.h"
 #include "saescope/analysis/latent.h"
 #include "saescope/base/blas.h"
 #include "saescope/base/memory.h"
@@ -535,6 +537,51 @@ static void test_hostile(void **state)
     assert_int_equal(verify_store("store").n, 0);
 }
 
+static void pack(struct pending_records *p, size_t latent, uint32_t context, float activation,
+                 unsigned char interval)
+{
+    record_add_context(&p->contexts[latent],
+                       &(struct record_context){context, activation, context % 7, 2, interval});
+    record_add_pair(&p->contexts[latent], context % 7, activation);
+    record_add_pair(&p->contexts[latent], 9, 0.25F);
+}
+
+/* Contexts of a latent that come in several pieces are one record, in its order. */
+static void test_pieces(void **state)
+{
+    static const uint32_t order[] = {4, 0, 5, 1, 3, 2}; /* top by strength, then intervals 3 and 0 */
+    struct fixture *f = *state;
+    struct pending_records p = {0};
+    artifact_id index;
+    const void *data;
+    size_t n;
+    assert_ok(store_create(f->store, ARTIFACT_INDEX, NULL, 0, &index, &err));
+    assert_ok(pending_init(&p, 700, &err));
+    pack(&p, 600, 0, 3, RECORD_INTERVAL_TOP);
+    pack(&p, 600, 1, 1, RECORD_INTERVAL_TOP);
+    pack(&p, 600, 2, 0.5F, 0);
+    pack(&p, 5, 6, 1, RECORD_INTERVAL_TOP);
+    assert_ok(pending_flush(&p, f->store, index, NULL, &err));
+    pack(&p, 600, 3, 2, 3);
+    pack(&p, 600, 4, 4, RECORD_INTERVAL_TOP);
+    assert_ok(pending_flush(&p, f->store, index, NULL, &err));
+    pack(&p, 600, 5, 3, RECORD_INTERVAL_TOP); /* as strong as 0, and later */
+    assert_ok(pending_flush(&p, f->store, index, NULL, &err));
+    pending_free(&p);
+
+    struct store_txn *t = begin_reading(f->store);
+    assert_ok(store_record(t, index, RECORD_CONTEXTS, 600, &data, &n, &err));
+    const unsigned char *bytes = data;
+    assert_int_equal(n, 4 + 6 * (RECORD_CONTEXT_BYTES + 2 * RECORD_PAIR_BYTES));
+    assert_int_equal(bytes[0], 6);
+    for (size_t i = 0; i < ARRAY_LENGTH(order); i++)
+        assert_int_equal(bytes[4 + i * (RECORD_CONTEXT_BYTES + 2 * RECORD_PAIR_BYTES)], order[i]);
+    assert_ok(store_record(t, index, RECORD_CONTEXTS, 5, &data, &n, &err));
+    assert_int_equal(n, 4 + RECORD_CONTEXT_BYTES + 2 * RECORD_PAIR_BYTES);
+    store_end(t);
+    store_abandon(f->store, index);
+}
+
 static void test_items(void **state)
 {
     static const struct {
@@ -624,7 +671,8 @@ int main(void)
         cmocka_unit_test(test_round_trip),  cmocka_unit_test(test_cancelled),
         cmocka_unit_test(test_neuronpedia), cmocka_unit_test(test_dashboard),
         cmocka_unit_test(test_tokens),      cmocka_unit_test(test_hostile),
-        cmocka_unit_test(test_items),       cmocka_unit_test(test_computed),
+        cmocka_unit_test(test_pieces),      cmocka_unit_test(test_items),
+        cmocka_unit_test(test_computed),
     };
     return cmocka_run_group_tests_name("index_exchange", tests, set_up_fixture, tear_down_fixture);
 }

@@ -129,6 +129,27 @@ static void test_hostile(void **state)
     free(path);
 }
 
+/* A download that was cut: nothing of it is taken. */
+static void test_cut(void **state)
+{
+    struct error err;
+    struct neuronpedia_labels labels;
+    struct strbuf file = STRBUF_INIT;
+    char *path = test_path("cut.jsonl.gz");
+    (void)state;
+    if (!gzip_supported())
+        skip();
+    write_gzip(path, ROW("1", "\"a\"", "null") ROW("2", "\"b\"", "null"), 1);
+    assert_ok(file_read(path, SIZE_MAX >> 1, &file, &err));
+    assert_ok(file_write_atomic(path, file.data, file.length - 9, &err));
+    assert_int_equal(neuronpedia_labels_read(path, 6, &labels, &err), STATUS_REFUSED);
+    assert_says("cut.jsonl.gz: the compressed data ends too early");
+    assert_int_equal(labels.n, 0);
+    neuronpedia_labels_free(&labels);
+    strbuf_free(&file);
+    free(path);
+}
+
 static void test_folders(void **state)
 {
     struct error err;
@@ -185,8 +206,8 @@ static void test_ids(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_batches), cmocka_unit_test(test_hostile), cmocka_unit_test(test_folders),
-        cmocka_unit_test(test_line),    cmocka_unit_test(test_ids),
+        cmocka_unit_test(test_batches), cmocka_unit_test(test_hostile), cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_folders), cmocka_unit_test(test_line),    cmocka_unit_test(test_ids),
     };
     return cmocka_run_group_tests_name("neuronpedia", tests, set_up_directory, tear_down_directory);
 }
