@@ -26,7 +26,7 @@
 const char *const index_form_names[] = {"neuronpedia", "saedashboard", NULL};
 
 /* Kinds of files. A batch of SAEDashboard's is of features alone. */
-enum part { FEATURES, ACTIVATIONS, EXPLANATIONS, PARTS };
+enum part { PART_FEATURES, PART_ACTIVATIONS, PART_EXPLANATIONS, PARTS };
 static const char *const part_folders[PARTS] = {"features", "activations", "explanations"};
 static const char *const dashboard_endings[] = {".json", NULL};
 
@@ -180,7 +180,7 @@ static int open_batch(struct exporting *ex, size_t number, struct error *err)
         struct strbuf head = STRBUF_INIT;
         add_dashboard_head(ex, &head);
         strbuf_adds(&head, ",\"features\":[");
-        status = gzip_writer_write(ex->files[FEATURES], head.data, head.length, err);
+        status = gzip_writer_write(ex->files[PART_FEATURES], head.data, head.length, err);
         strbuf_free(&head);
     }
     return status;
@@ -190,7 +190,7 @@ static int close_batch(struct exporting *ex, size_t number, struct error *err)
 {
     int status = STATUS_OK;
     if (ex->options->form == INDEX_SAEDASHBOARD)
-        status = gzip_writer_write(ex->files[FEATURES], "]}", 2, err);
+        status = gzip_writer_write(ex->files[PART_FEATURES], "]}", 2, err);
     for (int part = 0; part < PARTS && !status; part++) {
         struct gzip_writer *w = ex->files[part];
         if (!w)
@@ -207,13 +207,16 @@ static int compute_logits(struct exporting *ex, size_t first, size_t n, struct e
 {
     if (!ex->logits)
         return STATUS_OK;
-    const size_t vocabulary = model_get_config(ex->model)->vocabulary_size, d = ex->sae.sae->d_in;
-    float *rows = array_alloc(n * d, sizeof(*rows), "decoder rows", err);
+    const struct model_config *config = model_get_config(ex->model);
+    const size_t vocabulary = config->vocabulary_size, d = ex->sae.sae->d_in;
+    float *rows = array_alloc(n * (d + config->d_model), sizeof(*rows), "decoder rows", err);
     if (!rows)
         return STATUS_FAILED;
     for (size_t i = 0; i < n; i++)
         memcpy(rows + i * d, sae_decoder_row(ex->sae.sae, first + i), d * sizeof(*rows));
-    int status = model_direction_logits(ex->model, rows, n, 0, ex->logits, err);
+    int status = model_directions_out(ex->model, &ex->hook, rows, n, rows + n * d, err);
+    if (!status)
+        status = model_direction_logits(ex->model, rows + n * d, n, 0, ex->logits, err);
     for (size_t i = 0; i < n && !status; i++)
         export_logits(ex->logits + i * vocabulary, vocabulary, &ex->chunk[i].l);
     free(rows);
@@ -225,7 +228,7 @@ static void add_explanation(struct exporting *ex, struct store_txn *t, struct ch
     struct label label;
     if (store_label(t, ex->options->sae, c->l.latent, &label, NULL) == STATUS_OK && label.text) {
         label.latent = c->l.latent;
-        neuronpedia_label_line(&c->parts[EXPLANATIONS], &ex->place, &label);
+        neuronpedia_label_line(&c->parts[PART_EXPLANATIONS], &ex->place, &label);
     }
 }
 
@@ -276,10 +279,10 @@ static void describe_latent(size_t i, size_t worker, void *arg)
     struct chunk_latent *c = &ex->chunk[i];
     (void)worker;
     if (ex->options->form == INDEX_SAEDASHBOARD && c->shown) {
-        export_dashboard_feature(&c->parts[FEATURES], &ex->source, &c->l);
+        export_dashboard_feature(&c->parts[PART_FEATURES], &ex->source, &c->l);
     } else if (ex->options->form == INDEX_NEURONPEDIA) {
-        export_feature_line(&c->parts[FEATURES], &ex->source, &c->l);
-        export_activation_lines(&c->parts[ACTIVATIONS], &ex->source, &c->l);
+        export_feature_line(&c->parts[PART_FEATURES], &ex->source, &c->l);
+        export_activation_lines(&c->parts[PART_ACTIVATIONS], &ex->source, &c->l);
     }
 }
 
@@ -293,7 +296,7 @@ static int write_chunk(struct exporting *ex, size_t n, struct error *err)
         ex->result->latents += c->shown;
         ex->result->contexts += c->shown ? c->l.n_contexts : 0;
         if (!status && ex->options->form == INDEX_SAEDASHBOARD && c->shown && ex->in_file)
-            status = gzip_writer_write(ex->files[FEATURES], ",", 1, err);
+            status = gzip_writer_write(ex->files[PART_FEATURES], ",", 1, err);
         ex->in_file += c->shown;
         for (int part = 0; part < PARTS && !status; part++)
             if (c->parts[part].length)
@@ -418,7 +421,7 @@ static int open_model(struct exporting *ex, struct store_txn *t, struct error *e
     if (!facts->row_hook)
         return STATUS_OK;
     status = hook_parse(config, facts->row_hook, &ex->hook, err);
-    if (status || hook_width(config, &ex->hook) != config->d_model || facts->d_in != config->d_model)
+    if (status || facts->d_in != hook_width(config, &ex->hook))
         return status;
     ex->logits = array_alloc(CHUNK * config->vocabulary_size, sizeof(float), "logits", err);
     return ex->logits ? STATUS_OK : STATUS_FAILED;
