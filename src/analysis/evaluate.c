@@ -143,7 +143,7 @@ static int allocate(struct evaluator *e, struct error *err)
 static int open_splicer(struct evaluator *e, struct error *err)
 {
     struct store_txn *t;
-    if (e->options->no_model)
+    if (e->options->no_model || stream_is_cached(e->stream))
         return STATUS_OK;
     struct splice_options o = {
         .model = e->range.model,
@@ -465,6 +465,7 @@ int evaluate_run(struct store *s, const struct evaluate_options *o, struct monit
     } else if (!status) {
         fill_rows(&e, out);
         fill_splices(&e, out);
+        out->cached = stream_is_cached(e.stream);
         fill_densities(&e, out);
     }
     close_all(&e);

@@ -65,7 +65,7 @@ json *evaluation_metrics(const struct evaluation *e)
     };
     json *metrics = json_new_object();
     int with_model = !isnan(e->ce_original);
-    if (with_model)
+    if (with_model || e->cached) /* of cached activations: nulls */
         add_model_groups(metrics, e);
     json_set(metrics, "reconstruction_quality", group(quality, ARRAY_LENGTH(quality)));
     json_set(metrics, "shrinkage", group(shrinkage, ARRAY_LENGTH(shrinkage)));

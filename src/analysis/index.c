@@ -86,8 +86,11 @@ static int encode_batch(struct indexing *ix, struct indexed *x, const float *act
 
 static int keep_tokens(struct indexing *ix, const struct stream_batch *b, struct error *err)
 {
-    int status = array_spool_add(&ix->ids, b->ids, b->n_tokens, err);
+    int status = STATUS_OK;
 
+    if (!stream_has_tokens(ix->stream))
+        return STATUS_OK;
+    status = array_spool_add(&ix->ids, b->ids, b->n_tokens, err);
     for (size_t i = 0; i < b->n_contexts; i++)
         word_table_add(ix->table, b->ids + i * b->length, b->counted + i * b->length, b->length,
                        ix->batch_words + i * b->length);
@@ -156,6 +159,8 @@ static void summarise_block(size_t block, size_t worker, void *arg)
         sl->x->min[latent] = s.min;
         sl->x->mean[latent] = s.mean;
         memcpy(sl->x->histogram + latent * INDEX_BINS, s.histogram, sizeof(s.histogram));
+        if (!stream_has_tokens(ix->stream))
+            continue; /* nothing to show, and nothing to name it by */
         choose_contexts(&f, s.max, ix->ids.data, ix->length, ix->options->seed, latent, &sl->records[i]);
         label_from_firings(ix->table, &f, ix->ids.data, ix->words.data, ix->length, &label);
         if (label.length)
@@ -266,7 +271,7 @@ static int publish(struct indexing *ix, struct indexed *x, struct error *err)
     json_set(manifest, "text_tokens", json_new_integer((long long)ix->n_counted));
     json_set(manifest, "contexts", json_new_integer((long long)ix->n_contexts));
     json_set(manifest, "context_size", json_new_integer((long long)ix->length));
-    json_set(manifest, "prepend_bos", json_new_boolean(ix->stream_options.prepend_bos));
+    json_set(manifest, "prepend_bos", json_new_boolean(stream_options_adds_bos(&ix->stream_options)));
     json_set(manifest, "bos", config->bos == TOKEN_NONE ? json_new_null() : json_new_integer(config->bos));
     json_set(manifest, "seed", json_new_integer((long long)ix->options->seed));
     json_set(references, "sae", json_new_integer((long long)x->sae));

@@ -6,6 +6,8 @@
 #include <string.h>
 #include "saescope/analysis/index.h"
 #include "saescope/analysis/index_select.h"
+#include "saescope/analysis/index_texts.h"
+#include "saescope/analysis/latent.h"
 #include "saescope/base/memory.h"
 #include "saescope/model/text.h"
 
@@ -149,8 +151,32 @@ static float take_float(struct reader *r)
     return x;
 }
 
+/* Where a record's contexts are: in a text, or in the index itself. */
+struct places {
+    struct contexts *text;
+    struct index_texts *own;
+};
+
+static int damaged(struct error *err)
+{
+    return error_set(err, STATUS_STORE, "the contexts of a latent are damaged: make the index anew");
+}
+
+/* The tokens, and how many there are. */
+static int read_tokens(struct store_txn *t, const struct places *p, struct latent_context *out,
+                       struct error *err)
+{
+    if (p->own)
+        return index_texts_context(p->own, t, out->context, out, err);
+    if (out->context >= contexts_count(p->text))
+        return damaged(err);
+    out->length = contexts_size(p->text);
+    out->ids = array_alloc(out->length, sizeof(*out->ids), "a context", err);
+    return out->ids ? contexts_read(p->text, t, out->context, 1, out->ids, err) : STATUS_FAILED;
+}
+
 /* One context of the record, with its tokens. */
-static int read_context(struct store_txn *t, const struct contexts *text, struct reader *r,
+static int read_context(struct store_txn *t, const struct places *p, struct reader *r,
                         struct latent_context *out, struct error *err)
 {
     uint32_t interval, n_pairs;
@@ -161,13 +187,15 @@ static int read_context(struct store_txn *t, const struct contexts *text, struct
     n_pairs = take(r, 2);
     interval = take(r, 1);
     out->interval = interval == RECORD_INTERVAL_TOP ? -1 : (int)interval;
-    out->length = contexts_size(text);
-    if (r->bad || out->context >= contexts_count(text) || out->position >= out->length ||
-        (out->interval >= INDEX_INTERVALS) || n_pairs > (r->n - r->at) / RECORD_PAIR_BYTES)
-        return error_set(err, STATUS_STORE, "the contexts of a latent are damaged: make the index anew");
-    out->ids = array_alloc(out->length, sizeof(*out->ids), "a context", err);
+    if (r->bad || out->interval >= INDEX_INTERVALS || n_pairs > (r->n - r->at) / RECORD_PAIR_BYTES)
+        return damaged(err);
+    int status = read_tokens(t, p, out, err);
+    if (status)
+        return status;
+    if (out->position >= out->length)
+        return damaged(err);
     out->activations = array_zeroed(out->length, sizeof(*out->activations), "a context", err);
-    if (!out->ids || !out->activations)
+    if (!out->activations)
         return STATUS_FAILED;
     for (uint32_t i = 0; i < n_pairs; i++) {
         uint32_t position = take(r, 2);
@@ -176,10 +204,10 @@ static int read_context(struct store_txn *t, const struct contexts *text, struct
         if (position < out->length)
             out->activations[position] = activation;
     }
-    return contexts_read(text, t, out->context, 1, out->ids, err);
+    return STATUS_OK;
 }
 
-static int read_record(struct store_txn *t, const struct contexts *text, const void *data, size_t size,
+static int read_record(struct store_txn *t, const struct places *p, const void *data, size_t size,
                        struct latent_context **out, size_t *n, struct error *err)
 {
     struct reader r = {data, size, 0, 0};
@@ -188,10 +216,10 @@ static int read_record(struct store_txn *t, const struct contexts *text, const v
     int status = STATUS_OK;
 
     if (r.bad || count > (size - r.at) / RECORD_CONTEXT_BYTES)
-        return error_set(err, STATUS_STORE, "the contexts of a latent are damaged: make the index anew");
+        return damaged(err);
     contexts = xcalloc(count + 1, sizeof(*contexts));
     for (size_t i = 0; i < count && !status; i++)
-        status = read_context(t, text, &r, &contexts[i], err);
+        status = read_context(t, p, &r, &contexts[i], err);
     if (status) {
         latent_contexts_free(contexts, count);
         return status;
@@ -201,13 +229,29 @@ static int read_record(struct store_txn *t, const struct contexts *text, const v
     return STATUS_OK;
 }
 
+static int open_places(struct store_txn *t, artifact_id index, struct places *p, struct error *err)
+{
+    *p = (struct places){NULL, NULL};
+    int status = index_texts_open(t, index, &p->own, err);
+    if (status || p->own)
+        return status;
+    json *manifest = store_manifest(t, index, err);
+    if (!manifest)
+        return err ? err->code : STATUS_STORE;
+    status = contexts_open(t, (artifact_id)json_get_integer(json_get(manifest, "references"), "text", 0),
+                           (size_t)json_get_integer(manifest, "context_size", 0),
+                           json_get_boolean(manifest, "prepend_bos", 0),
+                           (uint32_t)json_get_integer(manifest, "bos", TOKEN_NONE), &p->text, err);
+    json_free(manifest);
+    return status;
+}
+
 int index_contexts_read(struct store_txn *t, artifact_id sae, size_t latent, struct latent_context **out,
                         size_t *n, struct error *err)
 {
     artifact_id index = store_index_of(t, sae);
-    struct contexts *text = NULL;
+    struct places p;
     const void *data;
-    json *manifest;
     size_t size;
     int status;
 
@@ -218,18 +262,12 @@ int index_contexts_read(struct store_txn *t, artifact_id sae, size_t latent, str
     status = store_record(t, index, RECORD_CONTEXTS, latent, &data, &size, err);
     if (status || !data)
         return status;
-    manifest = store_manifest(t, index, err);
-    if (!manifest)
-        return err ? err->code : STATUS_STORE;
-    status = contexts_open(t, (artifact_id)json_get_integer(json_get(manifest, "references"), "text", 0),
-                           (size_t)json_get_integer(manifest, "context_size", 0),
-                           json_get_boolean(manifest, "prepend_bos", 0),
-                           (uint32_t)json_get_integer(manifest, "bos", TOKEN_NONE), &text, err);
-    json_free(manifest);
+    status = open_places(t, index, &p, err);
     if (!status)
-        status = read_record(t, text, data, size, out, n, err);
-    if (text)
-        contexts_close(text);
+        status = read_record(t, &p, data, size, out, n, err);
+    if (p.text)
+        contexts_close(p.text);
+    index_texts_close(p.own);
     return status;
 }
 
@@ -238,6 +276,84 @@ void latent_contexts_free(struct latent_context *contexts, size_t n)
     for (size_t i = 0; contexts && i < n; i++) {
         free(contexts[i].ids);
         free(contexts[i].activations);
+        free(contexts[i].texts);
+        free(contexts[i].text_ends);
     }
     free(contexts);
+}
+
+const void *latent_context_token(const struct latent_context *c, const struct tokenizer *tok, size_t i,
+                                 size_t *n)
+{
+    *n = 0;
+    if (c->texts) {
+        size_t start = i ? c->text_ends[i - 1] : 0;
+
+        *n = c->text_ends[i] - start;
+        return c->texts + start;
+    }
+    return tok && c->ids && c->ids[i] < tokenizer_size(tok) ? tokenizer_token(tok, c->ids[i], n) : "";
+}
+
+/* ---- Logits that came with the index: u8 n_positive, u8 n_negative, then of each f32 value, u32 token. ----
+ */
+
+static int read_logits(struct store_txn *t, struct index_texts *texts, struct reader *r,
+                       struct token_logit *out, size_t n, struct strbuf *bytes, struct error *err)
+{
+    int status = STATUS_OK;
+
+    for (size_t i = 0; i < n && !status; i++) {
+        size_t start = bytes->length;
+
+        out[i].value = take_float(r);
+        status = index_texts_token(texts, t, take(r, 4), bytes, err);
+        out[i].id = TOKEN_NONE;
+        out[i].text_length = bytes->length - start;
+    }
+    return status;
+}
+
+/* Where the texts are is known when all are there. */
+static const char *place_texts(struct token_logit *logits, size_t n, const char *at)
+{
+    for (size_t i = 0; i < n; i++) {
+        logits[i].text = at;
+        at += logits[i].text_length;
+    }
+    return at;
+}
+
+int index_logits_read(struct store_txn *t, artifact_id sae, size_t latent, struct latent_logits *out,
+                      struct error *err)
+{
+    artifact_id index = store_index_of(t, sae);
+    struct index_texts *texts = NULL;
+    struct strbuf bytes = STRBUF_INIT;
+    struct reader r = {NULL, 0, 0, 0};
+    const void *data = NULL;
+
+    memset(out, 0, sizeof(*out));
+    int status = index ? store_record(t, index, RECORD_LOGITS, latent, &data, &r.n, err) : STATUS_OK;
+    if (status || !data)
+        return status;
+    r.data = data;
+    status = index_texts_open(t, index, &texts, err);
+    out->n_positive = take(&r, 1);
+    out->n_negative = take(&r, 1);
+    if (!status && (!texts || out->n_positive > ARRAY_LENGTH(out->positive) ||
+                    out->n_negative > ARRAY_LENGTH(out->negative) ||
+                    r.n - r.at != 8 * (out->n_positive + out->n_negative)))
+        status = error_set(err, STATUS_STORE, "the logits of a latent are damaged: import the index anew");
+    if (!status)
+        status = read_logits(t, texts, &r, out->positive, out->n_positive, &bytes, err);
+    if (!status)
+        status = read_logits(t, texts, &r, out->negative, out->n_negative, &bytes, err);
+    index_texts_close(texts);
+    out->texts = strbuf_detach(&bytes);
+    if (status)
+        latent_logits_free(out);
+    else
+        place_texts(out->negative, out->n_negative, place_texts(out->positive, out->n_positive, out->texts));
+    return status;
 }

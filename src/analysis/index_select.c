@@ -146,18 +146,33 @@ static void add_u16(struct strbuf *b, size_t x)
     strbuf_add(b, bytes, 2);
 }
 
-static void add_u32(struct strbuf *b, uint32_t x)
+void record_add_u32(struct strbuf *b, uint32_t x)
 {
     add_u16(b, x & 65535);
     add_u16(b, x >> 16);
 }
 
-static void add_float(struct strbuf *b, float x)
+void record_add_float(struct strbuf *b, float x)
 {
     uint32_t bits;
 
     memcpy(&bits, &x, sizeof(bits));
-    add_u32(b, bits);
+    record_add_u32(b, bits);
+}
+
+void record_add_context(struct strbuf *record, const struct record_context *c)
+{
+    record_add_u32(record, c->context);
+    record_add_float(record, c->activation);
+    add_u16(record, c->position);
+    add_u16(record, c->n_pairs);
+    strbuf_addc(record, (char)c->interval);
+}
+
+void record_add_pair(struct strbuf *record, size_t position, float activation)
+{
+    add_u16(record, position);
+    record_add_float(record, activation);
 }
 
 static size_t first_at_or_after(const struct firings *f, uint64_t place)
@@ -181,15 +196,10 @@ static void add_context(struct strbuf *record, const struct firings *f, size_t l
     uint64_t context = x->place / length;
     size_t from = first_at_or_after(f, context * length), to = first_at_or_after(f, (context + 1) * length);
 
-    add_u32(record, (uint32_t)context);
-    add_float(record, x->activation);
-    add_u16(record, x->place % length);
-    add_u16(record, to - from);
-    strbuf_addc(record, (char)interval);
-    for (size_t i = from; i < to; i++) {
-        add_u16(record, f->places[i] % length);
-        add_float(record, f->activations[i]);
-    }
+    record_add_context(record, &(struct record_context){(uint32_t)context, x->activation, x->place % length,
+                                                        to - from, interval});
+    for (size_t i = from; i < to; i++)
+        record_add_pair(record, f->places[i] % length, f->activations[i]);
 }
 
 void choose_contexts(const struct firings *f, float max, const uint32_t *ids, size_t length, uint64_t seed,
@@ -220,7 +230,7 @@ void choose_contexts(const struct firings *f, float max, const uint32_t *ids, si
         qsort(lists[j].best, lists[j].n, sizeof(*lists[j].best), compare_strength);
         n += lists[j].n;
     }
-    add_u32(record, (uint32_t)n);
+    record_add_u32(record, (uint32_t)n);
     for (size_t i = 0; i < lists[0].n; i++)
         add_context(record, f, length, &lists[0].best[i], RECORD_INTERVAL_TOP);
     for (int j = INDEX_INTERVALS - 1; j >= 0; j--)

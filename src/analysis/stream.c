@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "saescope/analysis/activations.h"
+#include "saescope/analysis/cached.h"
 #include "saescope/base/memory.h"
 #include "saescope/base/parallel.h"
 
@@ -25,6 +26,8 @@ struct stream {
     struct contexts *contexts;
     struct forward *forward;
     struct hook hook;
+    struct cached_facts cached;
+    struct store_tensor rows; /* of cached activations */
     int center;
     size_t width, length;
     size_t first, end; /* contexts served */
@@ -47,13 +50,29 @@ static size_t contexts_a_batch(const struct model_config *config, const struct h
     return n ? n : 1;
 }
 
+static int open_cached(struct stream *st, struct store_txn *t, artifact_id text, struct error *err)
+{
+    int status = cached_facts_read(t, text, &st->cached, err);
+
+    if (!status)
+        status = store_tensor_open(t, text, "activations", &st->rows, err);
+    if (!status && (st->rows.ndim != 2 || st->rows.shape[1] != st->width || !st->rows.rows_per_block ||
+                    st->rows.shape[0] / st->length != contexts_count(st->contexts)))
+        status = error_set(err, STATUS_STORE, "cached activations are damaged: import them anew");
+    return status;
+}
+
 static int open_parts(struct stream *st, struct store_txn *t, const struct stream_options *o,
                       struct error *err)
 {
+    struct stream_options fitted = *o;
     const struct model_config *config;
     size_t count, tokens;
-    int status = model_open(t, o->model, &st->model, err);
+    int status = stream_options_fit(t, &fitted, err);
 
+    o = &fitted;
+    if (!status)
+        status = model_open(t, o->model, &st->model, err);
     if (status)
         return status;
     config = model_get_config(st->model);
@@ -63,14 +82,17 @@ static int open_parts(struct stream *st, struct store_txn *t, const struct strea
     st->width = hook_width(config, &st->hook);
     st->center = o->center && hook_is_centred(config, &st->hook);
     st->length = o->context_size ? o->context_size : config->context_length;
-    if (st->length > config->context_length)
+    if (st->length > config->context_length && !o->cached)
         return error_set(err, STATUS_REFUSED, "a context of %zu tokens is longer than the model's %zu",
                          st->length, config->context_length);
-    if (o->prepend_bos && config->bos == TOKEN_NONE)
+    if (stream_options_adds_bos(o) && config->bos == TOKEN_NONE)
         return error_set(err, STATUS_REFUSED,
                          "contexts that start with BOS were asked for, but model %s has none",
                          model_name(st->model));
-    status = contexts_open(t, o->text, st->length, o->prepend_bos, config->bos, &st->contexts, err);
+    status =
+        contexts_open(t, o->text, st->length, stream_options_adds_bos(o), config->bos, &st->contexts, err);
+    if (!status && o->cached)
+        status = open_cached(st, t, o->text, err);
     if (status)
         return status;
     count = contexts_count(st->contexts);
@@ -80,8 +102,10 @@ static int open_parts(struct stream *st, struct store_txn *t, const struct strea
                          o->first_context, o->first_context + o->n_contexts, count, st->length);
     st->first = st->next = o->first_context;
     st->end = o->n_contexts ? o->first_context + o->n_contexts : count;
-    st->batch_contexts = contexts_a_batch(config, &st->hook, st->length);
-    status = forward_new(st->model, st->batch_contexts, st->length, &st->forward, err);
+    st->batch_contexts = o->cached ? (st->length < BATCH_TOKENS ? BATCH_TOKENS / st->length : 1)
+                                   : contexts_a_batch(config, &st->hook, st->length);
+    if (!o->cached)
+        status = forward_new(st->model, st->batch_contexts, st->length, &st->forward, err);
     if (status)
         return status;
     tokens = st->batch_contexts * st->length;
@@ -157,6 +181,16 @@ const struct contexts *stream_text(const struct stream *st)
     return st->contexts;
 }
 
+int stream_is_cached(const struct stream *st)
+{
+    return st->cached.is_cached;
+}
+
+int stream_has_tokens(const struct stream *st)
+{
+    return !st->cached.is_cached || st->cached.has_tokens;
+}
+
 static int keep_activations(void *arg, float *activations, size_t n_tokens, size_t width, struct error *err)
 {
     struct stream *st = arg;
@@ -186,17 +220,34 @@ static void center_block(size_t block, size_t worker, void *arg)
     }
 }
 
-/* Runs the contexts whose tokens are in st->ids. */
-static int run_batch(struct stream *st, struct store_txn *t, size_t n, struct stream_batch *b,
-                     struct error *err)
+static int run_model(struct stream *st, struct store_txn *t, size_t n, struct error *err)
 {
     int status = model_attach(st->model, t, err);
 
     if (status)
         return status;
     st->kept = st->activations;
-    status = forward_run(st->forward, st->model, st->ids, n, st->length, &st->hook, keep_activations, st,
-                         NULL, err);
+    return forward_run(st->forward, st->model, st->ids, n, st->length, &st->hook, keep_activations, st, NULL,
+                       err);
+}
+
+/* Context number i of the batch: its tokens and, when they are cached, its activations. */
+static int read_context(struct stream *st, struct store_txn *t, size_t context, size_t i, struct error *err)
+{
+    int status = contexts_read(st->contexts, t, context, 1, st->ids + i * st->length, err);
+
+    if (!status && st->cached.is_cached)
+        status = cached_rows(t, &st->rows, context * st->length, st->length,
+                             st->activations + i * st->length * st->width, err);
+    return status;
+}
+
+/* The contexts that were read: what the model makes of them, and which tokens count. */
+static int run_batch(struct stream *st, struct store_txn *t, size_t n, struct stream_batch *b,
+                     struct error *err)
+{
+    int status = st->cached.is_cached ? STATUS_OK : run_model(st, t, n, err);
+
     if (status)
         return status;
     if (st->center)
@@ -226,7 +277,8 @@ int stream_next(struct stream *st, struct stream_batch *b, struct error *err)
     status = store_begin(st->store, &t, err);
     if (status)
         return status;
-    status = contexts_read(st->contexts, t, st->next, n, st->ids, err);
+    for (size_t i = 0; i < n && !status; i++)
+        status = read_context(st, t, st->next + i, i, err);
     if (!status)
         status = run_batch(st, t, n, b, err);
     store_end(t);
@@ -251,7 +303,7 @@ int stream_at(struct stream *st, const uint32_t *contexts, size_t n, struct stre
     if (status)
         return status;
     for (size_t i = 0; i < n && !status; i++)
-        status = contexts_read(st->contexts, t, contexts[i], 1, st->ids + i * st->length, err);
+        status = read_context(st, t, contexts[i], i, err);
     if (!status)
         status = run_batch(st, t, n, b, err);
     store_end(t);
@@ -282,6 +334,30 @@ int stream_limit(struct stream *st, uint64_t tokens, uint64_t *n_counted, struct
     st->first = st->next = 0;
     st->end = n;
     return STATUS_OK;
+}
+
+int stream_options_fit(struct store_txn *t, struct stream_options *o, struct error *err)
+{
+    struct cached_facts cached;
+    struct artifact a;
+    int status = cached_facts_read(t, o->text, &cached, err);
+
+    o->cached = 0;
+    if (status || !cached.is_cached)
+        return status;
+    status = store_get(t, o->text, &a, err);
+    if (!status && (strcmp(cached.hook, o->hook) != 0 || cached.model != o->model))
+        status = error_set(err, STATUS_REFUSED, "%s holds activations of %s%s, not of %s", a.name,
+                           cached.hook, cached.model != o->model ? " of another model" : "", o->hook);
+    o->cached = 1;
+    o->context_size = cached.context_size;
+    o->prepend_bos = cached.prepend_bos;
+    return status;
+}
+
+int stream_options_adds_bos(const struct stream_options *o)
+{
+    return o->prepend_bos && !o->cached;
 }
 
 int stream_options_for_sae(struct store_txn *t, artifact_id sae, artifact_id text, struct stream_options *o,
@@ -328,6 +404,8 @@ int stream_options_for_sae(struct store_txn *t, artifact_id sae, artifact_id tex
                                "import it once more for that model",
                                b.name, a.name);
     }
+    if (!status)
+        status = stream_options_fit(t, o, err);
 out:
     json_free(text_manifest);
     json_free(manifest);

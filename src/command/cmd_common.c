@@ -29,6 +29,25 @@ void write_label(struct writer *out, struct store_txn *t, artifact_id sae, size_
         writer_null(out, "label");
 }
 
+int find_sae(struct context *ctx, const char *name, struct artifact *a, size_t *d_sae,
+             struct error *err)
+{
+    struct store_txn *t;
+    struct sae_facts facts;
+    int status = store_begin(ctx->store, &t, err);
+    if (status != STATUS_OK)
+        return status;
+    status = store_find(t, ARTIFACT_SAE, name, a, err);
+    if (status == STATUS_OK)
+        status = sae_facts_read(t, a->id, &facts, err);
+    if (status == STATUS_OK) {
+        *d_sae = facts.d_sae;
+        sae_facts_free(&facts);
+    }
+    store_end(t);
+    return status;
+}
+
 /* ---- Documents. ---- */
 
 int print_document(struct context *ctx, const struct strbuf *text, struct error *err)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Bring in, send out: import model, text, sae, labels; export sae, labels. */
+/* Bring in, send out: import model, text, sae; export sae. */
 #include "config.h"
 
 #include <stdio.h>
@@ -11,8 +11,6 @@
 #include "saescope/base/memory.h"
 #include "saescope/command/handlers.h"
 #include "saescope/formats/formats.h"
-
-#define LABELS_BYTES_MAX ((size_t)1 << 30)
 
 /* ---- Imports that are jobs ---- */
 
@@ -29,6 +27,16 @@ static char *absolute_path(const char *path)
     return absolute;
 }
 
+/* A job may run in a process that has another working directory. */
+static void set_path(const struct context *ctx, json *parameters, const char *key, const char *word)
+{
+    char *path = context_path(ctx, word);
+    char *absolute = strcmp(path, "-") == 0 ? NULL : absolute_path(path);
+    json_set(parameters, key, json_new_string(absolute ? absolute : path));
+    free(absolute);
+    free(path);
+}
+
 static int run_import(struct context *ctx, const struct invocation *inv, struct writer *out, const char *kind,
                       struct error *err)
 {
@@ -38,12 +46,9 @@ static int run_import(struct context *ctx, const struct invocation *inv, struct 
         return STATUS_OK;
     }
     json *parameters = options_parameters(inv);
-    char *path = context_path(ctx, invocation_argument(inv, 0));
-    /* A job may run in a process that has another working directory. */
-    char *absolute = strcmp(path, "-") == 0 ? NULL : absolute_path(path);
-    json_set(parameters, "path", json_new_string(absolute ? absolute : path));
-    free(absolute);
-    free(path);
+    set_path(ctx, parameters, "path", invocation_argument(inv, 0));
+    if (invocation_option(inv, "tokens"))
+        set_path(ctx, parameters, "tokens", invocation_option(inv, "tokens"));
     return command_run_job(ctx, inv, kind, parameters, out, err);
 }
 
@@ -131,6 +136,47 @@ const struct command import_text_command = {
     .run = run_import_text,
 };
 
+static int run_import_activations(struct context *ctx, const struct invocation *inv, struct writer *out,
+                                  struct error *err)
+{
+    return run_import(ctx, inv, out, "import activations", err);
+}
+
+static const struct option_spec import_activations_options[] = {
+    NAME_OPTION,
+    {.name = "model", .type = WORD_MODEL, .value = "M", .help = "model that they are of", .required = 1},
+    {.name = "hook", .type = WORD_HOOK, .value = "H", .help = "place in the model", .required = 1},
+    {.name = "tokens",
+     .type = WORD_FILE,
+     .value = "FILE",
+     .help = "file of the rows' token ids; without it there are no contexts to show"},
+    {.name = "tensor",
+     .type = WORD_WORD,
+     .value = "NAME",
+     .help = "which tensor of FILE, when it has several"},
+    {.name = "context-size",
+     .type = WORD_COUNT,
+     .value = "N",
+     .help = "rows a context (default: as the files' axes say, else 128)"},
+    {.name = "bos", .type = WORD_FLAG, .help = "without --tokens: the first row of each context is BOS's"},
+    EXISTING_NAME_OPTIONS,
+    {.name = NULL},
+};
+const struct command import_activations_command = {
+    .name = "import activations",
+    .group = GROUP_EXCHANGE,
+    .summary = "import a model's activations that were computed elsewhere",
+    .description =
+        "PATH is an npy or safetensors file of [tokens, d_in] or [contexts, tokens, d_in]. The name then "
+        "stands "
+        "wherever a text does: train sae, index, evaluate and stitch read the rows and run no model.",
+    .arguments = path_argument,
+    .options = import_activations_options,
+    .cost = COST_JOB,
+    .needs_store = 2,
+    .run = run_import_activations,
+};
+
 static const struct option_spec import_sae_options[] = {
     NAME_OPTION,
     {.name = "format",
@@ -146,6 +192,10 @@ static const struct option_spec import_sae_options[] = {
      .value = "yes|no",
      .choices = "yes|no",
      .help = "whether b_dec is subtracted, when the files do not say"},
+    {.name = "neuronpedia-id",
+     .type = WORD_WORD,
+     .value = "MODEL/SOURCE",
+     .help = "where it is on Neuronpedia, as in gpt2-small/8-res-jb (default: as the files say)"},
     EXISTING_NAME_OPTIONS,
     {.name = NULL},
 };
@@ -163,25 +213,6 @@ const struct command import_sae_command = {
 };
 
 /* ---- export sae ---- */
-
-static int find_sae(struct context *ctx, const char *name, struct artifact *a, size_t *d_sae,
-                    struct error *err)
-{
-    struct store_txn *t;
-    struct sae_facts facts;
-    int status = store_begin(ctx->store, &t, err);
-    if (status != STATUS_OK)
-        return status;
-    status = store_find(t, ARTIFACT_SAE, name, a, err);
-    if (status == STATUS_OK)
-        status = sae_facts_read(t, a->id, &facts, err);
-    if (status == STATUS_OK) {
-        *d_sae = facts.d_sae;
-        sae_facts_free(&facts);
-    }
-    store_end(t);
-    return status;
-}
 
 static int run_export_sae(struct context *ctx, const struct invocation *inv, struct writer *out,
                           struct error *err)
@@ -236,187 +267,4 @@ const struct command export_sae_command = {
     .cost = COST_QUERY,
     .needs_store = 1,
     .run = run_export_sae,
-};
-
-/* ---- Labels as TSV: latent, label ---- */
-
-struct label_lines {
-    struct label *labels;
-    size_t n;
-};
-
-/* One line "LATENT<tab>LABEL" with \t \n \r \\ escaped; unescaped in place. */
-static int parse_label_line(char *line, size_t d_sae, struct label *label, struct error *err)
-{
-    unsigned long long latent;
-    char *tab = strchr(line, '\t'), *to;
-    if (!tab)
-        return error_set(err, STATUS_REFUSED, "no tab: a line is LATENT<tab>LABEL");
-    *tab = '\0';
-    if (parse_u64(line, 0, UINT64_MAX >> 1, &latent) != 0)
-        return error_set(err, STATUS_REFUSED, "the first field is no latent's number");
-    if (latent >= d_sae)
-        return error_set(err, STATUS_REFUSED, "latent %llu is not in 0 ... %zu", latent, d_sae - 1);
-    to = tab + 1;
-    for (const char *from = tab + 1; *from && *from != '\t'; from++) {
-        if (*from == '\\' && from[1]) {
-            from++;
-            *to++ = *from == 't' ? '\t' : *from == 'n' ? '\n' : *from == 'r' ? '\r' : *from;
-        } else {
-            *to++ = *from;
-        }
-    }
-    *to = '\0';
-    *label = (struct label){latent, LABEL_IMPORTED, tab + 1, (size_t)(to - (tab + 1))};
-    return STATUS_OK;
-}
-
-static int parse_labels(char *text, const char *path, size_t d_sae, struct label_lines *out,
-                        struct error *err)
-{
-    size_t line = 0;
-    int status = STATUS_OK;
-    for (char *next; text && *text && status == STATUS_OK; text = next) {
-        char *end = text + strcspn(text, "\n");
-        next = *end ? end + 1 : NULL;
-        *end = '\0';
-        if (end > text && end[-1] == '\r')
-            end[-1] = '\0';
-        line++;
-        if (*text == '\0' || (line == 1 && strncmp(text, "latent\t", 7) == 0))
-            continue;
-        out->labels = xreallocarray(out->labels, out->n + 1, sizeof *out->labels);
-        status = parse_label_line(text, d_sae, &out->labels[out->n], err);
-        if (status == STATUS_OK)
-            out->n++;
-        else
-            error_prefix(err, "%s:%zu", path, line);
-    }
-    return status;
-}
-
-static int run_import_labels(struct context *ctx, const struct invocation *inv, struct writer *out,
-                             struct error *err)
-{
-    struct artifact a;
-    size_t d_sae;
-    struct strbuf text = STRBUF_INIT;
-    struct label_lines lines = {NULL, 0};
-    double start = clock_seconds();
-    int status = find_sae(ctx, invocation_option(inv, "sae"), &a, &d_sae, err);
-    if (status != STATUS_OK)
-        return status;
-    char *path = context_path(ctx, invocation_argument(inv, 0));
-    status = file_read(path, LABELS_BYTES_MAX, &text, err);
-    if (status == STATUS_OK && text.length > 0)
-        status = parse_labels(text.data, path, d_sae, &lines, err);
-    if (status == STATUS_OK)
-        status = store_put_labels(ctx->store, a.id, lines.labels, lines.n, err);
-    if (status == STATUS_OK) {
-        writer_begin_object(out, NULL);
-        writer_string(out, "name", a.name);
-        writer_string(out, "kind", "labels");
-        writer_integer(out, "labels", (long long)lines.n);
-        writer_integer(out, "bytes", (long long)text.length);
-        writer_real(out, "seconds", clock_seconds() - start);
-        writer_end_object(out);
-    }
-    free(lines.labels);
-    strbuf_free(&text);
-    free(path);
-    return status;
-}
-
-static const struct option_spec import_labels_options[] = {
-    {.name = "sae", .type = WORD_SAE, .value = "S", .help = "SAE whose latents they name", .required = 1},
-    {.name = NULL},
-};
-static const struct argument_spec labels_file_argument[] = {{.name = "FILE", .type = WORD_FILE},
-                                                            {.name = NULL}};
-const struct command import_labels_command = {
-    .name = "import labels",
-    .group = GROUP_EXCHANGE,
-    .summary = "import labels of latents from a TSV file",
-    .description =
-        "Lines LATENT<tab>LABEL; a first line that starts with latent<tab> is a heading. Your own labels go "
-        "before imported ones, and those before automatic ones.",
-    .arguments = labels_file_argument,
-    .options = import_labels_options,
-    .cost = COST_QUERY,
-    .needs_store = 2,
-    .run = run_import_labels,
-};
-
-static void add_escaped(struct strbuf *b, const char *s, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        const char *escape = s[i] == '\t' ? "\\t" : s[i] == '\n' ? "\\n" : s[i] == '\r' ? "\\r" : NULL;
-        if (s[i] == '\\')
-            escape = "\\\\";
-        if (escape)
-            strbuf_adds(b, escape);
-        else
-            strbuf_addc(b, s[i]);
-    }
-}
-
-struct export_lines {
-    struct strbuf text;
-    size_t n;
-};
-
-static int add_label_line(const struct label *label, void *arg)
-{
-    struct export_lines *lines = arg;
-    strbuf_addf(&lines->text, "%llu\t", (unsigned long long)label->latent);
-    add_escaped(&lines->text, label->text, label->n);
-    strbuf_addc(&lines->text, '\n');
-    lines->n++;
-    return 0;
-}
-
-static int run_export_labels(struct context *ctx, const struct invocation *inv, struct writer *out,
-                             struct error *err)
-{
-    struct artifact a;
-    size_t d_sae;
-    struct store_txn *t;
-    struct export_lines lines = {STRBUF_INIT, 0};
-    int status = find_sae(ctx, invocation_argument(inv, 0), &a, &d_sae, err);
-    if (status == STATUS_OK)
-        status = store_begin(ctx->store, &t, err);
-    if (status != STATUS_OK)
-        return status;
-    strbuf_adds(&lines.text, "latent\tlabel\n");
-    status = store_labels_each(t, a.id, add_label_line, &lines, err);
-    store_end(t);
-    char *path = context_path(ctx, invocation_argument(inv, 1));
-    int to_output = strcmp(path, "-") == 0;
-    if (status == STATUS_OK && to_output)
-        status = print_document(ctx, &lines.text, err);
-    else if (status == STATUS_OK)
-        status = file_write_atomic(path, lines.text.data, lines.text.length, err);
-    if (status == STATUS_OK && !to_output) {
-        writer_begin_object(out, NULL);
-        writer_string(out, "name", a.name);
-        writer_string(out, "kind", "labels");
-        writer_integer(out, "labels", (long long)lines.n);
-        writer_integer(out, "bytes", (long long)lines.text.length);
-        writer_end_object(out);
-    }
-    strbuf_free(&lines.text);
-    free(path);
-    return status;
-}
-
-static const struct argument_spec export_labels_arguments[] = {
-    {.name = "SAE", .type = WORD_SAE}, {.name = "FILE", .type = WORD_FILE}, {.name = NULL}};
-const struct command export_labels_command = {
-    .name = "export labels",
-    .group = GROUP_EXCHANGE,
-    .summary = "write the shown labels of an SAE's latents as TSV (- is standard output)",
-    .arguments = export_labels_arguments,
-    .cost = COST_QUERY,
-    .needs_store = 1,
-    .run = run_export_labels,
 };

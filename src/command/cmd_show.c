@@ -64,11 +64,9 @@ static int page_open(struct context *ctx, const struct invocation *inv, struct p
     return status;
 }
 
-static void write_token(struct writer *out, const char *name, const struct model *m, uint32_t id)
+static const struct tokenizer *page_tokenizer(const struct page *p)
 {
-    size_t n = 0;
-    const void *bytes = m ? tokenizer_token(model_tokenizer(m), id, &n) : "";
-    writer_bytes(out, name, bytes, n);
+    return p->model ? model_tokenizer(p->model) : NULL;
 }
 
 /* ---- Contexts ---- */
@@ -97,11 +95,17 @@ static void write_context(struct writer *out, const struct page *p, const struct
         writer_integer(out, "interval", c->interval);
     writer_begin_array(out, "ids");
     for (size_t i = first; i < end; i++)
-        writer_integer(out, NULL, c->ids[i]);
+        if (c->ids)
+            writer_integer(out, NULL, c->ids[i]);
+        else
+            writer_null(out, NULL);
     writer_end_array(out);
     writer_begin_array(out, "tokens");
-    for (size_t i = first; i < end; i++)
-        write_token(out, NULL, p->model, c->ids[i]);
+    for (size_t i = first; i < end; i++) {
+        size_t n;
+        const void *bytes = latent_context_token(c, page_tokenizer(p), i, &n);
+        writer_bytes(out, NULL, bytes, n);
+    }
     writer_end_array(out);
     writer_begin_array(out, "activations");
     for (size_t i = first; i < end; i++)
@@ -118,7 +122,7 @@ static void context_line(struct writer *out, const struct page *p, const struct 
     window_of(p, c, &first, &end);
     for (size_t i = first; i < end; i++) {
         size_t n = 0, blanks = 0;
-        const char *bytes = p->model ? tokenizer_token(model_tokenizer(p->model), c->ids[i], &n) : "";
+        const char *bytes = latent_context_token(c, page_tokenizer(p), i, &n);
         int strong = c->activations[i] > 0.5f * c->activation;
         while (strong && blanks < n && bytes[blanks] == ' ')
             blanks++;
@@ -148,9 +152,9 @@ static void context_table(struct writer *out, const struct page *p, const struct
         struct strbuf text = STRBUF_INIT;
         size_t first, end;
         window_of(p, c, &first, &end);
-        for (size_t k = first; p->model && k < end; k++) {
+        for (size_t k = first; k < end; k++) {
             size_t length;
-            const void *bytes = tokenizer_token(model_tokenizer(p->model), c->ids[k], &length);
+            const void *bytes = latent_context_token(c, page_tokenizer(p), k, &length);
             strbuf_add(&text, bytes, length);
         }
         writer_begin_row(out);
@@ -219,15 +223,25 @@ static int write_contexts(struct writer *out, const struct page *p, size_t text_
 
 /* ---- Logits ---- */
 
+static void write_logit(struct writer *out, const struct page *p, const struct token_logit *logit)
+{
+    size_t n;
+    const void *bytes = token_logit_text(logit, page_tokenizer(p), &n);
+    if (logit->id == TOKEN_NONE)
+        writer_null(out, "id");
+    else
+        writer_integer(out, "id", logit->id);
+    writer_bytes(out, "token", bytes, n);
+    writer_real(out, "value", logit->value);
+}
+
 static void write_token_logits(struct writer *out, const struct page *p, const char *name,
                                const struct token_logit *logits, size_t n)
 {
     writer_begin_array(out, name);
     for (size_t i = 0; i < n; i++) {
         writer_begin_object(out, NULL);
-        writer_integer(out, "id", logits[i].id);
-        write_token(out, "token", p->model, logits[i].id);
-        writer_real(out, "value", logits[i].value);
+        write_logit(out, p, &logits[i]);
         writer_end_object(out);
     }
     writer_end_array(out);
@@ -237,7 +251,7 @@ static void write_token_logits(struct writer *out, const struct page *p, const c
 static void add_logit(struct strbuf *b, const struct page *p, const struct token_logit *logit)
 {
     size_t n = 0, start = b->length;
-    const void *bytes = tokenizer_token(model_tokenizer(p->model), logit->id, &n);
+    const void *bytes = token_logit_text(logit, page_tokenizer(p), &n);
     strbuf_adds(b, "  '");
     displayable(b, bytes, n);
     strbuf_adds(b, "'");
@@ -267,9 +281,7 @@ static void logit_rows(struct writer *out, const struct page *p, const char *end
     for (size_t i = 0; i < n; i++) {
         writer_begin_row(out);
         writer_string(out, "end", end);
-        writer_integer(out, "id", logits[i].id);
-        write_token(out, "token", p->model, logits[i].id);
-        writer_real(out, "value", logits[i].value);
+        write_logit(out, p, &logits[i]);
         writer_end_row(out);
     }
 }
@@ -297,11 +309,14 @@ static int write_logits(struct writer *out, const struct page *p, int fold_ln, i
         if (status == STATUS_OK)
             status =
                 latent_logits(p->model, p->sae.sae, &hook, p->at.latent, LOGITS_SHOWN, fold_ln, &logits, err);
+    } else {
+        status = index_logits_read(p->t, p->at.sae.id, p->at.latent, &logits, err);
     }
     if (status != STATUS_OK)
         return status;
     if (as_table && writer_format(out) == WRITE_TSV) {
         logit_table(out, p, &logits);
+        latent_logits_free(&logits);
         return STATUS_OK;
     }
     writer_begin_object(out, "logits");
@@ -309,6 +324,7 @@ static int write_logits(struct writer *out, const struct page *p, int fold_ln, i
     write_token_logits(out, p, "negative", logits.negative, logits.n_negative);
     writer_end_object(out);
     logit_lines(out, p, &logits);
+    latent_logits_free(&logits);
     return STATUS_OK;
 }
 

@@ -15,10 +15,13 @@ const struct command *const commands[] = {
     /* Bring in, send out */
     &import_model_command,
     &import_text_command,
+    &import_activations_command,
     &import_sae_command,
     &import_labels_command,
     &pull_command,
+    &import_index_command,
     &export_sae_command,
+    &export_index_command,
     &export_labels_command,
     &export_stitch_command,
     /* Compute */
@@ -44,6 +47,7 @@ const struct command *const commands[] = {
     &tokenize_command,
     &search_command,
     &label_command,
+    &open_command,
     &steer_command,
     &edit_command,
     /* Jobs */

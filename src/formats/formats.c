@@ -108,6 +108,8 @@ void sae_import_amend(const struct sae_import *o, json *manifest)
 {
     const struct release_facts *f = o->facts;
     json *source = json_get(manifest, "source"), *quirks = json_get(source, "quirks");
+    if (o->neuronpedia_id)
+        json_set(source, "neuronpedia_id", json_new_string(o->neuronpedia_id));
     if (!f)
         return;
     if (f->origin)

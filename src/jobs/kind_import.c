@@ -2,16 +2,18 @@
 /*
  * Jobs "import model" ("path", "name", "replace"), "import text" (also "model", "field", "documents": "line"
  * or "file", "token_type": "u16" or "u32") and "import sae" (also "format", "model", "hook", "base", "k",
- * "apply_b_dec_to_input").
+ * "apply_b_dec_to_input", "neuronpedia_id").
  */
 #include "config.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "saescope/analysis/cached.h"
 #include "saescope/base/display.h"
 #include "saescope/base/fileio.h"
 #include "saescope/formats/formats.h"
+#include "saescope/formats/neuronpedia.h"
 #include "saescope/jobs/kinds.h"
 #include "saescope/model/text.h"
 
@@ -108,7 +110,10 @@ const struct job_kind kind_import_text = {"import text", 0, plan_text, run_text}
 /* ---- SAEs. ---- */
 static int plan_sae(struct store *s, const json *parameters, json *needs, json *makes, struct error *err)
 {
+    const char *id = json_get_string(parameters, "neuronpedia_id", NULL);
     int status = plan_path(s, ARTIFACT_SAE, parameters, 0, makes, err);
+    if (status == STATUS_OK && id)
+        status = neuronpedia_check_id(id, err);
     if (status == STATUS_OK) {
         need(needs, json_get_string(parameters, "model", NULL));
         need(needs, json_get_string(parameters, "base", NULL));
@@ -127,6 +132,7 @@ static int run_sae(struct store *s, uint64_t job, const json *parameters, struct
                            .hook = json_get_string(parameters, "hook", NULL),
                            .k = (size_t)json_get_integer(parameters, "k", 0),
                            .apply_b_dec_to_input = json_get_string(parameters, "apply_b_dec_to_input", NULL),
+                           .neuronpedia_id = json_get_string(parameters, "neuronpedia_id", NULL),
                            .replace = json_get_boolean(parameters, "replace", 0)};
     artifact_id id = 0;
     double start = clock_seconds();
@@ -140,3 +146,46 @@ static int run_sae(struct store *s, uint64_t job, const json *parameters, struct
 }
 
 const struct job_kind kind_import_sae = {"import sae", 0, plan_sae, run_sae};
+
+/* ---- Cached activations. ---- */
+static int plan_activations(struct store *s, const json *parameters, json *needs, json *makes,
+                            struct error *err)
+{
+    const char *model, *hook, *tokens = json_get_string(parameters, "tokens", NULL);
+    int status = job_need(parameters, "model", "--model", &model, err);
+    if (status == STATUS_OK)
+        status = job_need(parameters, "hook", "--hook", &hook, err);
+    if (status == STATUS_OK && tokens && !path_exists(tokens)) {
+        char *shown = displayable_string(tokens);
+        status = error_set(err, STATUS_REFUSED, "%s: no such file or directory", shown);
+        free(shown);
+    }
+    if (status == STATUS_OK)
+        status = plan_path(s, ARTIFACT_TEXT, parameters, 0, makes, err);
+    if (status == STATUS_OK)
+        need(needs, model);
+    return status;
+}
+
+static int run_activations(struct store *s, uint64_t job, const json *parameters, struct monitor *m,
+                           json **result, struct error *err)
+{
+    long long size = json_get_integer(parameters, "context_size", 0);
+    struct cached_import o = {.path = json_get_string(parameters, "path", ""),
+                              .name = json_get_string(parameters, "name", ""),
+                              .hook = json_get_string(parameters, "hook", ""),
+                              .tensor = json_get_string(parameters, "tensor", NULL),
+                              .tokens = json_get_string(parameters, "tokens", NULL),
+                              .context_size = size > 0 ? (size_t)size : 0,
+                              .bos = json_get_boolean(parameters, "bos", 0),
+                              .replace = json_get_boolean(parameters, "replace", 0)};
+    artifact_id id = 0;
+    double start = clock_seconds();
+    (void)job;
+    int status = job_find(s, ARTIFACT_MODEL, json_get_string(parameters, "model", ""), &o.model, err);
+    if (status == STATUS_OK)
+        status = cached_import_run(s, &o, m, &id, err);
+    return finish(s, id, start, status, result, err);
+}
+
+const struct job_kind kind_import_activations = {"import activations", 0, plan_activations, run_activations};

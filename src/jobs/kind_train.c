@@ -86,7 +86,7 @@ static int plan_tokens(struct store_txn *t, const struct model *model, const jso
     uint64_t counted = 0, tokens = (uint64_t)json_get_integer(parameters, "tokens", 0);
     size_t n = 0;
     int status =
-        contexts_open(t, so->text, so->context_size, so->prepend_bos, model_get_config(model)->bos, &c, err);
+        contexts_open(t, so->text, so->context_size, stream_options_adds_bos(so), model_get_config(model)->bos, &c, err);
     if (status != STATUS_OK)
         return status;
     if (tokens) {
@@ -129,6 +129,8 @@ static int stream_options_read(struct store *s, const json *parameters, struct s
             !json_get_boolean(parameters, "no_bos", 0);
         status = hook_parse(config, json_get_string(parameters, "hook", ""), hook, err);
     }
+    if (status == STATUS_OK)
+        status = stream_options_fit(t, so, err);
     if (status == STATUS_OK)
         status = plan_tokens(t, model, parameters, so, training, err);
     if (model)

@@ -120,9 +120,9 @@ static void make_context(const struct latent_context *from, const struct tokeniz
     out->tokens = xcalloc(from->length ? from->length : 1, sizeof *out->tokens);
     for (size_t i = 0; i < from->length; i++) {
         size_t n = 0;
-        const void *bytes = from->ids[i] < tokenizer_size(tok) ? tokenizer_token(tok, from->ids[i], &n) : "";
+        const void *bytes = latent_context_token(from, tok, i, &n);
         page_token_make(&out->text, bytes, n, &out->tokens[i]);
-        out->tokens[i].plain &= !tokenizer_is_special(tok, from->ids[i]);
+        out->tokens[i].plain &= !(tok && from->ids && tokenizer_is_special(tok, from->ids[i]));
         out->tokens[i].activation = from->activations[i];
     }
 }
@@ -133,7 +133,7 @@ static int read_contexts(struct store_txn *t, artifact_id model, struct page_hea
     struct tokenizer *tok = NULL;
     size_t n = 0;
     int status = index_contexts_read(t, head->at.sae.id, head->at.latent, &contexts, &n, err);
-    if (status == STATUS_OK && n > 0)
+    if (status == STATUS_OK && n > 0 && model)
         status = tokenizer_open(t, model, &tok, err);
     if (status == STATUS_OK && n > 0) {
         head->contexts = xcalloc(n, sizeof *head->contexts);
@@ -181,7 +181,7 @@ int page_head_read(struct query *q, struct store_txn *t, void *arg, void **resul
         head->relatives_hash = page_relatives_hash(t);
         status = read_statistics(t, head, err);
     }
-    if (status == STATUS_OK && head->fired && !head->is_meta && facts.model && !q->cancelled(q))
+    if (status == STATUS_OK && head->fired && !head->is_meta && !q->cancelled(q))
         status = read_contexts(t, facts.model, head, err);
     sae_facts_free(&facts);
     if (status != STATUS_OK) {
@@ -229,7 +229,7 @@ static size_t make_logits(const struct tokenizer *tok, const struct token_logit 
     for (size_t i = 0; i < n; i++) {
         struct strbuf b = STRBUF_INIT;
         size_t length;
-        const void *bytes = tokenizer_token(tok, from[i].id, &length);
+        const void *bytes = token_logit_text(&from[i], tok, &length);
         displayable(&b, bytes, length);
         to[i] = (struct page_logit){strbuf_detach(&b), from[i].value};
     }
@@ -254,11 +254,15 @@ int page_logits_read(struct query *q, struct store_txn *t, void *arg, void **res
         if (status == STATUS_OK)
             status = latent_logits(m, l.own.sae, l.own.facts.row_hook ? &hook : NULL, l.at.latent,
                                    LOGITS_SHOWN, 0, &logits, err);
+    } else if (status == STATUS_OK) {
+        status = index_logits_read(t, l.at.sae.id, l.at.latent, &logits, err);
     }
-    if (status == STATUS_OK && m) {
-        out->n_positive = make_logits(model_tokenizer(m), logits.positive, logits.n_positive, out->positive);
-        out->n_negative = make_logits(model_tokenizer(m), logits.negative, logits.n_negative, out->negative);
+    if (status == STATUS_OK) {
+        const struct tokenizer *tok = m ? model_tokenizer(m) : NULL;
+        out->n_positive = make_logits(tok, logits.positive, logits.n_positive, out->positive);
+        out->n_negative = make_logits(tok, logits.negative, logits.n_negative, out->negative);
     }
+    latent_logits_free(&logits);
     model_free(m);
     opened_sae_close(&l.own);
     if (status != STATUS_OK) {

@@ -7,6 +7,7 @@ What fuzzing found lies beside them (names starting with "found") and is left al
     tests/fuzz/seeds.py
 """
 import collections
+import gzip
 import io
 import json
 import os
@@ -246,9 +247,31 @@ def commands():
     write("filter", "half", "meta_latents == ")
 
 
+def rows():
+    context = {"tokens": ["a", " b", "\u00e9"], "values": [0, 2.5, 0.25], "binMin": 2, "binMax": 3, "binContains": 0.5,
+               "qualifyingTokenIndex": 1, "dataIndex": "17"}
+    feature = {"modelId": "gpt2-small", "layer": "8-res-jb", "index": "3", "maxActApprox": 8.5, "frac_nonzero": 0.0125,
+               "freq_hist_data_bar_heights": [40, 6, 3, 1], "freq_hist_data_bar_values": [1.5, 3.5, 5.5, 7.5],
+               "pos_str": ["a"], "pos_values": [1.5], "neg_str": ["b", "c"], "neg_values": [-1.5, -1],
+               "saescope": {"fired": 50, "tokens": 4000, "min": 0.5, "max": 8.5, "mean": 2}}
+    lines = json.dumps(feature) + "\n" + json.dumps({**context, "index": 3}) + "\n"
+    inside = {"tokens": ["a", "b"], "values": [0.1, 0.9], "bin_min": -1, "bin_max": 0.9, "bin_contains": -1,
+              "qualifying_token_index": 0}
+    dashboard = json.dumps({"model_id": "m", "features": [
+        {"feature_index": 0, "n_prompts_total": 12, "n_tokens_in_prompt": 100, "activations": [inside]},
+        {"feature_index": 1, "pos_str": ["}\"]"], "pos_values": [1]}], "after": {"features": [{}]}})
+    write("rows", "lines", lines)
+    write("rows", "lines-gzip", gzip.compress(lines.encode(), mtime=0))
+    write("rows", "cut-gzip", gzip.compress(lines.encode(), mtime=0)[:-9])
+    write("rows", "dashboard", dashboard)
+    write("rows", "open", dashboard[:-3])
+    write("rows", "large", '{"freq_hist_data_bar_heights":[4e9,4e9],"freq_hist_data_bar_values":[1,2]}\n{"frac_nonzero":2}\n')
+
+
 containers()
 headers()
 pickles()
 texts()
 tokenizers()
 commands()
+rows()

@@ -19,7 +19,15 @@ struct stream_options {
     int prepend_bos;
     int center; /* subtract the mean over d_model from each activation (LayerNorm models only) */
     size_t first_context, n_contexts; /* n_contexts 0: all from first_context on */
+    int cached;                       /* the text is one of cached activations (cached.h): see stream_options_fit */
 };
+/*
+ * For a text of cached activations: their context size and BOS take the place of what was asked for. STATUS_REFUSED when they are
+ * another model's or hook's. Others stay as they are. stream_open and stream_options_for_sae do it.
+ */
+int stream_options_fit(struct store_txn *t, struct stream_options *o, struct error *err);
+/* What contexts_open is to be asked for: cached activations have their BOS among the tokens. */
+int stream_options_adds_bos(const struct stream_options *o);
 
 struct stream_batch {
     size_t first_context, n_contexts, length;
@@ -39,6 +47,8 @@ size_t stream_contexts(const struct stream *st);
 size_t stream_batch_contexts(const struct stream *st); /* contexts of a whole batch */
 const struct model *stream_model(const struct stream *st);
 const struct contexts *stream_text(const struct stream *st);
+int stream_is_cached(const struct stream *st);  /* no model runs */
+int stream_has_tokens(const struct stream *st); /* else ids are TOKEN_UNKNOWN */
 /* The next contexts; b->n_contexts == 0 at the end. What b points to lives until the next call. */
 int stream_next(struct stream *st, struct stream_batch *b, struct error *err);
 int stream_rewind(struct stream *st, size_t context, struct error *err);

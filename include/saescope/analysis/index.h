@@ -10,6 +10,9 @@
  * "context_size", "prepend_bos", "bos", "seed", "references": {"sae", "text"}}. The index of a meta-SAE is over its
  * bases' decoder rows: the same columns and no contexts, and of the latents of its bases, numbered as struct meta_bases
  * says, the columns base_metas (u8: number of meta-latents) and base_ev (f32).
+ *
+ * An index that was imported (index_exchange.h) refers to no text: it has its own contexts, whose tokens are strings
+ * (index_texts.h), and RECORD_LOGITS records.
  */
 #ifndef SAESCOPE_ANALYSIS_INDEX_H
 #define SAESCOPE_ANALYSIS_INDEX_H
@@ -17,6 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "saescope/base/monitor.h"
+#include "saescope/model/tokenizer.h"
 #include "saescope/store/store.h"
 
 #define INDEX_BINS         50
@@ -68,16 +72,21 @@ struct index_histogram {
 int index_histogram_read(struct store_txn *t, artifact_id sae, size_t latent, struct index_histogram *out,
                          struct error *err);
 
-/* One context of a latent: tokens of the whole context and the latent's activations on them. */
+/* One context of a latent: tokens of the whole context and the latent's activations on them. Of an imported index the tokens are
+ * known by their texts alone: then ids is NULL. */
 struct latent_context {
     size_t context;  /* its number in the text's contexts */
     size_t position; /* of the peak (top) or of the sampled token */
     int interval;    /* -1: top; else 0 (lowest) … 4 */
     float activation;
     size_t length;      /* tokens in the context */
-    uint32_t *ids;      /* [length] */
+    uint32_t *ids;      /* [length], or NULL */
     float *activations; /* [length] */
+    char *texts;        /* the tokens' bytes one after the other, or NULL */
+    size_t *text_ends;  /* [length]: where each ends in texts */
 };
+/* Bytes of token i; of none when neither it nor a tokenizer (may be NULL) knows them. */
+const void *latent_context_token(const struct latent_context *c, const struct tokenizer *tok, size_t i, size_t *n);
 /* Top contexts, strongest first, then intervals 4 … 0. The array is the caller's. */
 int index_contexts_read(struct store_txn *t, artifact_id sae, size_t latent, struct latent_context **out,
                         size_t *n, struct error *err);

@@ -3,9 +3,9 @@
  * The part of the index that concerns one latent: statistics, histogram, and which contexts stand for it.
  * Also the form of a RECORD_CONTEXTS record, little-endian and packed:
  *
- *   u32 n                                                   contexts that follow: top ones, then intervals 4
- * … 0 u32 context, f32 activation, u16 position, u16 n_pairs, u8 interval (255: top) n_pairs × (u16 position,
- * f32 activation)                all of the context in which the latent fires
+ *   u32 n; then n contexts: top ones, then intervals 4 … 0, each
+ *   u32 context, f32 activation, u16 position, u16 n_pairs, u8 interval (255: top), and
+ *   n_pairs × (u16 position, f32 activation): all of the context in which the latent fires
  */
 #ifndef SAESCOPE_ANALYSIS_INDEX_SELECT_H
 #define SAESCOPE_ANALYSIS_INDEX_SELECT_H
@@ -20,6 +20,18 @@
 #define RECORD_INTERVAL_TOP  255
 #define RECORD_CONTEXT_BYTES 13
 #define RECORD_PAIR_BYTES    6
+
+/* A context's head in the record. */
+struct record_context {
+    uint32_t context;
+    float activation;
+    size_t position, n_pairs;
+    unsigned char interval;
+};
+void record_add_context(struct strbuf *record, const struct record_context *c);
+void record_add_pair(struct strbuf *record, size_t position, float activation);
+void record_add_u32(struct strbuf *record, uint32_t x);
+void record_add_float(struct strbuf *record, float x);
 
 /* A latent's firings, ascending by place (context · length + position). */
 struct firings {

@@ -59,16 +59,26 @@ artifact_id meta_sae_of(struct store_txn *t, artifact_id sae);
 
 /* ---- Logits of a latent's direction: the strongest and weakest tokens, by |W_dec[i] @ W_U| order. ---- */
 struct token_logit {
-    uint32_t id;
+    uint32_t id; /* TOKEN_NONE: only its text is known */
     float value;
+    const char *text; /* in latent_logits' texts, not NUL-terminated; NULL: the tokenizer's */
+    size_t text_length;
 };
 struct latent_logits {
     size_t n_positive, n_negative;
     struct token_logit positive[20], negative[20]; /* largest first; smallest first */
+    char *texts;                                   /* of an imported index; NULL: none */
 };
+void latent_logits_free(struct latent_logits *l);
+/* Bytes of its token; of none when neither it nor a tokenizer (may be NULL) knows them. */
+const void *token_logit_text(const struct token_logit *l, const struct tokenizer *tok, size_t *n);
+/* Those that an imported index brought; both empty when there are none. */
+int index_logits_read(struct store_txn *t, artifact_id sae, size_t latent, struct latent_logits *out, struct error *err);
 /* m must be attached; count ≤ 20. NULL model: none known, both empty. */
 int latent_logits(const struct model *m, const struct sae *sae, const struct hook *hook, size_t latent, size_t count,
                   int fold_ln, struct latent_logits *out, struct error *err);
+/* The same of logits that were computed. */
+void latent_logits_choose(const float *logits, size_t vocabulary, size_t count, struct latent_logits *out);
 
 /* ---- Neighbours: the latents of `in` whose decoder rows have the largest cosine with a direction. ---- */
 struct neighbor {

@@ -11,8 +11,11 @@
 extern const struct command list_command, info_command, remove_command, rename_command, verify_command,
     compact_command;
 /* cmd_exchange.c */
-extern const struct command import_model_command, import_text_command, import_sae_command, import_labels_command,
-    export_sae_command, export_labels_command;
+extern const struct command import_model_command, import_text_command, import_activations_command, import_sae_command, export_sae_command;
+/* cmd_labels.c */
+extern const struct command import_labels_command, export_labels_command;
+/* cmd_index_exchange.c */
+extern const struct command export_index_command, import_index_command;
 /* cmd_compute.c */
 extern const struct command train_sae_command, train_meta_command, index_command, evaluate_command;
 /* cmd_stitch.c */
@@ -27,6 +30,8 @@ extern const struct command export_stitch_command;
 extern const struct command latents_command, search_command, label_command;
 /* cmd_show.c */
 extern const struct command show_command, contexts_command, logits_command;
+/* cmd_open.c */
+extern const struct command open_command;
 /* cmd_decompose.c, cmd_report.c */
 extern const struct command decompose_command, report_command;
 /* cmd_relatives.c */
@@ -49,6 +54,9 @@ extern const struct command set_command, bind_command, source_command, help_comm
 /* The invocation's argument i as an address in transaction t ("/N" means the setting `sae`). */
 int argument_address(struct context *ctx, const struct invocation *inv, size_t i, struct store_txn *t,
                      struct address *out, struct error *err);
+
+/* The SAE of that name, and its number of latents. */
+int find_sae(struct context *ctx, const char *name, struct artifact *a, size_t *d_sae, struct error *err);
 
 /* The shown label of a latent under "label" (null when it has none). */
 void write_label(struct writer *out, struct store_txn *t, artifact_id sae, size_t latent);

@@ -30,6 +30,7 @@ struct sae_import {
     /* For files that do not say: how many latents a token keeps, and whether b_dec is subtracted from the input. */
     size_t k;                         /* 0: as the files say */
     const char *apply_b_dec_to_input; /* "yes", "no"; NULL: as the files say or usually mean */
+    const char *neuronpedia_id; /* MODEL/SOURCE; NULL: as the files say */
     int replace;
     const struct release_facts *facts; /* or NULL */
 };

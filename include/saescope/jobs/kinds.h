@@ -7,7 +7,8 @@
 #include "saescope/sae/train.h"
 
 extern const struct job_kind kind_train_sae, kind_train_meta, kind_index, kind_evaluate, kind_import_model,
-    kind_import_text, kind_import_sae, kind_rebuild, kind_report, kind_stitch, kind_stitch_sae, kind_pull;
+    kind_import_text, kind_import_sae, kind_rebuild, kind_report, kind_stitch, kind_stitch_sae,
+    kind_export_index, kind_import_index, kind_import_activations, kind_pull;
 
 /* An unpublished id under a name, kept as long as the job is unfinished; a resumed run gets the same one.
  * *published: an earlier run of this job got as far as to publish it. */

@@ -14,6 +14,7 @@
 struct tokenizer;
 
 #define TOKEN_NONE UINT32_MAX
+#define TOKEN_UNKNOWN (UINT32_MAX - 1) /* of cached activations: it counts, and has no text */
 
 struct token_list {
     uint32_t *ids;

@@ -151,7 +151,8 @@ int store_rename(struct store *s, artifact_id id, const char *new_name, struct e
 enum record_table {
     RECORD_CONTEXTS = 1, /* of an index: a latent's top and sampled contexts */
     RECORD_TOKENIZER,    /* of a model: compiled vocabulary parts */
-    RECORD_PARENTS       /* of a stitch: a large latent's parents in the small SAE */
+    RECORD_PARENTS,      /* of a stitch: a large latent's parents in the small SAE */
+    RECORD_LOGITS        /* of an imported index: the tokens that a latent raises and lowers most */
 };
 /* *data = NULL, *n = 0 when there is none; the pointer lives as long as the transaction; no alignment. */
 int store_record(struct store_txn *t, artifact_id id, enum record_table table, uint64_t number, const void **data,
