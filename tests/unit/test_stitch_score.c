@@ -56,7 +56,7 @@ static double width_of(const float *x, enum sae_normalization n)
     for (size_t j = 0; j < SMALL_D; j++)
         squares += ((double)x[j] - mean) * ((double)x[j] - mean);
     return n == NORMALIZE_NONE         ? 1
-           : n == NORMALIZE_LAYER_NORM ? sqrt(squares / (SMALL_D - 1)) + 1e-5
+           : n == NORMALIZE_LAYER_NORM ? sqrt(squares / (SMALL_D - 1))
                                        : sqrt(squares / SMALL_D);
 }
 
