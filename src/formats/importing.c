@@ -116,12 +116,6 @@ void import_hook(struct importing *im, const char *hook)
     im->hook = hook ? xstrdup(hook) : NULL;
 }
 
-void import_hook_at(struct importing *im, const char *point, long long layer)
-{
-    free(im->hook);
-    im->hook = layer >= 0 ? xasprintf("blocks.%lld.%s", layer, point) : NULL;
-}
-
 void import_model_name(struct importing *im, const char *name)
 {
     free(im->model_name);
