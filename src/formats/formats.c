@@ -90,13 +90,8 @@ int sae_import_path(struct store *s, const struct sae_import *o, struct monitor 
         free(shown);
         return STATUS_REFUSED;
     }
-    struct importing im = {.options = o,
-                           .monitor = m,
-                           .prepend_bos = 1,
-                           .source = json_new_object(),
-                           .quirks = json_new_array(),
-                           .manifest = json_new_object()};
-    sae_files_open(&im.files, o->path, store_path(s));
+    struct importing im;
+    importing_init(&im, o, m, store_path(s));
     const struct sae_format *format =
         o->format ? find_format(o->format, 0, err) : detect_format(&im.files, err);
     int status = format ? import_with(&im, format, s, id, err) : STATUS_REFUSED;

@@ -359,6 +359,17 @@ int importing_save(struct importing *im, struct store *s, artifact_id *id, struc
     return status;
 }
 
+void importing_init(struct importing *im, const struct sae_import *o, struct monitor *m, const char *scratch)
+{
+    *im = (struct importing){.options = o,
+                             .monitor = m,
+                             .prepend_bos = 1,
+                             .source = json_new_object(),
+                             .quirks = json_new_array(),
+                             .manifest = json_new_object()};
+    sae_files_open(&im->files, o->path, scratch);
+}
+
 void importing_free(struct importing *im)
 {
     if (im->file != im->files.tensors)

@@ -143,6 +143,8 @@ int import_fold_decoder_norms(struct importing *im, int thresholds, double toler
 void import_drop_zero_bias(struct importing *im);
 
 /* ---- For the driver, src/formats/formats.c. ---- */
+/* `scratch`: a directory for what is inflated. */
+void importing_init(struct importing *im, const struct sae_import *o, struct monitor *m, const char *scratch);
 void importing_free(struct importing *im);
 int importing_find_owner(struct importing *im, struct store *s, struct error *err); /* src/formats/owner.c */
 int importing_save(struct importing *im, struct store *s, artifact_id *id, struct error *err);
