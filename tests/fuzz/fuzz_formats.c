@@ -23,10 +23,13 @@ static const struct {
     {&sparsify_format, "cfg.json", "sae.safetensors", "sparsify/layers.5/sae.safetensors"},
     {&dictionary_learning_format, "config.json", "ae.pt", "dictionary-gated/ae.pt"},
     {&dictionary_learning_format, "config.json", "ae.pt", "dictionary-batch_topk/ae.pt"},
-    {&batchtopk_repo_format, "config.json", "sae.pt", "batchtopk-jumprelu/gpt2-small_blocks.8.hook_resid_pre_48_jumprelu_6_0.0003_99/sae.pt"},
-    {&llama_scope_format, "hyperparams.json", "checkpoints/final.safetensors", "llama-scope/checkpoints/final.safetensors"},
+    {&batchtopk_repo_format, "config.json", "sae.pt",
+     "batchtopk-jumprelu/gpt2-small_blocks.8.hook_resid_pre_48_jumprelu_6_0.0003_99/sae.pt"},
+    {&llama_scope_format, "hyperparams.json", "checkpoints/final.safetensors",
+     "llama-scope/checkpoints/final.safetensors"},
     {&llama_scope_format, "config.json", "sae_weights.safetensors", "llama-scope-r1/sae_weights.safetensors"},
-    {&gemma_scope_2_format, "config.json", "params.safetensors", "gemma-scope-2/resid_post/layer_12_width_16k_l0_medium/params.safetensors"},
+    {&gemma_scope_2_format, "config.json", "params.safetensors",
+     "gemma-scope-2/resid_post/layer_12_width_16k_l0_medium/params.safetensors"},
 };
 
 /* The producer's folder, whose configuration is the fuzzed file. */
@@ -81,8 +84,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         free(folder);
         return 0;
     }
-    static const struct sae_format *const of_tensors[] = {&openai_format, &goodfire_format, &dictionary_learning_format,
-                                                          &safetensors_format};
+    static const struct sae_format *const of_tensors[] = {&openai_format, &goodfire_format,
+                                                          &dictionary_learning_format, &safetensors_format};
     const char *path = fuzz_link("sae.pt");
     for (size_t j = 0; j < ARRAY_LENGTH(of_tensors); j++)
         read_with(of_tensors[j], path);
