@@ -149,7 +149,9 @@ static int read_place(struct importing *im, const json *config, struct error *er
                              "SAEs, which rebuild what they read, can be imported",
                              io);
     import_source(im, "hook_name", module);
-    if (!module || !import_module(im, module, strcmp(io, "in") == 0))
+    if (module)
+        import_module(im, module, strcmp(io, "in") == 0);
+    else
         import_hook_at(im, strcmp(io, "in") == 0 ? "hook_resid_pre" : "hook_resid_post", layer);
     import_model_name(im, model ? path_base(model) : NULL);
     im->context_size = context > 0 && context < INT32_MAX ? (size_t)context : 0;

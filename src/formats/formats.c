@@ -10,7 +10,8 @@
 #include "saescope/formats/importing.h"
 #include "saescope/formats/producers.h"
 
-/* The first that detects the files is taken: what a folder's files are called comes before what tensors are. */
+/* The first that detects the files is taken: what a folder's files are called comes before what tensors are.
+ */
 const struct sae_format *const sae_formats[] = {
     &saelens_format,
     &gemma_scope_format,
@@ -41,7 +42,8 @@ static void add_names(struct strbuf *out, int exporting)
 static const struct sae_format *find_format(const char *name, int exporting, struct error *err)
 {
     for (size_t i = 0; sae_formats[i]; i++)
-        if (strcmp(sae_formats[i]->name, name) == 0 && (exporting ? !!sae_formats[i]->export : !!sae_formats[i]->read))
+        if (strcmp(sae_formats[i]->name, name) == 0 &&
+            (exporting ? !!sae_formats[i]->export : !!sae_formats[i]->read))
             return sae_formats[i];
     struct strbuf names = STRBUF_INIT;
     add_names(&names, exporting);
@@ -71,8 +73,8 @@ static const struct sae_format *detect_format(struct sae_files *files, struct er
     return NULL;
 }
 
-static int import_with(struct importing *im, const struct sae_format *format, struct store *s, artifact_id *id,
-                       struct error *err)
+static int import_with(struct importing *im, const struct sae_format *format, struct store *s,
+                       artifact_id *id, struct error *err)
 {
     import_source(im, "format", format->name);
     int status = format->read(im, err);
@@ -90,13 +92,8 @@ int sae_import_path(struct store *s, const struct sae_import *o, struct monitor 
         free(shown);
         return STATUS_REFUSED;
     }
-    struct importing im = {.options = o,
-                           .monitor = m,
-                           .prepend_bos = 1,
-                           .source = json_new_object(),
-                           .quirks = json_new_array(),
-                           .manifest = json_new_object()};
-    sae_files_open(&im.files, o->path, store_path(s));
+    struct importing im;
+    importing_init(&im, o, m, store_path(s));
     const struct sae_format *format =
         o->format ? find_format(o->format, 0, err) : detect_format(&im.files, err);
     int status = format ? import_with(&im, format, s, id, err) : STATUS_REFUSED;
@@ -122,7 +119,7 @@ void sae_import_amend(const struct sae_import *o, json *manifest)
         json_set(manifest, "center_activations", json_new_boolean(1));
         if (json_is_array(quirks))
             json_append(quirks, json_new_string("activations are centred, as this release was trained "
-                                               "(center_writing_weights)"));
+                                                "(center_writing_weights)"));
     }
 }
 

@@ -116,12 +116,6 @@ void import_hook(struct importing *im, const char *hook)
     im->hook = hook ? xstrdup(hook) : NULL;
 }
 
-void import_hook_at(struct importing *im, const char *point, long long layer)
-{
-    free(im->hook);
-    im->hook = layer >= 0 ? xasprintf("blocks.%lld.%s", layer, point) : NULL;
-}
-
 void import_model_name(struct importing *im, const char *name)
 {
     free(im->model_name);
@@ -363,6 +357,17 @@ int importing_save(struct importing *im, struct store *s, artifact_id *id, struc
     if (status)
         store_abandon(s, *id);
     return status;
+}
+
+void importing_init(struct importing *im, const struct sae_import *o, struct monitor *m, const char *scratch)
+{
+    *im = (struct importing){.options = o,
+                             .monitor = m,
+                             .prepend_bos = 1,
+                             .source = json_new_object(),
+                             .quirks = json_new_array(),
+                             .manifest = json_new_object()};
+    sae_files_open(&im->files, o->path, scratch);
 }
 
 void importing_free(struct importing *im)

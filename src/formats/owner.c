@@ -126,7 +126,11 @@ static int find_model(struct importing *im, struct store_txn *t, struct error *e
     im->model = im->options->model;
     if (!im->model)
         find_named_model(im, t);
-    return im->model ? check_hook(im, t, im->module && !given ? im->module : im->hook, err) : STATUS_OK;
+    if (im->model)
+        return check_hook(im, t, im->module && !given ? im->module : im->hook, err);
+    if (hook_translate(im->hook, &hook))
+        import_hook(im, hook.name);
+    return STATUS_OK;
 }
 
 int importing_find_owner(struct importing *im, struct store *s, struct error *err)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * SAELens folders: what is in the weights' file, and what has to be folded before it is what SAELens computes
- * with. Transposed weights, old files' scales, and training runs' own files, which SAELens turns into inference
- * files when it saves.
+ * with. Transposed weights, old files' scales, and training runs' own files, which SAELens turns into
+ * inference files when it saves.
  */
 #include "config.h"
 

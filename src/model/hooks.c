@@ -165,6 +165,13 @@ static int transformer_lens_hook(const struct model_config *config, const char *
     return 0;
 }
 
+int hook_translate(const char *name, struct hook *out)
+{
+    static const struct model_config any = {.layers = 1000000};
+    return transformer_lens_hook(&any, name, out) || module_hook(&any, name, out) ||
+           layer_suffix_hook(&any, name, out);
+}
+
 int hook_parse(const struct model_config *config, const char *name, struct hook *out, struct error *err)
 {
     int lens = transformer_lens_hook(config, name, out);

@@ -178,6 +178,24 @@ def texts():
     write("saelens", "deep", "{\"metadata\":" * 10000)
 
 
+def formats():
+    """In the order of fuzz_formats.c; then files of tensors."""
+    here = os.path.join("tests", "data", "formats")
+    for i, (name, *path) in enumerate([
+            ("sparsify", "sparsify", "layers.5", "cfg.json"), ("gated", "dictionary-gated", "config.json"),
+            ("batch_topk", "dictionary-batch_topk", "config.json"),
+            ("jumprelu", "batchtopk-jumprelu", "gpt2-small_blocks.8.hook_resid_pre_48_jumprelu_6_0.0003_99", "config.json"),
+            ("llama-scope", "llama-scope", "hyperparams.json"), ("llama-scope-r1", "llama-scope-r1", "config.json"),
+            ("gemma-scope-2", "gemma-scope-2", "resid_post", "layer_12_width_16k_l0_medium", "config.json")]):
+        write("formats", name, bytes([i]) + read(here, *path))
+        write("formats", name + "-empty", bytes([i]) + b"{}")
+        write("formats", name + "-deep", bytes([i]) + b"[" * 10000)
+    for name, *path in [("goodfire", "goodfire", "Llama-3.1-8B-Instruct-SAE-l19.pth"), ("plain-pt", "plain-pt", "checkpoint.pt"),
+                        ("plain", "plain-safetensors", "mine.safetensors"), ("npz", "plain-npz", "mine.npz"),
+                        ("openai", "square-openai", "0.pt")]:
+        write("formats", name, bytes([7]) + read(here, *path))
+
+
 def byte_characters():
     """GPT-2's characters for bytes, in the order of the bytes."""
     own = [*range(33, 127), *range(161, 173), *range(174, 256)]
@@ -273,5 +291,6 @@ headers()
 pickles()
 texts()
 tokenizers()
+formats()
 commands()
 rows()

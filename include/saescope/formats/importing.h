@@ -96,11 +96,11 @@ int import_architecture(struct importing *im, const char *name, struct error *er
 int import_k(struct importing *im, long long k, struct error *err); /* checked against d_sae */
 void import_hook(struct importing *im, const char *hook);           /* in TransformerLens' notation; NULL: none */
 /*
- * A module as sparsify and dictionary_learning name it: layers.5, transformer.h.5.mlp, resid_post_layer_5. What it
- * means without a model goes into hook; the name stays for the model, which may have norms after the module. Returns 0 when it
- * is none.
+ * A module as sparsify and dictionary_learning name it: layers.5, transformer.h.5.mlp, resid_post_layer_5; its output, or
+ * its input. What it means without a model goes into hook; the name stays for the model, which may have a norm after the
+ * module. Others are no hook.
  */
-int import_module(struct importing *im, const char *module, int input);
+void import_module(struct importing *im, const char *module, int input);
 void import_hook_at(struct importing *im, const char *point, long long layer); /* blocks.LAYER.POINT */
 void import_model_name(struct importing *im, const char *name);
 
@@ -143,6 +143,8 @@ int import_fold_decoder_norms(struct importing *im, int thresholds, double toler
 void import_drop_zero_bias(struct importing *im);
 
 /* ---- For the driver, src/formats/formats.c. ---- */
+/* `scratch`: a directory for what is inflated. */
+void importing_init(struct importing *im, const struct sae_import *o, struct monitor *m, const char *scratch);
 void importing_free(struct importing *im);
 int importing_find_owner(struct importing *im, struct store *s, struct error *err); /* src/formats/owner.c */
 int importing_save(struct importing *im, struct store *s, artifact_id *id, struct error *err);

@@ -90,6 +90,9 @@ struct hook {
  * TransformerLens' in any case. STATUS_REFUSED naming the nearest hook that the model has.
  */
 int hook_parse(const struct model_config *config, const char *name, struct hook *out, struct error *err);
+/* The same of a model that is not known: 0 when it is no name of a hook. A module's output is taken for what is added to the
+ * residual stream, which it is not in models with a norm after it. */
+int hook_translate(const char *name, struct hook *out);
 /* All hook names of a model, NULL-terminated, malloc'd (free with store_names_free). */
 char **hook_names(const struct model_config *config);
 size_t hook_width(const struct model_config *config, const struct hook *hook);
