@@ -255,17 +255,15 @@ void write_abort(struct store_txn *t)
     gate_leave(t);
 }
 
+/* What a transaction that begins now sees. mdb_env_info would count a commit as soon as its meta page is in the map, while readers
+ * still begin at the one before until that page is on the disk. */
 uint64_t store_generation(struct store *s)
 {
-    MDB_envinfo info = {0};
-    uint64_t generation;
-
-    pthread_mutex_lock(&s->mutex);
-    while (s->moving)
-        pthread_cond_wait(&s->changed, &s->mutex);
-    mdb_env_info(s->env, &info);
-    generation = s->generation_base + info.me_last_txnid;
-    pthread_mutex_unlock(&s->mutex);
+    struct store_txn *t;
+    if (store_begin(s, &t, NULL) != STATUS_OK)
+        return 0;
+    uint64_t generation = s->generation_base + mdb_txn_id(t->txn);
+    store_end(t);
     return generation;
 }
 

@@ -88,11 +88,56 @@ static void test_exclusive(void **state)
     run_crowd(1);
 }
 
+/* ---- Who has seen a generation finds what was committed in it. ---- */
+
+#define COMMITS 150
+
+static void *commit_labels(void *arg)
+{
+    struct crowd *c = arg;
+    struct error e;
+
+    for (uint64_t i = 0; i < COMMITS && !c->failures; i++) {
+        struct label label = {i, LABEL_USER, "seen", 4};
+        if (store_put_labels(c->store, 1, &label, 1, &e))
+            __atomic_add_fetch(&c->failures, 1, __ATOMIC_ACQ_REL);
+    }
+    __atomic_store_n(&c->stop, 1, __ATOMIC_RELEASE);
+    return NULL;
+}
+
+static void test_generations(void **state)
+{
+    struct crowd c = {.store = open_store("generations")};
+    artifact_id id = make_artifact(c.store, ARTIFACT_SAE, "s", NULL, 0);
+    pthread_t thread;
+    uint64_t first = store_generation(c.store);
+    int early = 0;
+
+    (void)state;
+    assert_int_equal(id, 1);
+    assert_int_equal(pthread_create(&thread, NULL, commit_labels, &c), 0);
+    while (!__atomic_load_n(&c.stop, __ATOMIC_ACQUIRE)) {
+        uint64_t commits = store_generation(c.store) - first;
+        struct store_txn *t = begin_reading(c.store);
+        struct label label = {0};
+        if (commits > 0 && commits <= COMMITS)
+            early += store_label(t, id, commits - 1, &label, &err) != STATUS_OK || !label.text;
+        store_end(t);
+    }
+    pthread_join(thread, NULL);
+    assert_int_equal(c.failures, 0);
+    assert_int_equal(early, 0);
+    assert_int_equal(store_generation(c.store) - first, COMMITS);
+    store_close(c.store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shared),
         cmocka_unit_test(test_exclusive),
+        cmocka_unit_test(test_generations),
     };
 
     return cmocka_run_group_tests_name("store_threads", tests, set_up_directory, tear_down_directory);
