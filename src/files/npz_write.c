@@ -35,14 +35,16 @@ static void make_header(struct array *a)
     while ((10 + dictionary.length + 1) % NPY_ALIGN)
         strbuf_addc(&dictionary, ' ');
     strbuf_addc(&dictionary, '\n');
-    const unsigned char length[2] = {(unsigned char)dictionary.length, (unsigned char)(dictionary.length >> 8)};
+    const unsigned char length[2] = {(unsigned char)dictionary.length,
+                                     (unsigned char)(dictionary.length >> 8)};
     strbuf_add(&a->header, "\x93NUMPY\1\0", 8);
     strbuf_add(&a->header, length, 2);
     strbuf_add(&a->header, dictionary.data, dictionary.length);
     strbuf_free(&dictionary);
 }
 
-static int array_init(struct array *a, const struct safetensors_source *source, enum dtype dtype, struct error *err)
+static int array_init(struct array *a, const struct safetensors_source *source, enum dtype dtype,
+                      struct error *err)
 {
     *a = (struct array){.source = source, .dtype = dtype, .header = STRBUF_INIT, .rows = 1, .width = 1};
     a->name = xasprintf("%s.npy", source->name);

@@ -35,8 +35,8 @@ static zip_int64_t entry_callback(void *arg, void *data, zip_uint64_t n, zip_sou
     zip_stat_t *stat = data;
     switch (command) {
     case ZIP_SOURCE_SUPPORTS:
-        return zip_source_make_command_bitmap(ZIP_SOURCE_OPEN, ZIP_SOURCE_READ, ZIP_SOURCE_CLOSE, ZIP_SOURCE_STAT,
-                                              ZIP_SOURCE_ERROR, ZIP_SOURCE_FREE, -1);
+        return zip_source_make_command_bitmap(ZIP_SOURCE_OPEN, ZIP_SOURCE_READ, ZIP_SOURCE_CLOSE,
+                                              ZIP_SOURCE_STAT, ZIP_SOURCE_ERROR, ZIP_SOURCE_FREE, -1);
     case ZIP_SOURCE_OPEN:
         e->at = 0;
         e->source->rewind(e->source->arg);
@@ -107,7 +107,8 @@ int zip_write(const char *path, const struct zip_entry_source *sources, size_t n
 {
     (void)sources;
     (void)n;
-    return error_set(err, STATUS_FAILED, "%s: this saescope was built without libzip, which zip files need", path);
+    return error_set(err, STATUS_FAILED, "%s: this saescope was built without libzip, which zip files need",
+                     path);
 }
 
 #endif

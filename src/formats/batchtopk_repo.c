@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The BatchTopK repository (bartbussmann/BatchTopK) and the meta-SAEs trained with it: sae.pt + config.json with
- * W_enc [d_in, d_sae], W_dec [d_sae, d_in], b_enc, b_dec. TopK and BatchTopK ignore b_enc (but for old ones with
- * use_encoder_bias); JumpReLU does not subtract b_dec; input_unit_norm is a layer norm. (sae.py) A meta-SAE is one that is
- * given its base.
+ * The BatchTopK repository (bartbussmann/BatchTopK) and the meta-SAEs trained with it: sae.pt + config.json
+ * with W_enc [d_in, d_sae], W_dec [d_sae, d_in], b_enc, b_dec. TopK and BatchTopK ignore b_enc (but for old
+ * ones with use_encoder_bias); JumpReLU does not subtract b_dec; input_unit_norm is a layer norm. (sae.py) A
+ * meta-SAE is one that is given its base.
  */
 #include "config.h"
 
@@ -32,13 +32,15 @@ static int read_jumprelu(struct importing *im, struct error *err)
     return status;
 }
 
-/* The repository keeps k latents a token on average over a batch; some forks keep a threshold for single tokens. */
+/* The repository keeps k latents a token on average over a batch; some forks keep a threshold for single
+ * tokens. */
 static int read_batchtopk(struct importing *im, struct error *err)
 {
     double threshold = 0;
     int status;
     if (!import_find(im, "threshold")) {
-        import_quirk(im, "BatchTopK without a threshold: every token keeps its k largest latents, as TopK does");
+        import_quirk(im,
+                     "BatchTopK without a threshold: every token keeps its k largest latents, as TopK does");
         return import_architecture(im, "topk", err);
     }
     status = import_architecture(im, "batchtopk", err);
@@ -60,7 +62,8 @@ static int read_type(struct importing *im, const json *config, struct error *err
         return import_architecture(im, "standard", err);
     if (!batch && strcmp(type, "topk") != 0)
         return import_refuse(im, CONFIG, err,
-                             "sae_type %s is not supported (vanilla, topk, batchtopk and jumprelu are)", type);
+                             "sae_type %s is not supported (vanilla, topk, batchtopk and jumprelu are)",
+                             type);
     int status = batch ? read_batchtopk(im, err) : import_architecture(im, "topk", err);
     if (!status)
         status = import_k(im, json_get_integer(config, "top_k", 0), err);

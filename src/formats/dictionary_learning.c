@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * dictionary_learning (Marks, Karvonen, Mueller): ae.pt, mostly with config.json beside it. The class is in the
- * configuration, else told by the tensors' names. Linear weights are encoder.weight [d_sae, d_in] and
- * decoder.weight [d_in, d_sae]; the newer classes have W_enc [d_in, d_sae] and W_dec [d_sae, d_in]. The training's
- * normalisation is in the biases already. (dictionary.py, trainers/)
+ * dictionary_learning (Marks, Karvonen, Mueller): ae.pt, mostly with config.json beside it. The class is in
+ * the configuration, else told by the tensors' names. Linear weights are encoder.weight [d_sae, d_in] and
+ * decoder.weight [d_in, d_sae]; the newer classes have W_enc [d_in, d_sae] and W_dec [d_sae, d_in]. The
+ * training's normalisation is in the biases already. (dictionary.py, trainers/)
  */
 #include "config.h"
 
@@ -48,7 +48,8 @@ static int read_k(struct importing *im, struct error *err)
     double k = (double)im->options->k;
     int status = import_find(im, "k") && k == 0 ? import_number(im, "k", &k, err) : STATUS_OK;
     if (!status && !(k >= 1 && k < 1e9))
-        status = import_refuse(im, NULL, err, "does not say how many latents a token keeps: give it with --k");
+        status =
+            import_refuse(im, NULL, err, "does not say how many latents a token keeps: give it with --k");
     return status ? status : import_k(im, (long long)k, err);
 }
 
@@ -89,8 +90,14 @@ static const struct dictionary_class {
 } classes[] = {
     /* name, its tensors, whether b_dec is subtracted, the rest */
     {"AutoEncoder", {"encoder.weight", "decoder.weight", "encoder.bias", "bias", 1, 1}, 1, read_relu},
-    {"AutoEncoderNew", {"encoder.weight", "decoder.weight", "encoder.bias", "decoder.bias", 1, 1}, 0, read_relu},
-    {"GatedAutoEncoder", {"encoder.weight", "decoder.weight", "gate_bias", "decoder_bias", 1, 1}, 1, read_gated},
+    {"AutoEncoderNew",
+     {"encoder.weight", "decoder.weight", "encoder.bias", "decoder.bias", 1, 1},
+     0,
+     read_relu},
+    {"GatedAutoEncoder",
+     {"encoder.weight", "decoder.weight", "gate_bias", "decoder_bias", 1, 1},
+     1,
+     read_gated},
     {"AutoEncoderTopK", {"encoder.weight", "decoder.weight", "encoder.bias", "b_dec", 1, 1}, 1, read_topk},
     {"BatchTopKSAE", {"encoder.weight", "decoder.weight", "encoder.bias", "b_dec", 1, 1}, 1, read_batchtopk},
     {"MatryoshkaBatchTopKSAE", {"W_enc", "W_dec", "b_enc", "b_dec", 0, 0}, 1, read_batchtopk},
@@ -132,7 +139,8 @@ static const char *class_of_tensors(struct sae_files *files)
         return NULL;
     if (sae_files_tensor(files, "group_sizes"))
         return "MatryoshkaBatchTopKSAE";
-    return sae_files_tensor(files, "threshold") && !sae_files_tensor(files, "k") ? "JumpReluAutoEncoder" : NULL;
+    return sae_files_tensor(files, "threshold") && !sae_files_tensor(files, "k") ? "JumpReluAutoEncoder"
+                                                                                 : NULL;
 }
 
 /* ---- The configuration. ---- */
@@ -142,7 +150,8 @@ static int read_place(struct importing *im, const json *config, struct error *er
     const json *trainer = json_get(config, "trainer"), *buffer = json_get(config, "buffer");
     const char *io = json_get_string(buffer, "io", "out"), *model = json_get_string(trainer, "lm_name", NULL);
     const char *module = json_get_string(trainer, "submodule_name", NULL);
-    long long context = json_get_integer(buffer, "ctx_len", 0), layer = json_get_integer(trainer, "layer", -1);
+    long long context = json_get_integer(buffer, "ctx_len", 0),
+              layer = json_get_integer(trainer, "layer", -1);
     if (strcmp(io, "in") != 0 && strcmp(io, "out") != 0)
         return import_refuse(im, CONFIG, err,
                              "a transcoder, which predicts a module's output from its input (io %s): only "

@@ -12,7 +12,8 @@
 #define STRIP     32       /* rows of W_enc [d_in, d_sae] gathered in one walk over the latents */
 #define F16_LIMIT 65520.0F /* from here on a number becomes infinite in F16 */
 
-static int check_range(const struct exporting *e, const char *name, const float *x, size_t n, struct error *err)
+static int check_range(const struct exporting *e, const char *name, const float *x, size_t n,
+                       struct error *err)
 {
     if (e->dtype != DTYPE_F16)
         return STATUS_OK;
@@ -28,7 +29,8 @@ static int report(const struct exporting *e, size_t step, struct error *err)
     return monitor_go_on(e->monitor, "writing", step, e->sae->d_in + e->sae->d_sae, err);
 }
 
-/* The store's map is looked at in a transaction of its own for every strip, so that writers are not held up. */
+/* The store's map is looked at in a transaction of its own for every strip, so that writers are not held up.
+ */
 static int fill_strip(struct exporting *e, size_t first, struct error *err)
 {
     struct store_txn *t;
@@ -104,7 +106,8 @@ size_t exporting_sources(struct exporting *e, struct safetensors_source sources[
     sources[n++] = (struct safetensors_source){"W_dec", 2, {sae->d_sae, sae->d_in}, read_W_dec, e};
     sources[n++] = (struct safetensors_source){"W_enc", 2, {sae->d_in, sae->d_sae}, read_W_enc, e};
     add_vector(e, &sources[n++], "b_dec", sae->b_dec, sae->d_in);
-    add_vector(e, &sources[n++], sae->r_mag ? "b_gate" : "b_enc", sae->b_enc ? sae->b_enc : e->zeros, sae->d_sae);
+    add_vector(e, &sources[n++], sae->r_mag ? "b_gate" : "b_enc", sae->b_enc ? sae->b_enc : e->zeros,
+               sae->d_sae);
     if (sae->threshold)
         add_vector(e, &sources[n++], "threshold", sae->threshold, sae->d_sae);
     if (sae->r_mag) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Scales that producers keep beside the weights, folded into them: as factors of rows, applied when these are read. */
+/* Scales that producers keep beside the weights, folded into them: as factors of rows, applied when these are
+ * read. */
 #include "config.h"
 
 #include <math.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * Gemma Scope (Lieberum et al. 2024): layer_N/width_W/average_l0_L/params.npz with W_enc [d_in, d_sae],
- * W_dec [d_sae, d_in], b_enc, b_dec, threshold; JumpReLU, b_dec not subtracted. The files say nothing else: model,
- * place and layer are in the folders' names (google/gemma-scope-2b-pt-res/layer_20/...).
+ * W_dec [d_sae, d_in], b_enc, b_dec, threshold; JumpReLU, b_dec not subtracted. The files say nothing else:
+ * model, place and layer are in the folders' names (google/gemma-scope-2b-pt-res/layer_20/...).
  */
 #include "config.h"
 
@@ -19,9 +19,9 @@
 static void read_model(struct importing *im, const char *place)
 {
     static const char *const sizes[][2] = {
-        {"gemma-scope-2b-it", "gemma-2-2b-it"}, {"gemma-scope-9b-it", "gemma-2-9b-it"},
+        {"gemma-scope-2b-it", "gemma-2-2b-it"},   {"gemma-scope-9b-it", "gemma-2-9b-it"},
         {"gemma-scope-27b-it", "gemma-2-27b-it"}, {"gemma-scope-2b", "gemma-2-2b"},
-        {"gemma-scope-9b", "gemma-2-9b"}, {"gemma-scope-27b", "gemma-2-27b"}};
+        {"gemma-scope-9b", "gemma-2-9b"},         {"gemma-scope-27b", "gemma-2-27b"}};
     for (size_t i = 0; i < ARRAY_LENGTH(sizes); i++)
         if (strstr(place, sizes[i][0])) {
             import_model_name(im, sizes[i][1]);
@@ -86,7 +86,8 @@ static int read_gemma_scope(struct importing *im, struct error *err)
     if (status)
         return status;
     int lower = import_find(im, "w_enc") != NULL; /* some files' spelling */
-    const struct import_names names = {lower ? "w_enc" : "W_enc", lower ? "w_dec" : "W_dec", "b_enc", "b_dec", 0, 0};
+    const struct import_names names = {
+        lower ? "w_enc" : "W_enc", lower ? "w_dec" : "W_dec", "b_enc", "b_dec", 0, 0};
     im->context_size = 1024;
     status = import_weights(im, &names, err);
     if (!status)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Gemma Scope 2: config.json {model_name, architecture "jump_relu", hf_hook_point_in, hf_hook_point_out, type,
- * affine_connection} + params.safetensors with w_enc [d_in, d_sae], w_dec [d_sae, d_in], b_enc, b_dec, threshold; b_dec not
- * subtracted. The same names are used for transcoders and crosscoders, which are refused.
+ * Gemma Scope 2: config.json {model_name, architecture "jump_relu", hf_hook_point_in, hf_hook_point_out,
+ * type, affine_connection} + params.safetensors with w_enc [d_in, d_sae], w_dec [d_sae, d_in], b_enc, b_dec,
+ * threshold; b_dec not subtracted. The same names are used for transcoders and crosscoders, which are
+ * refused.
  */
 #include "config.h"
 

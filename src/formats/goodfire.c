@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * Goodfire: a PyTorch checkpoint with encoder_linear.weight [d_sae, d_in], encoder_linear.bias,
- * decoder_linear.weight [d_in, d_sae], decoder_linear.bias; ReLU, b_dec not subtracted, resid_post. Model and layer are in the
- * file's name: Llama-3.1-8B-Instruct-SAE-l19.pth.
+ * decoder_linear.weight [d_in, d_sae], decoder_linear.bias; ReLU, b_dec not subtracted, resid_post. Model and
+ * layer are in the file's name: Llama-3.1-8B-Instruct-SAE-l19.pth.
  */
 #include "config.h"
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Llama Scope (He et al. 2024): hyperparams.json + checkpoints/final.safetensors with encoder.weight [d_sae, d_in],
- * encoder.bias, decoder.weight [d_in, d_sae], decoder.bias; one threshold for all latents. Inputs are scaled by
- * s = √d / dataset_average_activation_norm; the threshold is in the model's own units, so that it is s times as much beside
- * scaled inputs; with sparsity_include_decoder_norm latents are compared with it times their decoder row's norm. The
- * R1-distilled SAEs have config.json + sae_weights.safetensors and a threshold for each latent.
+ * Llama Scope (He et al. 2024): hyperparams.json + checkpoints/final.safetensors with encoder.weight [d_sae,
+ * d_in], encoder.bias, decoder.weight [d_in, d_sae], decoder.bias; one threshold for all latents. Inputs are
+ * scaled by s = √d / dataset_average_activation_norm; the threshold is in the model's own units, so that it
+ * is s times as much beside scaled inputs; with sparsity_include_decoder_norm latents are compared with it
+ * times their decoder row's norm. The R1-distilled SAEs have config.json + sae_weights.safetensors and a
+ * threshold for each latent.
  */
 #include "config.h"
 
@@ -22,7 +23,8 @@
 #define OTHER_CONFIG  "config.json"
 #define OTHER_WEIGHTS "sae_weights.safetensors"
 
-static const struct import_names names = {"encoder.weight", "decoder.weight", "encoder.bias", "decoder.bias", 1, 1};
+static const struct import_names names = {
+    "encoder.weight", "decoder.weight", "encoder.bias", "decoder.bias", 1, 1};
 
 static int read_places(struct importing *im, const json *config, const char *where, struct error *err)
 {
@@ -101,7 +103,8 @@ static int read_first(struct importing *im, struct error *err)
         import_quirk(im, "decoder norms were folded into the encoder (sparsity_include_decoder_norm)");
     }
     if (!status && s != 1 && !(status = import_fold_input_scale(im, s, err)))
-        import_quirk(im, "the activation scale %.9g (dataset_average_activation_norm) was folded into the weights", s);
+        import_quirk(
+            im, "the activation scale %.9g (dataset_average_activation_norm) was folded into the weights", s);
     return status;
 }
 

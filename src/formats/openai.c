@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * OpenAI's sparse_autoencoder (Gao et al. 2024): LOCATION[_v5_32k]/autoencoders/LAYER.pt, a state dict with pre_bias [d_in],
- * encoder.weight [d_sae, d_in], latent_bias [d_sae], decoder.weight [d_in, d_sae] and beside them the activation's name and
- * state. TopK ones read inputs of unit variance (LN: mean, unbiased std + 1e-5) and give them back; others do not.
- * (sparse_autoencoder/model.py)
+ * OpenAI's sparse_autoencoder (Gao et al. 2024): LOCATION[_v5_32k]/autoencoders/LAYER.pt, a state dict with
+ * pre_bias [d_in], encoder.weight [d_sae, d_in], latent_bias [d_sae], decoder.weight [d_in, d_sae] and beside
+ * them the activation's name and state. TopK ones read inputs of unit variance (LN: mean, unbiased std +
+ * 1e-5) and give them back; others do not. (sparse_autoencoder/model.py)
  */
 #include "config.h"
 
@@ -23,7 +23,8 @@ static int read_activation(struct importing *im, struct error *err)
     if (strcmp(activation, "ReLU") == 0)
         return import_architecture(im, "standard", err);
     if (strcmp(activation, "TopK") != 0 || strcmp(after, "ReLU") != 0)
-        return import_refuse(im, NULL, err, "activation %s with %s is not supported (ReLU and TopK with ReLU are)",
+        return import_refuse(im, NULL, err,
+                             "activation %s with %s is not supported (ReLU and TopK with ReLU are)",
                              activation, after);
     int status = import_architecture(im, "topk", err);
     if (!status)

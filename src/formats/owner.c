@@ -78,7 +78,8 @@ static void limit_context(struct importing *im, size_t longest)
 {
     if (im->context_size <= longest)
         return;
-    import_quirk(im, "contexts of %zu tokens are longer than the model's, which are %zu", im->context_size, longest);
+    import_quirk(im, "contexts of %zu tokens are longer than the model's, which are %zu", im->context_size,
+                 longest);
     im->context_size = longest;
 }
 

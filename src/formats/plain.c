@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * One file of tensors with recognisable names, in any container. The architecture is told by the tensors (r_mag: gated;
- * threshold: JumpReLU; k: TopK; else ReLU), or by the __metadata__ of a safetensors file: strings "architecture", "k",
- * "apply_b_dec_to_input", "normalize_activations", "hook_name", "model_name" …, as saescope itself writes them. npz files
- * have no such place: there the numbers k and apply_b_dec_to_input are arrays, written only where Gemma Scope's five arrays
- * would not say the same.
+ * One file of tensors with recognisable names, in any container. The architecture is told by the tensors
+ * (r_mag: gated; threshold: JumpReLU; k: TopK; else ReLU), or by the __metadata__ of a safetensors file:
+ * strings "architecture", "k", "apply_b_dec_to_input", "normalize_activations", "hook_name", "model_name" …,
+ * as saescope itself writes them. npz files have no such place: there the numbers k and apply_b_dec_to_input
+ * are arrays, written only where Gemma Scope's five arrays would not say the same.
  */
 #include "config.h"
 
@@ -35,7 +35,8 @@ static char *find_prefix(struct tensor_file *file)
         size_t n = strlen(name);
         for (size_t j = 0; j < ARRAY_LENGTH(matrices); j++) {
             size_t length = strlen(matrices[j]);
-            if (n >= length && strcmp(name + n - length, matrices[j]) == 0 && (n == length || name[n - length - 1] == '.'))
+            if (n >= length && strcmp(name + n - length, matrices[j]) == 0 &&
+                (n == length || name[n - length - 1] == '.'))
                 return xstrndup(name, n - length);
         }
     }
@@ -62,7 +63,8 @@ struct plain_names {
     const char *gate, *mag, *r_mag, *threshold, *log_threshold, *k, *apply;
 };
 
-static int find_names(const struct importing *im, const char *prefix, struct plain_names *n, struct error *err)
+static int find_names(const struct importing *im, const char *prefix, struct plain_names *n,
+                      struct error *err)
 {
     const char *W_enc = SPELLING("W_enc", "w_enc"), *W_dec = SPELLING("W_dec", "w_dec");
     n->weights.linear_encoder = !W_enc;
@@ -84,7 +86,8 @@ static int find_names(const struct importing *im, const char *prefix, struct pla
                              "which rebuild what they read, can be imported");
     if (!n->weights.W_dec || !n->weights.b_dec)
         return import_refuse(im, tensor_file_path(im->file), err, "no tensor %s beside %s",
-                             n->weights.W_dec ? "b_dec (nor decoder.bias, bias, pre_bias)" : "W_dec (nor decoder.weight)",
+                             n->weights.W_dec ? "b_dec (nor decoder.bias, bias, pre_bias)"
+                                              : "W_dec (nor decoder.weight)",
                              n->weights.W_enc);
     return STATUS_OK;
 }
@@ -104,8 +107,8 @@ static int read_k(struct importing *im, const struct plain_names *n, struct erro
     double k = im->options->k ? (double)im->options->k : said ? strtod(said, NULL) : 0;
     int status = k == 0 && n->k ? import_number(im, n->k, &k, err) : STATUS_OK;
     if (!status && k != 0)
-        status = k >= 1 && k < 1e9 ? import_k(im, (long long)k, err)
-                                   : import_refuse(im, NULL, err, "k is %g", k);
+        status =
+            k >= 1 && k < 1e9 ? import_k(im, (long long)k, err) : import_refuse(im, NULL, err, "k is %g", k);
     return status;
 }
 
@@ -151,7 +154,8 @@ static int read_architecture(struct importing *im, const struct plain_names *n, 
     if (!status)
         status = import_architecture(im, guess_architecture(im, n), err);
     if (!status && sae->architecture->per_token_k && sae->k == 0)
-        status = import_refuse(im, NULL, err, "does not say how many latents a token keeps: give it with --k");
+        status =
+            import_refuse(im, NULL, err, "does not say how many latents a token keeps: give it with --k");
     if (!status && sae->architecture->has_magnitudes) {
         status = import_vector(im, n->mag ? n->mag : "b_mag", sae->d_sae, 0, &sae->b_mag, err);
         if (!status)
@@ -160,10 +164,12 @@ static int read_architecture(struct importing *im, const struct plain_names *n, 
         status = read_threshold(im, n, err);
     }
     const char *normalization = metadata_string(im, "normalize_activations");
-    return status || !normalization ? status : sae_normalization_find(normalization, &sae->normalization, err);
+    return status || !normalization ? status
+                                    : sae_normalization_find(normalization, &sae->normalization, err);
 }
 
-/* Whether b_dec is subtracted: as the options or the file say; else Gemma Scope's and Linear layers' biases are not. */
+/* Whether b_dec is subtracted: as the options or the file say; else Gemma Scope's and Linear layers' biases
+ * are not. */
 static int read_b_dec(struct importing *im, const struct plain_names *n, struct error *err)
 {
     const char *said = im->options->apply_b_dec_to_input;
@@ -184,8 +190,9 @@ static int read_b_dec(struct importing *im, const struct plain_names *n, struct 
     int of_linear = length >= 12 && strcmp(name + length - 12, "decoder.bias") == 0;
     int jumprelu = strcmp(im->sae.architecture->name, "jumprelu") == 0;
     im->sae.apply_b_dec_to_input = !of_linear && !jumprelu;
-    import_quirk(im, "the file does not say whether %s is subtracted from the input: taken for %s "
-                     "(--apply-b-dec-to-input yes|no)",
+    import_quirk(im,
+                 "the file does not say whether %s is subtracted from the input: taken for %s "
+                 "(--apply-b-dec-to-input yes|no)",
                  name, im->sae.apply_b_dec_to_input ? "yes" : "no");
     return STATUS_OK;
 }
@@ -238,7 +245,8 @@ static int read_plain(struct importing *im, struct error *err)
     int status = import_open_given(im, err);
     char *prefix = status ? NULL : find_prefix(im->file);
     if (!status && !prefix)
-        status = import_refuse(im, tensor_file_path(im->file), err, "no tensor W_enc, w_enc or encoder.weight");
+        status =
+            import_refuse(im, tensor_file_path(im->file), err, "no tensor W_enc, w_enc or encoder.weight");
     if (!status)
         status = read_plain_as(im, prefix, err);
     free(prefix);
@@ -295,7 +303,8 @@ static json *make_metadata(struct exporting *e, struct error *err)
                known ? a.name : json_get_string(json_get(e->manifest, "source"), "model_name", NULL));
     set_size(metadata, "context_size", (size_t)json_get_integer(e->manifest, "context_size", 0));
     set_string(metadata, "prepend_bos", yes_no(json_get_boolean(e->manifest, "prepend_bos", 1)));
-    set_string(metadata, "center_activations", yes_no(json_get_boolean(e->manifest, "center_activations", 0)));
+    set_string(metadata, "center_activations",
+               yes_no(json_get_boolean(e->manifest, "center_activations", 0)));
     struct strbuf bases = STRBUF_INIT;
     for (size_t i = 0; meta_base_at(e->manifest, i); i++)
         if (store_get(t, meta_base_at(e->manifest, i), &a, NULL) == STATUS_OK)
@@ -336,8 +345,8 @@ static int read_scalar(void *arg, size_t first, size_t n, float *dst, struct err
     return STATUS_OK;
 }
 
-static int export_npz(struct store *s, artifact_id id, const char *directory, enum dtype dtype, struct monitor *m,
-                      struct error *err)
+static int export_npz(struct store *s, artifact_id id, const char *directory, enum dtype dtype,
+                      struct monitor *m, struct error *err)
 {
     struct exporting e;
     struct safetensors_source sources[EXPORT_TENSORS + 2];
@@ -347,9 +356,10 @@ static int export_npz(struct store *s, artifact_id id, const char *directory, en
     int status = exporting_open(&e, s, id, dtype, m, err);
     const struct sae *sae = e.sae;
     if (!status && sae->normalization != NORMALIZE_NONE)
-        status = error_set(err, STATUS_REFUSED,
-                           "an npz file has no place for normalize_activations %s: export as saelens or safetensors",
-                           sae_normalization_name(sae->normalization));
+        status = error_set(
+            err, STATUS_REFUSED,
+            "an npz file has no place for normalize_activations %s: export as saelens or safetensors",
+            sae_normalization_name(sae->normalization));
     if (!status)
         status = make_directories(directory, 0777, err);
     if (!status) {

@@ -124,7 +124,8 @@ static int read_processing(struct saelens_config *c, const char *path, struct er
 {
     c->apply_b_dec_to_input = json_get_boolean(c->root, "apply_b_dec_to_input", 1);
     const char *reshape = json_get_string(c->root, "reshape_activations", "none");
-    if (strcmp(reshape, "none") != 0 && strcmp(reshape, "hook_z") != 0) /* heads beside one another, as here */
+    if (strcmp(reshape, "none") != 0 &&
+        strcmp(reshape, "hook_z") != 0) /* heads beside one another, as here */
         return refuse(err, path, "reshape_activations %s is not supported (none and hook_z are)", reshape);
     json *normalize = json_get(c->root, "normalize_activations");
     const char *name = json_is_boolean(normalize)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * sparsify (EleutherAI), in its first years "sae": HOOKPOINT/cfg.json + sae.safetensors with encoder.weight [d_sae, d_in],
- * encoder.bias, W_dec [d_sae, d_in], b_dec; b_dec subtracted, relu, then the k largest. The folder's name is the place;
- * config.json in the folder above names the model. (SparseCoder.encode in sparsify/sparse_coder.py.)
+ * sparsify (EleutherAI), in its first years "sae": HOOKPOINT/cfg.json + sae.safetensors with encoder.weight
+ * [d_sae, d_in], encoder.bias, W_dec [d_sae, d_in], b_dec; b_dec subtracted, relu, then the k largest. The
+ * folder's name is the place; config.json in the folder above names the model. (SparseCoder.encode in
+ * sparsify/sparse_coder.py.)
  */
 #include "config.h"
 
@@ -28,13 +29,15 @@ static int read_config(struct importing *im, struct error *err)
         return status;
     const char *activation = json_get_string(config, "activation", "topk");
     if (json_get_boolean(config, "transcode", 0) || json_get_boolean(config, "skip_connection", 0))
-        return import_refuse(im, CONFIG, err,
-                             "a transcoder, which predicts a module's output from its input: only SAEs, which "
-                             "rebuild what they read, can be imported");
+        return import_refuse(
+            im, CONFIG, err,
+            "a transcoder, which predicts a module's output from its input: only SAEs, which "
+            "rebuild what they read, can be imported");
     if (strcmp(activation, "topk") != 0)
         return import_refuse(im, CONFIG, err, "activation %s is not supported (topk is)", activation);
     if (json_get_boolean(config, "signed", 0))
-        return import_refuse(im, CONFIG, err, "signed latents (the k largest of either sign) are not supported");
+        return import_refuse(im, CONFIG, err,
+                             "signed latents (the k largest of either sign) are not supported");
     d_sae = (size_t)json_get_integer(config, "num_latents", 0);
     if (d_sae == 0 && size_multiply(d_in, (size_t)json_get_integer(config, "expansion_factor", 32), &d_sae))
         d_sae = 0;
@@ -72,8 +75,8 @@ static int read_sparsify(struct importing *im, struct error *err)
     if (import_find(im, "W_skip"))
         return import_refuse_tensor(im, "W_skip", err, "belongs to a transcoder: only SAEs can be imported");
     int linear = !import_find(im, "W_dec") && import_find(im, "decoder.weight");
-    const struct import_names names = {"encoder.weight", linear ? "decoder.weight" : "W_dec", "encoder.bias",
-                                       "b_dec",          1,                                   linear};
+    const struct import_names names = {
+        "encoder.weight", linear ? "decoder.weight" : "W_dec", "encoder.bias", "b_dec", 1, linear};
     im->sae.apply_b_dec_to_input = 1;
     status = import_weights(im, &names, err);
     char *place = sae_files_place(&im->files), *slash = im->files.is_directory ? NULL : strrchr(place, '/');

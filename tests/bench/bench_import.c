@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Importing an SAE of 49,152 × 768 whose W_enc is stored [d_in, d_sae], against putting blocks of the same sizes from memory
- * into an empty LMDB, a transaction each. Files lie in $TMPDIR or /tmp; the page cache has them. Medians of RUNS, taken in turns.
+ * Importing an SAE of 49,152 × 768 whose W_enc is stored [d_in, d_sae], against putting blocks of the same
+ * sizes from memory into an empty LMDB, a transaction each. Files lie in $TMPDIR or /tmp; the page cache has
+ * them. Medians of RUNS, taken in turns.
  */
 #include "config.h"
 
@@ -43,7 +44,8 @@ static int read_numbers(void *arg, size_t first, size_t n, float *dst, struct er
 static void write_folder(const char *folder)
 {
     static size_t widths[] = {LATENTS, D, 1};
-    static const char config[] = "{\"d_in\": 768, \"d_sae\": 49152, \"hook_name\": \"blocks.8.hook_resid_pre\"}";
+    static const char config[] =
+        "{\"d_in\": 768, \"d_sae\": 49152, \"hook_name\": \"blocks.8.hook_resid_pre\"}";
     const struct safetensors_source sources[] = {{"W_enc", 2, {D, LATENTS}, read_numbers, &widths[0]},
                                                  {"W_dec", 2, {LATENTS, D}, read_numbers, &widths[1]},
                                                  {"b_enc", 1, {LATENTS}, read_numbers, &widths[2]},
@@ -132,8 +134,8 @@ int main(void)
     qsort(imports, RUNS, sizeof *imports, compare);
     qsort(puts, RUNS, sizeof *puts, compare);
     qsort(ratios, RUNS, sizeof *ratios, compare);
-    printf("import of 49,152 x 768: %.2f s, LMDB alone %.2f s, ratio %.2f (of single runs %.2f to %.2f)\n", imports[RUNS / 2],
-           puts[RUNS / 2], ratios[RUNS / 2], ratios[0], ratios[RUNS - 1]);
+    printf("import of 49,152 x 768: %.2f s, LMDB alone %.2f s, ratio %.2f (of single runs %.2f to %.2f)\n",
+           imports[RUNS / 2], puts[RUNS / 2], ratios[RUNS / 2], ratios[0], ratios[RUNS - 1]);
     need(remove_tree(directory, &failure));
     free(block);
     free(directory);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Every producer's format: what is read against what the producer's library computes (tests/data/formats, made by
- * tests/reference/formats.py), where it says it belongs, which axis is which when d_in = d_sae, what is refused, and that
- * nothing changes on the way out and in again.
+ * Every producer's format: what is read against what the producer's library computes (tests/data/formats,
+ * made by tests/reference/formats.py), where it says it belongs, which axis is which when d_in = d_sae, what
+ * is refused, and that nothing changes on the way out and in again.
  */
 #include "config.h"
 
@@ -47,7 +47,7 @@ static int tear_down(void **state)
 static const struct format_case {
     const char *name, *path; /* in tests/data/formats */
     const char *format, *architecture, *hook, *quirk;
-    size_t k;                /* as imported */
+    size_t k; /* as imported */
     int apply_b_dec, options_k;
     const char *given_hook;
 } cases[] = {
@@ -58,8 +58,8 @@ static const struct format_case {
      "decoder norms were folded", 6, 1, 0, NULL},
     {"saelens-log-threshold", "saelens-log-threshold", "saelens", "jumprelu", "blocks.1.attn.hook_z",
      "log_threshold became threshold", 0, 0, 0, NULL},
-    {"gemma-scope", "gemma-scope/gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71", "gemma-scope", "jumprelu",
-     "blocks.20.hook_resid_post", "not subtracted", 0, 0, 0, NULL},
+    {"gemma-scope", "gemma-scope/gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71", "gemma-scope",
+     "jumprelu", "blocks.20.hook_resid_post", "not subtracted", 0, 0, 0, NULL},
     {"gemma-scope-att", "gemma-scope-att/gemma-scope-9b-it-att/layer_3/width_16k/average_l0_20/params.npz",
      "gemma-scope", "jumprelu", "blocks.3.attn.hook_z", NULL, 0, 0, 0, NULL},
     {"gemma-scope-embedding", "gemma-scope-embedding/gemma-scope-2b-pt-res/embedding/width_4k/average_l0_6",
@@ -68,12 +68,23 @@ static const struct format_case {
      "blocks.12.hook_resid_post", NULL, 0, 0, 0, NULL},
     {"llama-scope", "llama-scope", "llama-scope", "jumprelu", "blocks.8.hook_resid_post",
      "decoder norms were folded", 0, 0, 0, NULL},
-    {"llama-scope-r1", "llama-scope-r1", "llama-scope", "jumprelu", "blocks.8.hook_resid_post", NULL, 0, 0, 0, NULL},
-#define DICTIONARY(case, architecture, quirk, k, apply)                                                          \
-    {"dictionary-" case, "dictionary-" case, "dictionary-learning", architecture, "blocks.3.hook_resid_post",    \
-     quirk, k, apply, 0, NULL},                                                                                  \
-    {"dictionary-" case "-bare", "dictionary-" case "-bare/ae.pt", "dictionary-learning", architecture, "blocks.0.hook_resid_pre", \
-     "taken for a", k, apply, 0, "blocks.0.hook_resid_pre"}
+    {"llama-scope-r1", "llama-scope-r1", "llama-scope", "jumprelu", "blocks.8.hook_resid_post", NULL, 0, 0, 0,
+     NULL},
+#define DICTIONARY(case, architecture, quirk, k, apply)                                                      \
+    {"dictionary-" case,                                                                                     \
+     "dictionary-" case,                                                                                     \
+     "dictionary-learning",                                                                                  \
+     architecture,                                                                                           \
+     "blocks.3.hook_resid_post",                                                                             \
+     quirk,                                                                                                  \
+     k,                                                                                                      \
+     apply,                                                                                                  \
+     0,                                                                                                      \
+     NULL},                                                                                                  \
+    {                                                                                                        \
+        "dictionary-" case "-bare", "dictionary-" case "-bare/ae.pt", "dictionary-learning", architecture,   \
+            "blocks.0.hook_resid_pre", "taken for a", k, apply, 0, "blocks.0.hook_resid_pre"                 \
+    }
     DICTIONARY("relu", "standard", "decoder norms were folded", 0, 1),
     DICTIONARY("new", "standard", "decoder.bias is not subtracted", 0, 0),
     DICTIONARY("gated", "gated", "trained without BOS", 0, 1),
@@ -84,18 +95,21 @@ static const struct format_case {
     {"dictionary-unset", "dictionary-unset", "dictionary-learning", "batchtopk", "blocks.3.hook_resid_pre",
      "never set", 5, 1, 0, NULL},
     {"sparsify", "sparsify/layers.5", "sparsify", "topk", "blocks.5.hook_resid_post", NULL, 5, 1, 0, NULL},
-    {"sparsify-mlp", "sparsify-mlp/layers.2.mlp", "sparsify", "topk", "blocks.2.hook_mlp_out", NULL, 5, 1, 0, NULL},
+    {"sparsify-mlp", "sparsify-mlp/layers.2.mlp", "sparsify", "topk", "blocks.2.hook_mlp_out", NULL, 5, 1, 0,
+     NULL},
     {"openai-topk", "openai-topk/resid_post_mlp_v5_32k/autoencoders/8.pt", "openai", "topk",
      "blocks.8.hook_resid_post", "normalised", 6, 1, 0, NULL},
-    {"openai-relu", "openai-relu/mlp_post_act/autoencoders/1.pt", "openai", "standard", "blocks.1.mlp.hook_post", NULL, 0,
-     1, 0, NULL},
-    {"openai-tied", "openai-tied/resid_delta_attn/autoencoders/2.pt", "openai", "standard", "blocks.2.hook_attn_out",
-     "the encoder's transpose", 0, 1, 0, NULL},
-    {"goodfire", "goodfire/Llama-3.1-8B-Instruct-SAE-l19.pth", "goodfire", "standard", "blocks.19.hook_resid_post",
-     "not subtracted", 0, 0, 0, NULL},
-#define REPOSITORY(case, kind, architecture, quirk, k, apply)                                                    \
-    {"batchtopk-" case, "batchtopk-" case "/gpt2-small_blocks.8.hook_resid_pre_48_" kind "_6_0.0003_99", "batchtopk",      \
-     architecture, "blocks.8.hook_resid_pre", quirk, k, apply, 0, NULL}
+    {"openai-relu", "openai-relu/mlp_post_act/autoencoders/1.pt", "openai", "standard",
+     "blocks.1.mlp.hook_post", NULL, 0, 1, 0, NULL},
+    {"openai-tied", "openai-tied/resid_delta_attn/autoencoders/2.pt", "openai", "standard",
+     "blocks.2.hook_attn_out", "the encoder's transpose", 0, 1, 0, NULL},
+    {"goodfire", "goodfire/Llama-3.1-8B-Instruct-SAE-l19.pth", "goodfire", "standard",
+     "blocks.19.hook_resid_post", "not subtracted", 0, 0, 0, NULL},
+#define REPOSITORY(case, kind, architecture, quirk, k, apply)                                                \
+    {                                                                                                        \
+        "batchtopk-" case, "batchtopk-" case "/gpt2-small_blocks.8.hook_resid_pre_48_" kind "_6_0.0003_99",  \
+            "batchtopk", architecture, "blocks.8.hook_resid_pre", quirk, k, apply, 0, NULL                   \
+    }
     REPOSITORY("topk", "topk", "topk", "input_unit_norm", 6, 1),
     REPOSITORY("batchtopk", "batchtopk", "topk", "BatchTopK without a threshold", 6, 1),
     REPOSITORY("vanilla", "vanilla", "standard", NULL, 0, 1),
@@ -126,7 +140,8 @@ static artifact_id import_with(const struct sae_import *o)
 static artifact_id import_case(const struct format_case *c)
 {
     char *path = case_path(c->path);
-    const struct sae_import o = {.path = path, .name = c->name, .hook = c->given_hook, .k = (size_t)c->options_k};
+    const struct sae_import o = {
+        .path = path, .name = c->name, .hook = c->given_hook, .k = (size_t)c->options_k};
     artifact_id id = import_with(&o);
     free(path);
     return id;
@@ -232,9 +247,9 @@ static void test_what_they_belong_to(void **state)
     (void)state;
     static const struct {
         const char *name, *model;
-    } models[] = {{"gemma-scope", "gemma-2-2b"},        {"gemma-scope-att", "gemma-2-9b-it"},
-                  {"gemma-scope-2", "gemma-3-1b-pt"},   {"dictionary-relu", "pythia-70m-deduped"},
-                  {"sparsify", "pythia-160m"},          {"openai-topk", "gpt2-small"},
+    } models[] = {{"gemma-scope", "gemma-2-2b"},         {"gemma-scope-att", "gemma-2-9b-it"},
+                  {"gemma-scope-2", "gemma-3-1b-pt"},    {"dictionary-relu", "pythia-70m-deduped"},
+                  {"sparsify", "pythia-160m"},           {"openai-topk", "gpt2-small"},
                   {"goodfire", "Llama-3.1-8B-Instruct"}, {"batchtopk-old", "gpt2-small"}};
     char text[128];
     for (size_t i = 0; i < ARRAY_LENGTH(models); i++)
@@ -281,8 +296,11 @@ static void test_options(void **state)
 {
     (void)state;
     char *path = case_path("plain-npz/mine.npz");
-    const struct sae_import o = {
-        .path = path, .name = "plain-npz", .format = "npz", .hook = "hook_embed", .apply_b_dec_to_input = "no"};
+    const struct sae_import o = {.path = path,
+                                 .name = "plain-npz",
+                                 .format = "npz",
+                                 .hook = "hook_embed",
+                                 .apply_b_dec_to_input = "no"};
     check_numbers("plain-npz", import_with(&o));
     free(path);
 }
@@ -323,8 +341,10 @@ static void test_square_checkpoints(void **state)
     static const struct {
         const char *path;
         int encoder_turned, decoder_turned;
-    } squares[] = {{"square-dictionary-linear/ae.pt", 0, 1}, {"square-dictionary-own/ae.pt", 1, 0},
-                   {"square-goodfire/sae.pt", 0, 1},         {"square-openai/0.pt", 0, 1},
+    } squares[] = {{"square-dictionary-linear/ae.pt", 0, 1},
+                   {"square-dictionary-own/ae.pt", 1, 0},
+                   {"square-goodfire/sae.pt", 0, 1},
+                   {"square-openai/0.pt", 0, 1},
                    {"square-batchtopk", 1, 0}};
     for (size_t i = 0; i < ARRAY_LENGTH(squares); i++) {
         char *path = case_path(squares[i].path);
@@ -396,13 +416,15 @@ static void test_square_folders(void **state)
          "{\"d_in\": 256, \"d_sae\": 256, \"architecture\": \"standard\"}", 1, 0},
         {"params.npz", "W_enc", "W_dec", "b_enc", "b_dec", "threshold", NULL, NULL, 1, 0},
         {"params.safetensors", "w_enc", "w_dec", "b_enc", "b_dec", "threshold", "config.json", "{}", 1, 0},
-        {"checkpoints/final.safetensors", "encoder.weight", "decoder.weight", "encoder.bias", "decoder.bias", NULL,
-         "hyperparams.json",
-         "{\"d_model\": 256, \"d_sae\": 256, \"jump_relu_threshold\": 0, \"norm_activation\": \"inference\"}", 0, 1},
+        {"checkpoints/final.safetensors", "encoder.weight", "decoder.weight", "encoder.bias", "decoder.bias",
+         NULL, "hyperparams.json",
+         "{\"d_model\": 256, \"d_sae\": 256, \"jump_relu_threshold\": 0, \"norm_activation\": \"inference\"}",
+         0, 1},
         {"sae.safetensors", "encoder.weight", "W_dec", "encoder.bias", "b_dec", NULL, "cfg.json",
          "{\"d_in\": 256, \"num_latents\": 256, \"k\": 3}", 0, 0},
         {"one.safetensors", "W_enc", "W_dec", "b_enc", "b_dec", NULL, NULL, NULL, 1, 0},
-        {"two.npz", "encoder.weight", "decoder.weight", "encoder.bias", "decoder.bias", NULL, NULL, NULL, 0, 1},
+        {"two.npz", "encoder.weight", "decoder.weight", "encoder.bias", "decoder.bias", NULL, NULL, NULL, 0,
+         1},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(files); i++) {
         char *name = xasprintf("square%zu", i), *folder = test_path(name);
@@ -497,8 +519,8 @@ static void test_metadata_comes_back(void **state)
     json_free(m);
     struct error err = {0};
     char *folder = test_path("meta-again");
-    assert_ok(sae_export_folder(store, find_artifact(store, ARTIFACT_SAE, "batchtopk-meta"), folder, "safetensors",
-                                DTYPE_F32, NULL, &err));
+    assert_ok(sae_export_folder(store, find_artifact(store, ARTIFACT_SAE, "batchtopk-meta"), folder,
+                                "safetensors", DTYPE_F32, NULL, &err));
     const struct sae_import o = {.path = folder, .name = "meta-again"};
     m = read_manifest(store, import_with(&o));
     assert_string_equal(json_get_string(m, "kind", ""), "meta");
@@ -514,7 +536,8 @@ static void refuse(const char *path, const char *format, const char *says)
 {
     struct error err = {0};
     artifact_id id = 0;
-    const struct sae_import o = {.path = path, .name = "refused", .format = format, .hook = "blocks.0.hook_resid_pre"};
+    const struct sae_import o = {
+        .path = path, .name = "refused", .format = format, .hook = "blocks.0.hook_resid_pre"};
     int status = sae_import_path(store, &o, NULL, &id, &err);
     if (status != STATUS_REFUSED || !strstr(err.message, says))
         fail_msg("status %d, \"%s\" does not say \"%s\"", status, err.message, says);
@@ -550,10 +573,12 @@ static void test_transcoders(void **state)
     (void)state;
     refuse_config("sparsify/layers.5/sae.safetensors", "sae.safetensors", "cfg.json",
                   "{\"d_in\": 16, \"num_latents\": 48, \"k\": 5, \"transcode\": true}", "a transcoder");
-    refuse_config("gemma-scope-2/resid_post/layer_12_width_16k_l0_medium/params.safetensors", "params.safetensors",
-                  "config.json", "{\"type\": \"transcoder\", \"hf_hook_point_in\": \"a\", \"hf_hook_point_out\": \"b\"}",
+    refuse_config("gemma-scope-2/resid_post/layer_12_width_16k_l0_medium/params.safetensors",
+                  "params.safetensors", "config.json",
+                  "{\"type\": \"transcoder\", \"hf_hook_point_in\": \"a\", \"hf_hook_point_out\": \"b\"}",
                   "a transcoder from a to b");
-    refuse_config("llama-scope/checkpoints/final.safetensors", "checkpoints/final.safetensors", "hyperparams.json",
+    refuse_config("llama-scope/checkpoints/final.safetensors", "checkpoints/final.safetensors",
+                  "hyperparams.json",
                   "{\"d_model\": 16, \"d_sae\": 48, \"hook_point_in\": \"a\", \"hook_point_out\": \"b\"}",
                   "which reads a and writes b");
     refuse_config("dictionary-relu/ae.pt", "ae.pt", "config.json",
@@ -561,7 +586,8 @@ static void test_transcoders(void **state)
                   "a transcoder");
     struct error err = {0};
     char *folder = test_path("gemma-scope-2b-pt-transcoders"), *to = path_join(folder, "params.npz");
-    char *from = case_path("gemma-scope-att/gemma-scope-9b-it-att/layer_3/width_16k/average_l0_20/params.npz");
+    char *from =
+        case_path("gemma-scope-att/gemma-scope-9b-it-att/layer_3/width_16k/average_l0_20/params.npz");
     struct strbuf bytes = STRBUF_INIT;
     assert_ok(make_directories(folder, 0777, &err));
     assert_ok(file_read(from, 1 << 20, &bytes, &err));
@@ -577,10 +603,10 @@ static void test_refusals(void **state)
 {
     (void)state;
     const char *sparsify = "sparsify/layers.5/sae.safetensors";
-    refuse_config(sparsify, "sae.safetensors", "cfg.json", "{\"d_in\": 16, \"num_latents\": 48, \"signed\": true}",
-                  "signed");
-    refuse_config(sparsify, "sae.safetensors", "cfg.json", "{\"d_in\": 16, \"num_latents\": 48, \"activation\": \"groupmax\"}",
-                  "groupmax");
+    refuse_config(sparsify, "sae.safetensors", "cfg.json",
+                  "{\"d_in\": 16, \"num_latents\": 48, \"signed\": true}", "signed");
+    refuse_config(sparsify, "sae.safetensors", "cfg.json",
+                  "{\"d_in\": 16, \"num_latents\": 48, \"activation\": \"groupmax\"}", "groupmax");
     refuse_config(sparsify, "sae.safetensors", "cfg.json", "{\"d_in\": 16, \"num_latents\": 49}",
                   "tensor encoder.bias has shape [48], but cfg.json says d_in 16 and d_sae 49");
     refuse_config(sparsify, "sae.safetensors", "cfg.json", "{\"d_in\": 16, \"num_latents\": 48, \"k\": 49}",
@@ -589,8 +615,8 @@ static void test_refusals(void **state)
                   "{\"trainer\": {\"dict_class\": \"IdentityDict\"}}", "class IdentityDict");
     refuse_config("dictionary-relu/ae.pt", "ae.pt", "config.json",
                   "{\"trainer\": {\"dict_class\": \"GatedAutoEncoder\"}}", "no tensor decoder_bias");
-    refuse_config("llama-scope/checkpoints/final.safetensors", "checkpoints/final.safetensors", "hyperparams.json",
-                  "{\"d_model\": 16, \"d_sae\": 48, \"jump_relu_threshold\": 1}",
+    refuse_config("llama-scope/checkpoints/final.safetensors", "checkpoints/final.safetensors",
+                  "hyperparams.json", "{\"d_model\": 16, \"d_sae\": 48, \"jump_relu_threshold\": 1}",
                   "no positive dataset_average_activation_norm.in");
     refuse_config("square-batchtopk/sae.pt", "sae.pt", "config.json",
                   "{\"act_size\": 256, \"dict_size\": 256, \"sae_type\": \"quantile\"}", "sae_type quantile");
