@@ -18,7 +18,7 @@
 #include "saescope/formats/formats.h"
 #include "saescope/store/store.h"
 
-enum { D = 768, LATENTS = 49152, RUNS = 5 };
+enum { D = 768, LATENTS = 49152, RUNS = 9 };
 #define BLOCK ((size_t)16 << 20)
 
 static struct error failure;
