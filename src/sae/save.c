@@ -144,31 +144,31 @@ int sae_save(struct store *s, artifact_id id, const struct sae *sae, json *manif
     return finish(s, id, sae, manifest, status, err);
 }
 
+/* Rows are read to where they are written from. */
 static int copy_matrix(struct store *s, artifact_id id, const struct sae *sae, int decoder,
                        int (*read)(void *arg, int decoder, size_t first, size_t n, float *rows,
                                    struct error *err),
                        void *arg, struct error *err)
 {
-    const size_t shape[2] = {sae->d_sae, sae->d_in}, chunk = 1024;
+    const size_t shape[2] = {sae->d_sae, sae->d_in}, most = 1024;
     const char *name = decoder ? "W_dec" : "W_enc";
     struct tensor_writer *w;
-    float *rows = array_alloc(chunk * sae->d_in, sizeof *rows, name, err);
-    if (!rows)
-        return STATUS_FAILED;
     int status = store_tensor_begin(s, id, name, DTYPE_F32, 2, shape, &w, err);
-    if (status) {
-        free(rows);
+    if (status)
         return status;
-    }
-    for (size_t first = 0; first < sae->d_sae && !status; first += chunk) {
-        size_t n = sae->d_sae - first < chunk ? sae->d_sae - first : chunk;
+    for (size_t first = 0, n; first < sae->d_sae && !status; first += n) {
+        void *rows;
+        status = store_tensor_room(w, &rows, &n, err);
+        if (status)
+            break;
+        if (n > most)
+            n = most;
         status = read(arg, decoder, first, n, rows, err);
         if (!status)
             status = check_finite(name, rows, n * sae->d_in, first, sae->d_in, err);
         if (!status)
-            status = store_tensor_append(w, rows, n, err);
+            status = store_tensor_filled(w, n, err);
     }
-    free(rows);
     if (status) {
         store_tensor_abandon(w);
         return status;

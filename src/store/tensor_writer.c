@@ -270,6 +270,30 @@ static int fail(struct tensor_writer *w, struct error *err)
     return w->failure.code;
 }
 
+int store_tensor_room(struct tensor_writer *w, void **rows, size_t *n, struct error *err)
+{
+    size_t left = w->rows_expected - w->rows_written - w->rows_held;
+
+    if (w->failed)
+        return fail(w, err);
+    *rows = w->buffer + w->rows_held * w->record.row_bytes;
+    *n = w->buffer_rows - w->rows_held;
+    if (!w->growing && *n > left)
+        *n = left;
+    return 0;
+}
+
+int store_tensor_filled(struct tensor_writer *w, size_t n_rows, struct error *err)
+{
+    w->rows_held += n_rows;
+    /* A last full block waits for store_tensor_finish, which completes the record in the same
+     * transaction. */
+    if (w->rows_held == w->buffer_rows &&
+        (w->growing || w->rows_written + w->rows_held < w->rows_expected) && commit(w, 0, &w->failure))
+        return fail(w, err);
+    return 0;
+}
+
 int store_tensor_append(struct tensor_writer *w, const void *rows, size_t n_rows, struct error *err)
 {
     const unsigned char *from = rows;
@@ -287,19 +311,19 @@ int store_tensor_append(struct tensor_writer *w, const void *rows, size_t n_rows
         return 0;
     }
     while (n_rows) {
-        size_t n = w->buffer_rows - w->rows_held;
+        void *to = NULL;
+        size_t n = 0;
+        int code = store_tensor_room(w, &to, &n, err);
+        if (code)
+            return code;
         if (n > n_rows)
             n = n_rows;
-        memcpy(w->buffer + w->rows_held * row_bytes, from, n * row_bytes);
-        w->rows_held += n;
+        memcpy(to, from, n * row_bytes);
         from += n * row_bytes;
         n_rows -= n;
-        /* A last full block waits for store_tensor_finish, which completes the record in the same
-         * transaction. */
-        if (w->rows_held == w->buffer_rows &&
-            (n_rows || w->growing || w->rows_written + w->rows_held < w->rows_expected) &&
-            commit(w, 0, &w->failure))
-            return fail(w, err);
+        code = store_tensor_filled(w, n, err);
+        if (code)
+            return code;
     }
     return 0;
 }
