@@ -138,6 +138,9 @@ int main(void)
     if (!block)
         need(STATUS_FAILED);
     memset(block, 0x3c, BLOCK);
+    /* Of one import in a fresh process: later the heap is cut up by the blocks of all runs. */
+    import_once(folder, store);
+    size_t one_kib = most_kib;
     for (int i = 0; i < RUNS; i++) {
         puts[i] = put_once(lmdb, block);
         imports[i] = import_once(folder, store);
@@ -148,9 +151,7 @@ int main(void)
     qsort(ratios, RUNS, sizeof *ratios, compare);
     printf("import of 49,152 x 768: %.2f s, LMDB alone %.2f s, ratio %.2f (of single runs %.2f to %.2f)\n",
            imports[RUNS / 2], puts[RUNS / 2], ratios[RUNS / 2], ratios[0], ratios[RUNS - 1]);
-    printf("  anonymous memory at most %.0f MB, of which %d are the block that LMDB alone was given (goal "
-           "150)\n",
-           (double)most_kib * 1.024 / 1e3, (int)(BLOCK / 1000000));
+    printf("  anonymous memory at most %.0f MB (goal 150)\n", (double)one_kib * 1.024 / 1e3);
     need(remove_tree(directory, &failure));
     free(block);
     free(directory);
