@@ -121,7 +121,8 @@ static int find_model(struct importing *im, struct store_txn *t, struct error *e
     if (given)
         import_hook(im, given);
     if (!im->hook)
-        return import_refuse(im, NULL, err, "names no hook: name it with --hook");
+        return import_refuse(im, NULL, err, "names no hook: name it with --hook, or add the configuration that says it "
+                            "(SAELens' is cfg.json)");
     if (strlen(im->hook) >= sizeof(hook.name) || !utf8_valid(im->hook, strlen(im->hook)))
         return import_refuse(im, NULL, err, "the hook's name is no hook's name");
     im->model = im->options->model;

@@ -221,7 +221,7 @@ static void test_sae_configurations(void **state)
     char *config = program_path("bad/cfg.json"), *weights = program_path("bad/sae_weights.safetensors"),
          *good_folder = program_path("good");
     unlink(config); /* tensors alone do not say where they belong */
-    import_is_refused(SAYS("--hook"));
+    import_is_refused(SAYS("--hook", "cfg.json"));
     char *good = program_read_file("good/cfg.json", NULL);
     program_write_file("bad/cfg.json", good, strlen(good));
     unlink(weights);
