@@ -8,10 +8,12 @@
 #include <string.h>
 
 #include "saescope/base/display.h"
+#include "saescope/base/parallel.h"
 #include "saescope/base/strbuf.h"
 #include "saescope/files/internal.h"
 
 #define INFLATED_IN_MEMORY ((size_t)1 << 20)
+#define PART_BYTES         ((size_t)256 << 10)
 
 /* ---- What readers call. ---- */
 
@@ -338,23 +340,51 @@ static int prepare_rows(struct tensor_file *tf, const struct file_tensor *t, siz
     return code;
 }
 
+/* Rows that are copied by all threads, some at a time. */
+struct copying {
+    const struct file_tensor *t;
+    const unsigned char *bytes;
+    void (*view_rows)(const struct file_tensor *t, const unsigned char *bytes, size_t first, size_t n,
+                      void *dst);
+    size_t first, n, step;
+    unsigned char *dst;
+    size_t row_bytes; /* of dst */
+};
+
+static void copy_part(size_t part, size_t worker, void *arg)
+{
+    const struct copying *c = arg;
+    size_t at = part * c->step, n = c->n - at < c->step ? c->n - at : c->step;
+    (void)worker;
+    c->view_rows(c->t, c->bytes, c->first + at, n, c->dst + at * c->row_bytes);
+}
+
+static void copy_rows(struct copying *c, size_t item)
+{
+    size_t rows = c->t->tensor.ndim ? c->t->tensor.shape[0] : 1;
+    c->row_bytes = rows ? tensor_elements(&c->t->tensor) / rows * item : 0;
+    size_t step = c->row_bytes ? PART_BYTES / c->row_bytes / VIEW_TILE * VIEW_TILE : c->n;
+    c->step = step ? step : VIEW_TILE;
+    parallel_for(c->n / c->step + (c->n % c->step != 0), copy_part, c);
+}
+
 int tensor_file_rows(struct tensor_file *tf, const struct file_tensor *t, size_t first, size_t n, float *dst,
                      struct error *err)
 {
-    const unsigned char *bytes;
-    int code = prepare_rows(tf, t, first, n, &bytes, err);
+    struct copying c = {t, NULL, view_float_rows, first, n, 0, (unsigned char *)dst, 0};
+    int code = prepare_rows(tf, t, first, n, &c.bytes, err);
     if (!code)
-        view_float_rows(t, bytes, first, n, dst);
+        copy_rows(&c, sizeof *dst);
     return code;
 }
 
 int tensor_file_raw_rows(struct tensor_file *tf, const struct file_tensor *t, size_t first, size_t n,
                          void *dst, struct error *err)
 {
-    const unsigned char *bytes;
-    int code = prepare_rows(tf, t, first, n, &bytes, err);
+    struct copying c = {t, NULL, view_raw_rows, first, n, 0, dst, 0};
+    int code = prepare_rows(tf, t, first, n, &c.bytes, err);
     if (!code)
-        view_raw_rows(t, bytes, first, n, dst);
+        copy_rows(&c, dtype_size(t->tensor.dtype));
     return code;
 }
 

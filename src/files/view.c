@@ -10,7 +10,7 @@
 
 #include "saescope/files/internal.h"
 
-#define TILE       64
+#define TILE       VIEW_TILE
 #define SLAB_BYTES ((size_t)64 << 10)
 
 void set_strides(struct file_tensor *t, int fortran)
@@ -203,8 +203,9 @@ void view_raw_rows(const struct file_tensor *t, const unsigned char *bytes, size
 }
 
 void view_float_rows(const struct file_tensor *t, const unsigned char *bytes, size_t first, size_t n,
-                     float *dst)
+                     void *floats)
 {
+    float *dst = floats;
     if (t->tensor.dtype == DTYPE_F32) {
         view_raw_rows(t, bytes, first, n, dst);
         return;

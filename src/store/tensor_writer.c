@@ -9,10 +9,12 @@
 #include <stdlib.h>
 #include "saescope/base/display.h"
 #include "saescope/base/memory.h"
+#include "saescope/base/parallel.h"
 #include "saescope/base/random.h"
 #include "saescope/store/internal.h"
 
 #define BLOCK_TARGET  ((size_t)16 << 20)
+#define PIECE_BYTES   ((size_t)2 << 20)
 #define ROW_BYTES_MAX ((size_t)1 << 30)
 #define BLOCKS_MAX    UINT32_MAX
 
@@ -182,6 +184,25 @@ static int drop_blocks(struct store_txn *t, const struct tensor_writer *w, uint3
     return bytes ? size_change(t, w->id, 0, bytes) : 0;
 }
 
+/* The block's checksum, and its copy to the page, by pieces: all threads work at them. */
+struct placing {
+    const unsigned char *from;
+    unsigned char *to;
+    size_t n;
+    uint64_t seed, checksum;
+};
+
+static void place_part(size_t part, size_t worker, void *arg)
+{
+    struct placing *p = arg;
+    size_t at = (part - 1) * PIECE_BYTES;
+    (void)worker;
+    if (part == 0)
+        p->checksum = hash64(p->from, p->n, p->seed);
+    else
+        memcpy(p->to + at, p->from + at, p->n - at < PIECE_BYTES ? p->n - at : PIECE_BYTES);
+}
+
 static int put_block(struct store_txn *t, struct tensor_writer *w)
 {
     size_t n = w->rows_held * w->record.row_bytes, size = sizeof(struct block_header) + n;
@@ -201,12 +222,13 @@ static int put_block(struct store_txn *t, struct tensor_writer *w)
     k.mv_data = key.bytes;
     v.mv_size = size < smallest ? smallest : size;
     v.mv_data = NULL;
-    h.checksum = hash64(w->buffer, n, w->id);
     rc = mdb_put(t->txn, t->store->tables[TABLE_BLOCKS], &k, &v, MDB_RESERVE);
     if (rc)
         return rc;
+    struct placing placing = {w->buffer, (unsigned char *)v.mv_data + sizeof h, n, w->id, 0};
+    parallel_for(1 + (n + PIECE_BYTES - 1) / PIECE_BYTES, place_part, &placing);
+    h.checksum = placing.checksum;
     memcpy(v.mv_data, &h, sizeof h);
-    memcpy((char *)v.mv_data + sizeof h, w->buffer, n);
     memset((char *)v.mv_data + size, 0, v.mv_size - size);
     return size_change(t, w->id, v.mv_size, 0);
 }
@@ -288,8 +310,8 @@ int store_tensor_filled(struct tensor_writer *w, size_t n_rows, struct error *er
     w->rows_held += n_rows;
     /* A last full block waits for store_tensor_finish, which completes the record in the same
      * transaction. */
-    if (w->rows_held == w->buffer_rows &&
-        (w->growing || w->rows_written + w->rows_held < w->rows_expected) && commit(w, 0, &w->failure))
+    if (w->rows_held == w->buffer_rows && (w->growing || w->rows_written + w->rows_held < w->rows_expected) &&
+        commit(w, 0, &w->failure))
         return fail(w, err);
     return 0;
 }

@@ -14,6 +14,7 @@
 #include "saescope/base/blas.h"
 #include "saescope/base/fileio.h"
 #include "saescope/base/memory.h"
+#include "saescope/base/parallel.h"
 #include "saescope/files/safetensors.h"
 #include "saescope/formats/formats.h"
 #include "saescope/store/store.h"
@@ -132,6 +133,7 @@ int main(void)
     char *store = path_join(directory, "store"), *lmdb = path_join(directory, "lmdb");
     double imports[RUNS], puts[RUNS], ratios[RUNS];
     blas_start();
+    parallel_start(0);
     need(remove_tree(directory, &failure));
     write_folder(folder);
     void *block = array_alloc(BLOCK, 1, "a block", &failure);

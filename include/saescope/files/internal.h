@@ -53,9 +53,11 @@ int view_fits(const struct file_tensor *t, size_t size);
 /* Makes storage->bytes, checking the entry's checksum. `tensor` is for messages. */
 int storage_load(struct tensor_file *tf, size_t storage, const char *tensor, struct error *err);
 
-/* Rows of a view whose storage's bytes are at `bytes`; swapped numbers are turned round. */
+/* Rows of a view whose storage's bytes are at `bytes`; swapped numbers are turned round. Matrices that lie the other way
+ * are turned by tiles of VIEW_TILE rows. */
+#define VIEW_TILE 64
 void view_raw_rows(const struct file_tensor *t, const unsigned char *bytes, size_t first, size_t n, void *dst);
-void view_float_rows(const struct file_tensor *t, const unsigned char *bytes, size_t first, size_t n, float *dst);
+void view_float_rows(const struct file_tensor *t, const unsigned char *bytes, size_t first, size_t n, void *floats);
 
 /* The readers; tf->map is open. */
 int npy_open(struct tensor_file *tf, struct error *err);
