@@ -8,7 +8,7 @@
 #include "saescope/base/blas.h"
 #include "saescope/base/parallel.h"
 #include "saescope/model/parts.h"
-#include "saescope/model/vector.h"
+#include "saescope/model/lanes.h"
 
 struct attention {
     const struct pass *pass;

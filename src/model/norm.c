@@ -6,7 +6,7 @@
 
 #include "saescope/base/parallel.h"
 #include "saescope/model/parts.h"
-#include "saescope/model/vector.h"
+#include "saescope/model/lanes.h"
 
 #define ROWS_PER_BLOCK 32
 
@@ -68,7 +68,7 @@ struct norm norm_of(const struct model *m, const struct weight *scale, const str
                          .shift = shift ? weight_vector(shift) : NULL};
 }
 
-static float row_mean(const float *x, size_t n)
+static float mean_of(const float *x, size_t n)
 {
     v4 a = all(0), b = all(0);
     size_t i = 0;
@@ -122,7 +122,7 @@ static void affine_row(const struct norm *norm, const float *x, float mean, floa
 
 static void norm_row(const struct norm *norm, const float *x, size_t width, float *out)
 {
-    float mean = norm->layer_norm ? row_mean(x, width) : 0.0f;
+    float mean = norm->layer_norm ? mean_of(x, width) : 0.0f;
     float inverse = (float)(1.0 / sqrt((double)row_variance(x, width, mean) + norm->epsilon));
     affine_row(norm, x, mean, inverse, width, out);
 }

@@ -6,7 +6,7 @@
 
 #include "saescope/base/parallel.h"
 #include "saescope/model/parts.h"
-#include "saescope/model/vector.h"
+#include "saescope/model/lanes.h"
 
 #define ROWS_PER_BLOCK 32
 

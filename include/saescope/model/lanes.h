@@ -3,8 +3,8 @@
  * Four numbers at a time: compilers do not vectorise sums and exponentials at -O2 on their own. Internal to the
  * model room.
  */
-#ifndef SAESCOPE_MODEL_VECTOR_H
-#define SAESCOPE_MODEL_VECTOR_H
+#ifndef SAESCOPE_MODEL_LANES_H
+#define SAESCOPE_MODEL_LANES_H
 
 #include <stdint.h>
 #include <string.h>
