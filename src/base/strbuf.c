@@ -141,6 +141,12 @@ void strbuf_add_duration(struct strbuf *b, double seconds)
         strbuf_addf(b, "%llu:%02llu", s / 60, s % 60);
 }
 
+int string_ends_with(const char *s, const char *end)
+{
+    size_t n = strlen(s), m = strlen(end);
+    return n >= m && strcmp(s + n - m, end) == 0;
+}
+
 int parse_u64(const char *s, unsigned long long min, unsigned long long max, unsigned long long *out)
 {
     if (!s || !*s)

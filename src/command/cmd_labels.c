@@ -226,19 +226,13 @@ static int add_label_line(const struct label *label, void *arg)
     return 0;
 }
 
-static int ends_with(const char *s, const char *end)
-{
-    size_t n = strlen(s), m = strlen(end);
-    return n >= m && strcmp(s + n - m, end) == 0;
-}
-
 /* Whether the file is to be Neuronpedia's: as --format or the name says. */
 static int to_json_lines(const struct invocation *inv, const char *path)
 {
     const char *format = invocation_option(inv, "format");
     if (format)
         return strcmp(format, "neuronpedia") == 0;
-    return ends_with(path, ".jsonl") || ends_with(path, ".jsonl.gz");
+    return string_ends_with(path, ".jsonl") || string_ends_with(path, ".jsonl.gz");
 }
 
 static int gather_lines(struct context *ctx, artifact_id sae, int json_lines, struct export_lines *lines,
@@ -264,7 +258,7 @@ static int gather_lines(struct context *ctx, artifact_id sae, int json_lines, st
 static int write_file(const char *path, const struct strbuf *text, uint64_t *size, struct error *err)
 {
     struct gzip_writer *w;
-    int status = gzip_writer_open(path, ends_with(path, ".gz"), &w, err);
+    int status = gzip_writer_open(path, string_ends_with(path, ".gz"), &w, err);
     if (status != STATUS_OK)
         return status;
     status = gzip_writer_write(w, strbuf_string(text), text->length, err);

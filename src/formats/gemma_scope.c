@@ -11,41 +11,63 @@
 #include <string.h>
 
 #include "saescope/base/memory.h"
+#include "saescope/base/strbuf.h"
 #include "saescope/formats/importing.h"
 #include "saescope/formats/producers.h"
 
 #define WEIGHTS "params.npz"
 
-static void read_model(struct importing *im, const char *place)
+static void read_model(struct importing *im, const char *repository)
 {
     static const char *const sizes[][2] = {
         {"gemma-scope-2b-it", "gemma-2-2b-it"},   {"gemma-scope-9b-it", "gemma-2-9b-it"},
         {"gemma-scope-27b-it", "gemma-2-27b-it"}, {"gemma-scope-2b", "gemma-2-2b"},
         {"gemma-scope-9b", "gemma-2-9b"},         {"gemma-scope-27b", "gemma-2-27b"}};
     for (size_t i = 0; i < ARRAY_LENGTH(sizes); i++)
-        if (strstr(place, sizes[i][0])) {
+        if (strncmp(repository, sizes[i][0], strlen(sizes[i][0])) == 0) {
             import_model_name(im, sizes[i][1]);
             return;
         }
 }
 
-static int read_place(struct importing *im, const char *place, struct error *err)
+/* "gemma-scope-2b-pt-res" from the folders' names, and what follows it there ("/layer_20/…"); empty when it
+ * is not among them. */
+static char *repository_of(const char *place, const char **rest)
 {
-    long long layer = place_number(place, "layer_");
-    if (strstr(place, "transcoder"))
-        return import_refuse(im, place, err,
-                             "a transcoder, which reads the MLP's input and writes its output: only SAEs, "
-                             "which rebuild what they read, can be imported");
-    read_model(im, place);
-    if (strstr(place, "/embedding"))
+    const char *last = place + strlen(place);
+    for (const char *p = place; (p = strstr(p, "gemma-scope-")); p++)
+        last = p;
+    *rest = last + strcspn(last, "/");
+    return xstrndup(last, (size_t)(*rest - last));
+}
+
+static int read_place(struct importing *im, const char *place, int *embedding, struct error *err)
+{
+    const char *rest;
+    char *repository = repository_of(place, &rest);
+    long long layer = place_number(rest, "layer_");
+    int status = STATUS_OK;
+    *embedding = strncmp(rest, "/embedding/", strlen("/embedding/")) == 0;
+    read_model(im, repository);
+    if (strstr(repository, "transcoder"))
+        status = import_refuse(im, place, err,
+                               "a transcoder, which reads the MLP's input and writes its output: only SAEs, "
+                               "which rebuild what they read, can be imported");
+    else if (*embedding)
         import_hook(im, "hook_embed");
-    else if (strstr(place, "-res"))
+    else if (string_ends_with(repository, "-res"))
         import_hook_at(im, "hook_resid_post", layer);
-    else if (strstr(place, "-mlp"))
+    else if (string_ends_with(repository, "-mlp"))
         import_hook_at(im, "hook_mlp_out", layer);
-    else if (strstr(place, "-att"))
+    else if (string_ends_with(repository, "-att"))
         import_hook_at(im, "attn.hook_z", layer);
-    return STATUS_OK;
+    else if (!im->options->hook)
+        status = import_refuse(im, NULL, err,
+                               "its folders' names do not tell where in the model it reads, as "
+                               "gemma-scope-2b-pt-res/layer_20 does: name it with --hook, as in --hook "
+                               "blocks.20.hook_resid_post");
+    free(repository);
+    return status;
 }
 
 /* Embedding SAEs were trained on rows of the table, of which the model takes √d times as much. */
@@ -75,7 +97,7 @@ static int fold_scaling_factor(struct importing *im, struct error *err)
 static int read_gemma_scope(struct importing *im, struct error *err)
 {
     char *place = sae_files_place(&im->files);
-    int status = read_place(im, place, err), embedding = strstr(place, "/embedding") != NULL;
+    int embedding, status = read_place(im, place, &embedding, err);
     free(place);
     if (!status)
         status = import_open(im, WEIGHTS, err);

@@ -107,7 +107,7 @@ struct source {
 static int is_named(const struct source *src, const char *end)
 {
     size_t n = strlen(src->path), m = strlen(end);
-    if (n >= 3 && !strcmp(src->path + n - 3, ".gz"))
+    if (string_ends_with(src->path, ".gz"))
         n -= 3;
     return n >= m && !memcmp(src->path + n - m, end, m);
 }
@@ -314,9 +314,8 @@ static int give_held(struct source *src, struct error *err)
 /* What was read for the first time: how to go on. */
 static int begin(struct source *src, struct error *err)
 {
-    size_t n = strlen(src->path);
     src->form = find_form(src);
-    if (src->form == FORM_ARRAY && (!strcmp(src->path, "-") || (n >= 3 && !strcmp(src->path + n - 3, ".gz"))))
+    if (src->form == FORM_ARRAY && (!strcmp(src->path, "-") || string_ends_with(src->path, ".gz")))
         return error_set(err, STATUS_REFUSED, "%s: an array is read from an uncompressed file only",
                          src->path);
     if (src->form == FORM_TOKENS)

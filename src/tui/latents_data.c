@@ -305,7 +305,7 @@ static int step_to_match(struct latents *d, int direction)
 {
     size_t n = d->table->matched, at = d->list.cursor;
     for (size_t k = 1; k <= n; k++) {
-        size_t row = direction > 0 ? (at + k) % n : (at + n - k % n) % n;
+        size_t row = row_round(at, k, n, direction);
         uint32_t latent = d->table->order[row];
         if (d->matches[latent / 8] >> latent % 8 & 1) {
             d->list.cursor = row;

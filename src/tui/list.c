@@ -96,6 +96,11 @@ int list_act(struct list *l, const char *action, long count)
     }
 }
 
+size_t row_round(size_t at, size_t k, size_t n, int direction)
+{
+    return (direction > 0 ? at + k : at + n - k) % n;
+}
+
 void list_set_count(struct list *l, size_t n)
 {
     l->n = n;

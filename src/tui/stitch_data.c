@@ -466,7 +466,7 @@ static int step_to_match(struct stitch_state *s, int direction)
     struct list *list = &s->lists[s->shown];
     size_t n = stitch_rows_count(s, s->shown), at = list->cursor;
     for (size_t k = 1; k <= n; k++) {
-        size_t i = direction > 0 ? (at + k) % n : (at + n - k % n) % n;
+        size_t i = row_round(at, k, n, direction);
         if (stitch_is_match(s, stitch_row(s, s->shown, i))) {
             list->cursor = i;
             return 0;

@@ -427,7 +427,7 @@ static int encode_search(struct view *v, const char *pattern, int direction)
     struct encode *d = v->data;
     size_t n = d->encoded ? d->encoded->context.n : 0, at = d->tokens.cursor, wanted = strlen(pattern);
     for (size_t k = 1; k <= n; k++) {
-        size_t i = direction > 0 ? (at + k) % n : (at + n - k % n) % n;
+        size_t i = row_round(at, k, n, direction);
         const struct page_token *token = &d->encoded->context.tokens[i];
         if (!memmem(strbuf_string(&d->encoded->context.text) + token->start, token->length, pattern, wanted))
             continue;

@@ -375,7 +375,7 @@ static int graph_search(struct view *v, const char *pattern, int direction)
     while (order[at] != s->selected)
         at++;
     for (; k <= n; k++) {
-        size_t to = order[direction > 0 ? (at + k) % n : (at + n - k % n) % n];
+        size_t to = order[row_round(at, k, n, direction)];
         if (strcasestr(s->texts[to ? s->graph.edges[to - 1].to : 0], pattern)) {
             select_edge(s, to);
             break;

@@ -324,7 +324,7 @@ static int jobs_search(struct view *v, const char *pattern, int direction)
     size_t n;
     const struct job_status *jobs = app_jobs(v->app, &n);
     for (size_t k = 1; k <= n; k++) {
-        size_t i = direction > 0 ? (d->list.cursor + k) % n : (d->list.cursor + n - k) % n;
+        size_t i = row_round(d->list.cursor, k, n, direction);
         if (strcasestr(jobs[i].title, pattern) || strcasestr(job_state_name(jobs[i].state), pattern)) {
             d->list.cursor = i;
             d->selected = jobs[i].id;

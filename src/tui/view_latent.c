@@ -518,7 +518,7 @@ static int latent_search(struct view *v, const char *pattern, int direction)
     struct latent_state *s = v->data;
     size_t first, n = latent_contexts_shown(s, &first), at = s->lists[PANE_CONTEXTS].cursor;
     for (size_t k = 1; k <= n; k++) {
-        size_t i = direction > 0 ? (at + k) % n : (at + n - k % n) % n;
+        size_t i = row_round(at, k, n, direction);
         if (!strcasestr(strbuf_string(&s->head->contexts[first + i].text), pattern))
             continue;
         s->lists[PANE_CONTEXTS].cursor = i;

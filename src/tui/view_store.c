@@ -524,7 +524,7 @@ static int store_search(struct view *v, const char *pattern, int direction)
     struct store_data *d = v->data;
     size_t n = d->list.n;
     for (size_t k = 1; k <= n; k++) {
-        size_t i = direction > 0 ? (d->list.cursor + k) % n : (d->list.cursor + n - k) % n;
+        size_t i = row_round(d->list.cursor, k, n, direction);
         const char *name;
         int there = name_of_row(v, i, &name);
         if (strcasestr(name, pattern) || (there && strcasestr(d->found.rows[i].what, pattern))) {

@@ -593,6 +593,17 @@ static void test_transcoders(void **state)
     assert_ok(file_read(from, 1 << 20, &bytes, &err));
     assert_ok(file_write_atomic(to, bytes.data, bytes.length, &err));
     refuse(folder, NULL, "a transcoder");
+    free(to);
+    free(folder);
+    /* "-res" in another folder's name says nothing. */
+    folder = test_path("my-results/layer_3/average_l0_20");
+    to = path_join(folder, "params.npz");
+    assert_ok(make_directories(folder, 0777, &err));
+    assert_ok(file_write_atomic(to, bytes.data, bytes.length, &err));
+    const struct sae_import unplaced = {.path = folder, .name = "refused"};
+    artifact_id id;
+    assert_int_equal(sae_import_path(store, &unplaced, NULL, &id, &err), STATUS_REFUSED);
+    assert_non_null(strstr(err.message, "do not tell where in the model it reads"));
     strbuf_free(&bytes);
     free(folder);
     free(from);

@@ -29,6 +29,8 @@ void strbuf_add_grouped(struct strbuf *b, long long n);     /* 1498112 -> "1,498
 void strbuf_add_bytes(struct strbuf *b, unsigned long long n); /* "8.4 MB" (powers of 1000) */
 void strbuf_add_duration(struct strbuf *b, double seconds); /* "0:41", "1:02:03" */
 
+int string_ends_with(const char *s, const char *end);
+
 /* A whole decimal number in [min, max]; 0 when good, -1 when not (empty, signs, trailing text, out of range). */
 int parse_u64(const char *s, unsigned long long min, unsigned long long max, unsigned long long *out);
 int parse_double(const char *s, double *out); /* finite numbers only, C locale's form */

@@ -122,6 +122,8 @@ struct list {
 /* The generic motions of actions.c, with counts: up to row-to-bottom, and jump (count: the row's number from 1);
  * INVALID_NOT_MINE otherwise. */
 int list_act(struct list *l, const char *action, long count);
+/* The k-th row after `at` (direction > 0) or before it, going round n rows; k is 1 to n. */
+size_t row_round(size_t at, size_t k, size_t n, int direction);
 void list_set_count(struct list *l, size_t n);        /* keeps the cursor where it can */
 void list_layout(struct list *l, int height);         /* before drawing: the cursor becomes visible */
 void list_scroll_mark(const struct list *l, const struct canvas *c); /* position mark at the right edge */
