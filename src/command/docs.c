@@ -53,8 +53,7 @@ static void sentence(struct strbuf *out, const char *text)
     strbuf_free(&b);
 }
 
-/* Macro arguments must not look like macros, and brackets and bars are punctuation to them. */
-static void macro_argument(struct strbuf *out, const char *text)
+void docs_argument(struct strbuf *out, const char *text)
 {
     strbuf_addc(out, '"');
     for (const char *c = text; *c; c++) {
@@ -86,7 +85,7 @@ static void list_options(struct strbuf *out)
             strbuf_addf(out, " Fl \\-%s", o->spec.name);
         if (o->spec.type != WORD_FLAG) {
             strbuf_adds(out, " Ar ");
-            macro_argument(out, value_of(&o->spec));
+            docs_argument(out, value_of(&o->spec));
         }
         strbuf_addc(out, '\n');
         sentence(out, o->spec.help);
@@ -97,10 +96,10 @@ static void list_options(struct strbuf *out)
 static void synopsis(struct strbuf *out, const struct command *c)
 {
     strbuf_adds(out, ".It Ic ");
-    macro_argument(out, c->name);
+    docs_argument(out, c->name);
     for (const struct argument_spec *a = c->arguments; a && a->name; a++) {
         strbuf_adds(out, a->optional ? " Op Ar " : " Ar ");
-        macro_argument(out, a->name);
+        docs_argument(out, a->name);
         if (a->repeated)
             strbuf_adds(out, " ...");
     }
@@ -110,7 +109,7 @@ static void synopsis(struct strbuf *out, const struct command *c)
         strbuf_addf(out, " Fl \\-%s", o->name);
         if (o->type != WORD_FLAG) {
             strbuf_adds(out, " Ar ");
-            macro_argument(out, value_of(o));
+            docs_argument(out, value_of(o));
         }
     }
     if (c->options && c->options->name)
@@ -125,7 +124,7 @@ static void option_list(struct strbuf *out, const struct option_spec *options)
         strbuf_addf(out, ".It Fl \\-%s", o->name);
         if (o->type != WORD_FLAG) {
             strbuf_adds(out, " Ar ");
-            macro_argument(out, value_of(o));
+            docs_argument(out, value_of(o));
         }
         strbuf_addc(out, '\n');
         sentence(out, o->help ? o->help : "");
@@ -165,7 +164,7 @@ static void list_settings(struct strbuf *out)
         strbuf_addf(out, ".It Cm %s", s->name);
         if (s->choices || s->type == SETTING_SWITCH) {
             strbuf_adds(out, " Ar ");
-            macro_argument(out, s->choices ? s->choices : "on|off");
+            docs_argument(out, s->choices ? s->choices : "on|off");
         }
         strbuf_addc(out, '\n');
         sentence(out, s->help);

@@ -15,16 +15,9 @@ static void action_list(struct strbuf *out, const struct action *actions)
     for (const struct action *a = actions; a->name; a++) {
         strbuf_adds(out, ".It Ic ");
         docs_text(out, a->name);
-        strbuf_adds(out, " Pq \"");
-        for (const char *c = a->keys && *a->keys ? a->keys : "no key"; *c; c++) {
-            if (*c == '"')
-                strbuf_adds(out, "\\(dq");
-            else if (*c == '\\')
-                strbuf_adds(out, "\\e");
-            else
-                strbuf_addc(out, *c);
-        }
-        strbuf_adds(out, "\"\n");
+        strbuf_adds(out, " Pq ");
+        docs_argument(out, a->keys && *a->keys ? a->keys : "no key");
+        strbuf_adds(out, "\n");
         docs_text(out, a->help);
         strbuf_adds(out, ".\n");
     }

@@ -11,5 +11,7 @@ int docs_list(const char *list, struct strbuf *out, struct error *err);
 
 /* Appends text with what roff would take for its own escaped. */
 void docs_text(struct strbuf *out, const char *text);
+/* As one quoted argument of a macro: arguments must not look like macros, and brackets and bars are punctuation to them. */
+void docs_argument(struct strbuf *out, const char *text);
 
 #endif
