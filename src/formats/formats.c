@@ -21,6 +21,9 @@ const struct sae_format *const sae_formats[] = {
     &batchtopk_repo_format,
     &openai_format,
     &goodfire_format,
+    &qwen_scope_format,
+    &qresearch_format,
+    &attention_saes_format,
     &dictionary_learning_format,
     &safetensors_format,
     &npz_format,
@@ -56,6 +59,8 @@ static const struct sae_format *find_format(const char *name, int exporting, str
 
 static const struct sae_format *detect_format(struct sae_files *files, struct error *err)
 {
+    if (others_refuse(files, err))
+        return NULL;
     for (size_t i = 0; sae_formats[i]; i++)
         if (sae_formats[i]->detect && sae_formats[i]->detect(files))
             return sae_formats[i];

@@ -108,6 +108,25 @@ static int read_first(struct importing *im, struct error *err)
     return status;
 }
 
+/*
+ * Their thresholds are in units of scaled inputs. The scale is not in their files: SAELens has it in its list
+ * of releases, as norm_scaling_factor.
+ */
+static int fold_distilled_scale(struct importing *im, const json *config, struct error *err)
+{
+    const struct release_facts *facts = im->options->facts;
+    double norm = json_get_number(json_get(config, "dataset_average_activation_norm"), "in", NAN);
+    double s = facts && facts->scale > 0 ? facts->scale : sqrt((double)im->sae.d_in) / norm;
+    if (!(s > 0 && isfinite((float)s))) {
+        import_quirk(im, "the files name no activation scale: taken for 1");
+        return STATUS_OK;
+    }
+    int status = import_fold_input_scale(im, s, err);
+    if (!status)
+        import_quirk(im, "the activation scale %.9g was folded into the weights", s);
+    return status;
+}
+
 static int read_distilled(struct importing *im, struct error *err)
 {
     json *config;
@@ -128,7 +147,7 @@ static int read_distilled(struct importing *im, struct error *err)
         im->sae.threshold[i] = expf(im->sae.threshold[i]);
     if (!status)
         import_quirk(im, "log_jumprelu_threshold became threshold");
-    return status;
+    return status ? status : fold_distilled_scale(im, config, err);
 }
 
 static int read_llama_scope(struct importing *im, struct error *err)

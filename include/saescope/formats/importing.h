@@ -101,6 +101,9 @@ void import_hook(struct importing *im, const char *hook);           /* in Transf
  * module. Others are no hook.
  */
 void import_module(struct importing *im, const char *module, int input);
+/* The hook resid_post and the model of a checkpoint that is named MODEL-SAE-lLAYER.pt. */
+#define NAMED_AFTER_LAYER "-SAE-l"
+void import_named_after_layer(struct importing *im);
 void import_hook_at(struct importing *im, const char *point, long long layer); /* blocks.LAYER.POINT */
 void import_model_name(struct importing *im, const char *name);
 
@@ -110,6 +113,8 @@ int import_open_given(struct importing *im, struct error *err);             /* t
 int import_sizes(struct importing *im, size_t d_in, size_t d_sae, const char *from, struct error *err);
 /* … or from the biases; b_enc may be missing: then the other axis of `matrix` is d_sae. */
 int import_lengths(struct importing *im, const char *b_dec, const char *b_enc, const char *matrix, struct error *err);
+/* … or, where there is no bias, from a Linear encoder [d_sae, d_in]. */
+int import_linear_lengths(struct importing *im, const char *matrix, struct error *err);
 const struct file_tensor *import_find(const struct importing *im, const char *name);
 /* A vector of n numbers on the heap; *out stays NULL when an optional one is missing. Freed first, when it is there. */
 int import_vector(struct importing *im, const char *name, size_t n, int optional, float **out, struct error *err);
@@ -120,7 +125,7 @@ int import_number(struct importing *im, const char *name, double *out, struct er
 int import_matrix(struct importing *im, struct import_matrix *out, const char *name, int conventionally_by_latent,
                   struct error *err);
 /* W_enc, W_dec, b_enc and b_dec under these names, in PyTorch's Linear layout or as [d_in, d_sae] and [d_sae, d_in]; b_enc may
- * be NULL or missing. */
+ * be NULL or missing; b_dec NULL: zeros. */
 struct import_names {
     const char *W_enc, *W_dec, *b_enc, *b_dec;
     int linear_encoder, linear_decoder; /* encoder.weight [d_sae, d_in], decoder.weight [d_in, d_sae] */
@@ -141,6 +146,17 @@ int import_scale_decoder_rows(struct importing *im, const float *s, struct error
 int import_fold_decoder_norms(struct importing *im, int thresholds, double tolerance, double *largest, struct error *err);
 /* Removes a b_enc of zeros. */
 void import_drop_zero_bias(struct importing *im);
+
+/* ---- What is no SAE, src/formats/others.c. ---- */
+
+/*
+ * "transcoders" or "crosscoders", when the folders of a path say that this is what lies there; else NULL. Of an absolute path
+ * only the end counts: what follows "models--" in a cache of the Hub, else the last four names.
+ */
+const char *place_of_others(const char *place);
+#define OTHERS_REFUSED "which read one place of the model and write another: only SAEs, which rebuild what they read, can be imported"
+/* STATUS_REFUSED for files that are known to be something else than an SAE, saying what. */
+int others_refuse(struct sae_files *files, struct error *err);
 
 /* ---- For the driver, src/formats/formats.c. ---- */
 /* `scratch`: a directory for what is inflated. */

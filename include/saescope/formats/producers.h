@@ -13,9 +13,13 @@ extern const struct sae_format sparsify_format;
 extern const struct sae_format batchtopk_repo_format;
 extern const struct sae_format openai_format;
 extern const struct sae_format goodfire_format;
+extern const struct sae_format qwen_scope_format;
+extern const struct sae_format qresearch_format;
+extern const struct sae_format attention_saes_format;
 extern const struct sae_format dictionary_learning_format;
 extern const struct sae_format safetensors_format;
 extern const struct sae_format npz_format;
 extern const struct sae_format torch_format;
+
 
 #endif
