@@ -76,11 +76,22 @@ static double input_scale(const struct importing *im, const json *config)
     return sqrt((double)im->sae.d_in) / norm;
 }
 
+/* The weights may be named themselves, or be another of the run's checkpoints. */
+static int open_checkpoint(struct importing *im, struct error *err)
+{
+    if (sae_files_have(&im->files, CONFIG, WEIGHTS))
+        return import_open(im, WEIGHTS, err);
+    sae_files_choose(&im->files, path_base(WEIGHTS));
+    return import_open_given(im, err);
+}
+
 static int read_first(struct importing *im, struct error *err)
 {
     json *config;
     size_t d_in = 0, d_sae = 0;
-    int status = import_config(im, CONFIG, &config, err);
+    char *name = sae_files_config(&im->files, CONFIG);
+    int status = import_config(im, name ? name : CONFIG, &config, err);
+    free(name);
     if (!status)
         status = json_need_size(config, "d_model", CONFIG, INT32_MAX, &d_in, err);
     if (!status)
@@ -90,7 +101,7 @@ static int read_first(struct importing *im, struct error *err)
     if (!status)
         status = read_places(im, config, CONFIG, err);
     if (!status)
-        status = import_open(im, WEIGHTS, err);
+        status = open_checkpoint(im, err);
     if (!status)
         status = import_weights(im, &names, err);
     double s = status ? 1 : input_scale(im, config);
@@ -159,9 +170,19 @@ static int read_llama_scope(struct importing *im, struct error *err)
     return status;
 }
 
+static int is_checkpoint(struct sae_files *files)
+{
+    char *config = sae_files_config(files, CONFIG);
+    sae_files_choose(files, path_base(WEIGHTS));
+    int found = config && strcmp(config, CONFIG) != 0 && sae_files_tensor(files, names.W_enc);
+    free(config);
+    return found;
+}
+
 static int looks_like_llama_scope(struct sae_files *files)
 {
-    return sae_files_have(files, CONFIG, WEIGHTS) || sae_files_have(files, OTHER_CONFIG, OTHER_WEIGHTS);
+    return sae_files_have(files, CONFIG, WEIGHTS) || sae_files_have(files, OTHER_CONFIG, OTHER_WEIGHTS) ||
+           is_checkpoint(files);
 }
 
 const struct sae_format llama_scope_format = {

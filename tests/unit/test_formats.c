@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * Every producer's format: what is read against what the producer's library computes (tests/data/formats,
- * made by tests/reference/formats.py), where it says it belongs, which axis is which when d_in = d_sae, and that
- * nothing changes on the way out and in again. What is refused: test_formats_refused.c.
+ * made by tests/reference/formats.py), where it says it belongs, which axis is which when d_in = d_sae, and
+ * that nothing changes on the way out and in again. What is refused: test_formats_refused.c.
  */
 #include "config.h"
 
@@ -111,12 +111,12 @@ static const struct format_case {
      "hook_embed"},
     {"qwen-scope", "qwen-scope/SAE-Res-Qwen3-1.7B-Base-W32K-L0_6", "qwen-scope", "topk",
      "blocks.3.hook_resid_post", "not subtracted", 6, 0, 0, NULL},
-    {"qwen-scope-bare", "qwen-scope-bare/SAE-Res-Qwen3-1.7B-Base-W32K-L0_6/layer3.sae.pt", "qwen-scope", "topk",
-     "blocks.3.hook_resid_post", "not subtracted", 6, 0, 0, NULL},
-    {"qresearch", "qresearch/one", "qresearch", "standard", "blocks.19.hook_resid_post", "not subtracted", 0, 0, 0,
-     NULL},
-    {"attention-saes", "attention-saes/all", "attention-saes", "standard", "blocks.5.attn.hook_z", NULL, 0, 1, 0,
-     NULL},
+    {"qwen-scope-bare", "qwen-scope-bare/SAE-Res-Qwen3-1.7B-Base-W32K-L0_6/layer3.sae.pt", "qwen-scope",
+     "topk", "blocks.3.hook_resid_post", "not subtracted", 6, 0, 0, NULL},
+    {"qresearch", "qresearch/one", "qresearch", "standard", "blocks.19.hook_resid_post", "not subtracted", 0,
+     0, 0, NULL},
+    {"attention-saes", "attention-saes/all", "attention-saes", "standard", "blocks.5.attn.hook_z", NULL, 0, 1,
+     0, NULL},
 #define REPOSITORY(case, kind, architecture, quirk, k, apply)                                                \
     {                                                                                                        \
         "batchtopk-" case, "batchtopk-" case "/gpt2-small_blocks.8.hook_resid_pre_48_" kind "_6_0.0003_99",  \
@@ -259,12 +259,18 @@ static void test_what_they_belong_to(void **state)
     (void)state;
     static const struct {
         const char *name, *model;
-    } models[] = {{"gemma-scope", "gemma-2-2b"},         {"gemma-scope-att", "gemma-2-9b-it"},
-                  {"gemma-scope-2", "gemma-3-1b-pt"},    {"dictionary-relu", "pythia-70m-deduped"},
-                  {"sparsify", "pythia-160m"},           {"openai-topk", "gpt2-small"},
-                  {"goodfire", "Llama-3.1-8B-Instruct"}, {"batchtopk-old", "gpt2-small"},
-                  {"qwen-scope", "Qwen3-1.7B-Base"},     {"qwen-scope-bare", "Qwen3-1.7B-Base"},
-                  {"gemma-scope-2-bare", "gemma-3-270m"}, {"attention-saes", "gpt2-small"},
+    } models[] = {{"gemma-scope", "gemma-2-2b"},
+                  {"gemma-scope-att", "gemma-2-9b-it"},
+                  {"gemma-scope-2", "gemma-3-1b-pt"},
+                  {"dictionary-relu", "pythia-70m-deduped"},
+                  {"sparsify", "pythia-160m"},
+                  {"openai-topk", "gpt2-small"},
+                  {"goodfire", "Llama-3.1-8B-Instruct"},
+                  {"batchtopk-old", "gpt2-small"},
+                  {"qwen-scope", "Qwen3-1.7B-Base"},
+                  {"qwen-scope-bare", "Qwen3-1.7B-Base"},
+                  {"gemma-scope-2-bare", "gemma-3-270m"},
+                  {"attention-saes", "gpt2-small"},
                   {"qresearch", "DeepSeek-R1-Distill-Llama-8B"}};
     char text[128];
     for (size_t i = 0; i < ARRAY_LENGTH(models); i++)
@@ -331,6 +337,44 @@ static void test_released_scale(void **state)
     check_numbers("llama-scope-r1-scaled", id);
     json *m = read_manifest(store, id);
     assert_true(has_quirk(json_get(m, "source"), "the activation scale 0.625 was folded"));
+    json_free(m);
+    free(path);
+}
+
+/* Weights below the configuration, named themselves or by their folder. */
+static void test_checkpoints(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct strbuf bytes = STRBUF_INIT;
+    char *path = case_path("llama-scope/checkpoints/final.safetensors"),
+         *folder = case_path("llama-scope/checkpoints");
+    const struct sae_import file = {.path = path, .name = "checkpoint"},
+                            whole = {.path = folder, .name = "checkpoints"};
+    check_numbers("llama-scope", import_with(&file));
+    check_numbers("llama-scope", import_with(&whole));
+    free(folder);
+    free(path);
+    static const char *const files[][2] = {{"dictionary-topk/ae.pt", "run/checkpoints/ae_100.pt"},
+                                           {"dictionary-topk/config.json", "run/config.json"}};
+    for (size_t i = 0; i < ARRAY_LENGTH(files); i++) {
+        char *from = case_path(files[i][0]), *to = test_path(files[i][1]), *parent = xstrdup(to);
+        *strrchr(parent, '/') = '\0';
+        bytes.length = 0;
+        assert_ok(make_directories(parent, 0777, &err));
+        assert_ok(file_read(from, 1 << 20, &bytes, &err));
+        assert_ok(file_write_atomic(to, bytes.data, bytes.length, &err));
+        free(from);
+        free(to);
+        free(parent);
+    }
+    strbuf_free(&bytes);
+    path = test_path("run/checkpoints/ae_100.pt");
+    const struct sae_import dictionary = {.path = path, .name = "ae_100"};
+    artifact_id id = import_with(&dictionary);
+    check_numbers("dictionary-topk", id);
+    json *m = read_manifest(store, id);
+    assert_string_equal(json_get_string(m, "hook", ""), "blocks.3.hook_resid_post");
     json_free(m);
     free(path);
 }
@@ -570,6 +614,7 @@ int main(void)
         cmocka_unit_test(test_meta),
         cmocka_unit_test(test_options),
         cmocka_unit_test(test_released_scale),
+        cmocka_unit_test(test_checkpoints),
         cmocka_unit_test(test_square_checkpoints),
         cmocka_unit_test(test_square_folders),
         cmocka_unit_test(test_round_trips),

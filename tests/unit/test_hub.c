@@ -299,9 +299,31 @@ static struct choice choose(const char *const *paths, const char *folder, const 
     struct choice c = {.content = content};
     struct hub_listing list = {0};
     struct hub_source source = {xstrdup("o/r"), xstrdup("main"), xstrdup(folder)};
+    size_t below = strlen(folder);
     for (; *paths; paths++)
         hub_listing_add(&list, &(struct hub_file){.path = xstrdup(*paths)});
     hub_listing_sort(&list);
+    /* As it is listed: a source's own files, or those beside it; others when it asks for them. */
+    const char *slash = strrchr(folder, '/');
+    for (size_t i = 0; i < list.n; i++)
+        if (strcmp(list.files[i].path, folder) == 0)
+            below = slash ? (size_t)(slash - folder) : 0;
+    char *above = hub_listing_above(&list, &source);
+    for (size_t i = 0; i < list.n && below; i++)
+        list.files[i].above =
+            strncmp(list.files[i].path, folder, below) != 0 || list.files[i].path[below] != '/';
+    size_t kept = 0;
+    for (size_t i = 0; i < list.n; i++) {
+        struct hub_file *file = &list.files[i];
+        const char *base = path_base(file->path);
+        size_t n = base > file->path ? (size_t)(base - file->path) - 1 : 0;
+        if (!file->above || (above && strlen(above) == n && strncmp(above, file->path, n) == 0))
+            list.files[kept++] = *file;
+        else
+            free(file->path);
+    }
+    list.n = kept;
+    free(above);
     c.status = hub_select(&list, &source, glob, &c.content, &c.import, &c.err);
     for (size_t i = 0; i < list.n; i++)
         if (list.files[i].selected)
@@ -346,6 +368,35 @@ static void test_selection(void **state)
                  HUB_SAE, "t", "t/ae.pt t/config.json ");
     check_choice(PATHS("x/hyperparams.json", "x/checkpoints/final.safetensors", "x/lm_config.json"), "x",
                  HUB_SAE, "x", "x/checkpoints/final.safetensors x/hyperparams.json x/lm_config.json ");
+    /* sparsify's run is described above its SAEs; so are checkpoints of Llama Scope and dictionary_learning. */
+    check_choice(PATHS("config.json", "layers.4/cfg.json", "layers.4/sae.safetensors", "layers.5/cfg.json",
+                       "layers.5/sae.safetensors", "lr_scheduler.pt"),
+                 "layers.5", HUB_SAE, "layers.5", "config.json layers.5/cfg.json layers.5/sae.safetensors ");
+    check_choice(PATHS("r/config.json", "r/other.json", "r/layers.4/cfg.json", "r/layers.4/sae.safetensors"),
+                 "r/layers.4/sae.safetensors", HUB_SAE, "r/layers.4",
+                 "r/config.json r/layers.4/cfg.json r/layers.4/sae.safetensors ");
+    check_choice(PATHS("r/config.json", "r/layers.4/cfg.json", "r/layers.4/sae.safetensors"), "", HUB_SAE,
+                 "r/layers.4", "r/config.json r/layers.4/cfg.json r/layers.4/sae.safetensors ");
+    check_choice(PATHS("x/hyperparams.json", "x/checkpoints/final.safetensors", "x/lm_config.json"),
+                 "x/checkpoints/final.safetensors", HUB_SAE, "x",
+                 "x/checkpoints/final.safetensors x/hyperparams.json x/lm_config.json ");
+    check_choice(PATHS("x/hyperparams.json", "x/checkpoints/final.safetensors"), "x/checkpoints", HUB_SAE, "x",
+                 "x/checkpoints/final.safetensors x/hyperparams.json ");
+    check_choice(PATHS("x/hyperparams.json", "x/checkpoints/final.safetensors", "x/checkpoints/1.safetensors"),
+                 "x/checkpoints/final.safetensors", HUB_SAE, "x/checkpoints/final.safetensors",
+                 "x/checkpoints/final.safetensors x/hyperparams.json ");
+    check_choice(PATHS("t/ae.pt", "t/config.json", "t/checkpoints/ae_0.pt", "t/checkpoints/ae_100.pt"),
+                 "t/checkpoints/ae_100.pt", HUB_SAE, "t/checkpoints/ae_100.pt",
+                 "t/checkpoints/ae_100.pt t/config.json ");
+    /* Qwen Scope's layers share a configuration. */
+    check_choice(PATHS("config.json", "layer0.sae.pt", "layer1.sae.pt", "README.md"), "layer1.sae.pt", HUB_SAE,
+                 "layer1.sae.pt", "config.json layer1.sae.pt ");
+    check_choice(PATHS("a/resid_post/x/config.json", "a/resid_post/x/params.safetensors"), "a/resid_post/x",
+                 HUB_SAE, "a/resid_post/x", "a/resid_post/x/config.json a/resid_post/x/params.safetensors ");
+    check_choice(PATHS("b/cfg.json", "b/sae_weights.safetensors", "b/activation_scaler.json",
+                       "b/activations_store_state.safetensors", "b/trainer_state.pt"),
+                 "b", HUB_SAE, "b", "b/activation_scaler.json b/cfg.json b/sae_weights.safetensors ");
+    check_choice(PATHS("m/sae.pt", "m/config.json"), "m", HUB_SAE, "m", "m/config.json m/sae.pt ");
     /* One file of several. */
     check_choice(PATHS("s/L0_v9.pt", "s/L0_v9_cfg.json", "s/L1_v5.pt", "s/L1_v5_cfg.json", "s/config.json"),
                  "s/L1_v5.pt", HUB_SAE, "s/L1_v5.pt", "s/L1_v5.pt s/L1_v5_cfg.json s/config.json ");
@@ -371,6 +422,15 @@ static void test_selection_refused(void **state)
     refuses(PATHS("config.json", "pytorch_model.bin"), HUB_AUTO, "no model.safetensors");
     refuses(PATHS("config.json", "pytorch_model.bin"), HUB_MODEL, "no model.safetensors");
     refuses(PATHS("model.safetensors"), HUB_MODEL, "no config.json");
+    struct choice c = choose(PATHS("transcoder/x/config.json", "transcoder/x/params.safetensors"),
+                             "transcoder/x", NULL, HUB_AUTO);
+    assert_int_equal(c.status, STATUS_REFUSED);
+    assert_non_null(strstr(c.err.message, "o/r/transcoder/x: transcoders, which read one place"));
+    assert_non_null(strstr(c.err.message, "--import none only downloads"));
+    c = choose(PATHS("transcoder/x/config.json", "transcoder/x/params.safetensors"), "transcoder/x", NULL,
+               HUB_NONE);
+    assert_int_equal(c.status, STATUS_OK);
+    free(c.import);
 }
 
 static void test_patterns_of_files(void **state)

@@ -33,6 +33,8 @@ void sae_files_open(struct sae_files *f, const char *path, const char *scratch);
 void sae_files_close(struct sae_files *f);
 /* Whether the folder has both, and the path is the folder or one of the two. `second` may be NULL. */
 int sae_files_have(const struct sae_files *f, const char *name, const char *second);
+/* NAME when the folder has it, ../NAME when only the folder above a run's "checkpoints" does; malloc'd, or NULL. */
+char *sae_files_config(const struct sae_files *f, const char *name);
 char *sae_files_path(const struct sae_files *f, const char *name); /* in the folder; malloc'd */
 /* This file of the folder is the one, when the path is the folder and has it. */
 void sae_files_choose(struct sae_files *f, const char *name);
