@@ -150,7 +150,7 @@ static void test_environment(void **state)
 
 static void test_patterns(void **state)
 {
-    struct captures c = {{NULL}, 0};
+    struct captures c = {.n = 0};
     (void)state;
     assert_true(pattern_match("blocks.{0..11}.x", "blocks.10.x", &c));
     assert_int_equal(c.n, 1);
@@ -169,6 +169,34 @@ static void test_patterns(void **state)
     captures_free(&c);
     assert_false(pattern_match("l_{*}/e", "l_/e", &c));
     assert_false(pattern_match("l_{*}/e", "l_a/b/e", &c));
+
+    /* What goes with a brace's alternative; in patterns this is a brace of its own. */
+    assert_true(pattern_match("{a,b}-{0..2}{1}_{2:x,y,z}", "b-2b_z", &c));
+    filled = pattern_fill("{1:A,B}{2:p,q,r}{3}{4}{1:only}{2:p,q}{5:a}", &c);
+    assert_string_equal(filled, "Brbz{5:a}");
+    free(filled);
+    captures_free(&c);
+    assert_false(pattern_match("{a,b}-{0..2}{1}_{2:x,y,z}", "b-2a_z", &c));
+    assert_false(pattern_match("{a,b}-{0..2}{1}_{2:x,y,z}", "b-2b_y", &c));
+    assert_true(pattern_match("{*}-{1:a}", "x-", &c)); /* any text has no place in a list */
+    captures_free(&c);
+}
+
+static void append_name(void *arg, const char *text, const struct captures *c, int partial)
+{
+    struct strbuf *out = arg;
+    strbuf_addf(out, "%s%s(%zu) ", text, partial ? "*" : "", c->n);
+}
+
+static void test_names_of_patterns(void **state)
+{
+    static const struct captures none = {.n = 0};
+    struct strbuf names = STRBUF_INIT;
+    (void)state;
+    pattern_each("{a,b}{0..1}_{1:x,y}", &none, append_name, &names);
+    pattern_each("{c,d}/{*}/e", &none, append_name, &names);
+    assert_string_equal(strbuf_string(&names), "a0_x(3) a1_x(3) b0_y(3) b1_y(3) c/*(1) d/*(1) ");
+    strbuf_free(&names);
 }
 
 static void find(const char *name, struct release *r)
@@ -219,6 +247,37 @@ static void test_releases(void **state)
     find("gpt2-small-mlp-tm/blocks.1.hook_mlp_out", &r);
     assert_true(r.scale > 2.3693 && r.scale < 2.3695);
     release_free(&r);
+    find("gemma-scope-9b-pt-mlp-canonical/layer_3/width_131k/canonical", &r);
+    assert_string_equal(r.source.repository, "google/gemma-scope-9b-pt-mlp");
+    assert_string_equal(r.source.folder, "layer_3/width_131k/average_l0_109");
+    assert_string_equal(r.neuronpedia, "gemma-2-9b/3-gemmascope-mlp-131k");
+    release_free(&r);
+    find("gemma-scope-2-270m-it-mlp-all/layer_16_width_262k_l0_small", &r);
+    assert_string_equal(r.source.repository, "google/gemma-scope-2-270m-it");
+    assert_string_equal(r.source.folder, "mlp_out_all/layer_16_width_262k_l0_small");
+    assert_string_equal(r.models, "gemma-3-270m-it");
+    release_free(&r);
+    find("gemma-scope-2-270m-pt-att/layer_9_width_65k_l0_big", &r);
+    assert_string_equal(r.models, "gemma-3-270m");
+    release_free(&r);
+    find("llama_scope_lxm_32x/l7m_32x", &r);
+    assert_string_equal(r.source.repository, "fnlp/Llama3_1-8B-Base-LXM-32x");
+    assert_string_equal(r.source.folder, "Llama3_1-8B-Base-L7M-32x");
+    assert_string_equal(r.neuronpedia, "llama3.1-8b/7-llamascope-mlp-131k");
+    assert_true(r.scale == 0); /* its files say it */
+    release_free(&r);
+    find("llama_scope_r1_distill/l1r_800m_openr1_math", &r);
+    assert_string_equal(r.source.folder, "0-Slimpajama-800M-OpenR1-Math-220k/L1R");
+    assert_true(r.scale == 36.49473030775242);
+    release_free(&r);
+    find("qwen-scope-3.5-35b-a3b-base-w128k-l100/layer12", &r);
+    assert_string_equal(r.source.repository, "Qwen/SAE-Res-Qwen3.5-35B-A3B-Base-W128K-L0_100");
+    assert_string_equal(r.source.folder, "layer12.sae.pt");
+    release_free(&r);
+    find("mistral-7b-res-wg/blocks.16.hook_resid_pre", &r);
+    assert_string_equal(r.source.folder, "mistral_7b_layer_16");
+    assert_string_equal(r.normalize, "constant_norm_rescale");
+    release_free(&r);
     find("gemma-scope-2b-pt-res/layer_12/width_16k/average_l0_82", &r);
     assert_string_equal(r.source.repository, "google/gemma-scope-2b-pt-res");
     assert_string_equal(r.source.folder, "layer_12/width_16k/average_l0_82");
@@ -246,6 +305,14 @@ static void test_release_errors(void **state)
             fail_msg("%s was taken", bad[i]);
         }
     }
+    assert_int_equal(release_find("gemma-scope-2b-pt-transcoders/layer_0/width_16k/average_l0_76", &r, &err),
+                     STATUS_REFUSED);
+    assert_says("is of a release of transcoders: only SAEs");
+    assert_int_equal(release_find("temporal-sae-gemma-2-2b/blocks.12.hook_resid_post", &r, &err), STATUS_REFUSED);
+    assert_says("is of a release of temporal SAEs");
+    assert_int_equal(release_find("qwen-scope-3-30b-a3b-base-w32k-l100/layer0", &r, &err), STATUS_USAGE);
+    assert_int_equal(release_find_in("other x\n", "f", "x", &r, &err), STATUS_REFUSED);
+    assert_says("f:1:");
     assert_int_equal(release_find_in("sae x\n", "f", "x", &r, &err), STATUS_REFUSED);
     assert_says("f:1:");
     assert_int_equal(release_find_in("# a\nmodel x\n", "f", "x", &r, &err), STATUS_REFUSED);
@@ -280,7 +347,7 @@ static void test_all_releases(void **state)
     size_t n = 0;
     (void)state;
     assert_ok(release_names(check_name, &n, &err));
-    assert_true(n > 200);
+    assert_true(n > 9000);
 }
 
 /* ---- What is wanted of a repository. ---- */
@@ -542,6 +609,7 @@ int main(void)
         cmocka_unit_test(test_paths),
         cmocka_unit_test_setup(test_environment, clean_environment),
         cmocka_unit_test(test_patterns),
+        cmocka_unit_test(test_names_of_patterns),
         cmocka_unit_test(test_releases),
         cmocka_unit_test(test_release_errors),
         cmocka_unit_test(test_all_releases),

@@ -18,6 +18,8 @@ struct release_facts {
     int center;              /* trained on the model with SAELens' center_writing_weights */
     double scale;            /* SAELens' norm_scaling_factor s, or 0: W_enc·s, W_dec/s, b_dec/s for weights that were trained with
                                 expected_average_only_in and not folded (SAE.fold_activation_norm_scaling_factor) */
+    const char *normalize;   /* what a SAELens configuration should say of normalize_activations, or NULL (SAELens'
+                                config_overrides) */
 };
 
 struct sae_import {
