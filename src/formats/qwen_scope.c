@@ -127,7 +127,7 @@ static int looks_like_qwen_scope(struct sae_files *files)
 
 const struct sae_format qwen_scope_format = {
     .name = "qwen-scope",
-    .summary = "layerN.sae.pt, with or without config.json",
+    .summary = "PyTorch checkpoint layerN.sae.pt, with or without config.json",
     .detect = looks_like_qwen_scope,
     .read = read_qwen_scope,
 };

@@ -341,6 +341,26 @@ static void test_released_scale(void **state)
     free(path);
 }
 
+/* SAELens' config_overrides of a release go before what the files say. */
+static void test_released_normalization(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    artifact_id id = 0;
+    char *path = case_path("saelens-batchtopk");
+    const struct release_facts facts = {.normalize = "constant_norm_rescale"}, wrong = {.normalize = "twice"};
+    const struct sae_import o = {.path = path, .name = "overridden", .facts = &facts};
+    json *m = read_manifest(store, import_with(&o));
+    assert_string_equal(json_get_string(m, "normalize_activations", ""), "constant_norm_rescale");
+    assert_true(has_quirk(json_get(m, "source"), "normalize_activations is constant_norm_rescale"));
+    assert_false(has_quirk(json_get(m, "source"), "activation scale"));
+    json_free(m);
+    const struct sae_import bad = {.path = path, .name = "refused", .facts = &wrong};
+    assert_int_equal(sae_import_path(store, &bad, NULL, &id, &err), STATUS_REFUSED);
+    assert_says("twice");
+    free(path);
+}
+
 /* Weights below the configuration, named themselves or by their folder. */
 static void test_checkpoints(void **state)
 {
@@ -614,6 +634,7 @@ int main(void)
         cmocka_unit_test(test_meta),
         cmocka_unit_test(test_options),
         cmocka_unit_test(test_released_scale),
+        cmocka_unit_test(test_released_normalization),
         cmocka_unit_test(test_checkpoints),
         cmocka_unit_test(test_square_checkpoints),
         cmocka_unit_test(test_square_folders),
