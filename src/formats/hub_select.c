@@ -60,12 +60,6 @@ static int is_in(const char *path, const char *folder)
     return folder_length(path) == n && strncmp(path, folder, n) == 0 && (n == 0 || path[n] == '/');
 }
 
-static int ends_in(const char *name, const char *suffix)
-{
-    size_t n = strlen(name), m = strlen(suffix);
-    return n >= m && strcmp(name + n - m, suffix) == 0;
-}
-
 static const struct hub_file *find_in(const struct hub_listing *list, const char *folder, const char *name)
 {
     for (size_t i = 0; i < list->n; i++)
@@ -141,8 +135,9 @@ static int is_weights(const char *path)
     static const char *const others[] = {"sparsity.safetensors", "activations_store_state.safetensors",
                                          "trainer_state.pt", "optimizer.pt", NULL};
     const char *name = path_base(path);
-    return !is_one_of(name, others) && (ends_in(name, ".safetensors") || ends_in(name, ".npz") ||
-                                        ends_in(name, ".pt") || ends_in(name, ".pth"));
+    return !is_one_of(name, others) &&
+           (string_ends_with(name, ".safetensors") || string_ends_with(name, ".npz") ||
+            string_ends_with(name, ".pt") || string_ends_with(name, ".pth"));
 }
 
 /* What sparsify calls them; the run's config.json is in the folder above. */
@@ -274,7 +269,7 @@ static int is_about(const char *path, const char *weights, int alone)
     size_t stem = (size_t)(strrchr(own, '.') - own);
     if (strcmp(name, "sparsity.safetensors") == 0)
         return alone;
-    if (!ends_in(name, ".json"))
+    if (!string_ends_with(name, ".json"))
         return 0;
     return alone || is_one_of(name, shared) || strncmp(name, own, stem) == 0;
 }
@@ -288,7 +283,7 @@ static void select_above(struct hub_listing *list, const char *folder)
         struct hub_file *file = &list->files[i];
         const char *name = path_base(file->path);
         file->selected |= is_in(file->path, above) &&
-                          (only_run ? strcmp(name, "config.json") == 0 : ends_in(name, ".json"));
+                          (only_run ? strcmp(name, "config.json") == 0 : string_ends_with(name, ".json"));
     }
     free(above);
 }

@@ -308,7 +308,8 @@ static void test_release_errors(void **state)
     assert_int_equal(release_find("gemma-scope-2b-pt-transcoders/layer_0/width_16k/average_l0_76", &r, &err),
                      STATUS_REFUSED);
     assert_says("is of a release of transcoders: only SAEs");
-    assert_int_equal(release_find("temporal-sae-gemma-2-2b/blocks.12.hook_resid_post", &r, &err), STATUS_REFUSED);
+    assert_int_equal(release_find("temporal-sae-gemma-2-2b/blocks.12.hook_resid_post", &r, &err),
+                     STATUS_REFUSED);
     assert_says("is of a release of temporal SAEs");
     assert_int_equal(release_find("qwen-scope-3-30b-a3b-base-w32k-l100/layer0", &r, &err), STATUS_USAGE);
     assert_int_equal(release_find_in("other x\n", "f", "x", &r, &err), STATUS_REFUSED);
@@ -435,7 +436,8 @@ static void test_selection(void **state)
                  HUB_SAE, "t", "t/ae.pt t/config.json ");
     check_choice(PATHS("x/hyperparams.json", "x/checkpoints/final.safetensors", "x/lm_config.json"), "x",
                  HUB_SAE, "x", "x/checkpoints/final.safetensors x/hyperparams.json x/lm_config.json ");
-    /* sparsify's run is described above its SAEs; so are checkpoints of Llama Scope and dictionary_learning. */
+    /* sparsify's run is described above its SAEs; so are checkpoints of Llama Scope and dictionary_learning.
+     */
     check_choice(PATHS("config.json", "layers.4/cfg.json", "layers.4/sae.safetensors", "layers.5/cfg.json",
                        "layers.5/sae.safetensors", "lr_scheduler.pt"),
                  "layers.5", HUB_SAE, "layers.5", "config.json layers.5/cfg.json layers.5/sae.safetensors ");
@@ -447,17 +449,18 @@ static void test_selection(void **state)
     check_choice(PATHS("x/hyperparams.json", "x/checkpoints/final.safetensors", "x/lm_config.json"),
                  "x/checkpoints/final.safetensors", HUB_SAE, "x",
                  "x/checkpoints/final.safetensors x/hyperparams.json x/lm_config.json ");
-    check_choice(PATHS("x/hyperparams.json", "x/checkpoints/final.safetensors"), "x/checkpoints", HUB_SAE, "x",
-                 "x/checkpoints/final.safetensors x/hyperparams.json ");
-    check_choice(PATHS("x/hyperparams.json", "x/checkpoints/final.safetensors", "x/checkpoints/1.safetensors"),
-                 "x/checkpoints/final.safetensors", HUB_SAE, "x/checkpoints/final.safetensors",
-                 "x/checkpoints/final.safetensors x/hyperparams.json ");
+    check_choice(PATHS("x/hyperparams.json", "x/checkpoints/final.safetensors"), "x/checkpoints", HUB_SAE,
+                 "x", "x/checkpoints/final.safetensors x/hyperparams.json ");
+    check_choice(
+        PATHS("x/hyperparams.json", "x/checkpoints/final.safetensors", "x/checkpoints/1.safetensors"),
+        "x/checkpoints/final.safetensors", HUB_SAE, "x/checkpoints/final.safetensors",
+        "x/checkpoints/final.safetensors x/hyperparams.json ");
     check_choice(PATHS("t/ae.pt", "t/config.json", "t/checkpoints/ae_0.pt", "t/checkpoints/ae_100.pt"),
                  "t/checkpoints/ae_100.pt", HUB_SAE, "t/checkpoints/ae_100.pt",
                  "t/checkpoints/ae_100.pt t/config.json ");
     /* Qwen Scope's layers share a configuration. */
-    check_choice(PATHS("config.json", "layer0.sae.pt", "layer1.sae.pt", "README.md"), "layer1.sae.pt", HUB_SAE,
-                 "layer1.sae.pt", "config.json layer1.sae.pt ");
+    check_choice(PATHS("config.json", "layer0.sae.pt", "layer1.sae.pt", "README.md"), "layer1.sae.pt",
+                 HUB_SAE, "layer1.sae.pt", "config.json layer1.sae.pt ");
     check_choice(PATHS("a/resid_post/x/config.json", "a/resid_post/x/params.safetensors"), "a/resid_post/x",
                  HUB_SAE, "a/resid_post/x", "a/resid_post/x/config.json a/resid_post/x/params.safetensors ");
     check_choice(PATHS("b/cfg.json", "b/sae_weights.safetensors", "b/activation_scaler.json",

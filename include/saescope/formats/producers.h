@@ -21,5 +21,4 @@ extern const struct sae_format safetensors_format;
 extern const struct sae_format npz_format;
 extern const struct sae_format torch_format;
 
-
 #endif

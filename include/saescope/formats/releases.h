@@ -46,7 +46,8 @@ struct captures {
 /* Whether the text is one that the pattern stands for; what its braces stand for is appended to c, which is
  * left as it was when not. */
 int pattern_match(const char *pattern, const char *text, struct captures *c);
-/* The text with {1}, {2}, ... replaced, and {1:x,y,z} by the word that has the place of {1} among its brace's; malloc'd. */
+/* The text with {1}, {2}, ... replaced, and {1:x,y,z} by the word that has the place of {1} among its
+ * brace's; malloc'd. */
 char *pattern_fill(const char *text, const struct captures *c);
 /* Every text that a pattern stands for, up to its first {*} (then partial); {1}, ... are filled from c. */
 void pattern_each(const char *pattern, const struct captures *c,
