@@ -175,13 +175,12 @@ static int read_place(struct importing *im, const json *config, struct error *er
 static int read_config(struct importing *im, const struct dictionary_class **class, struct error *err)
 {
     json *config;
-    char *path = sae_files_path(&im->files, CONFIG);
-    int there = path_exists(path);
-    free(path);
+    char *file = sae_files_config(&im->files, CONFIG);
     *class = NULL;
-    if (!there)
+    if (!file)
         return STATUS_OK;
-    int status = import_config(im, CONFIG, &config, err);
+    int status = import_config(im, file, &config, err);
+    free(file);
     if (status)
         return status;
     const char *name = json_get_string(json_get(config, "trainer"), "dict_class", NULL);

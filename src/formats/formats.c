@@ -13,19 +13,14 @@
 /* The first that detects the files is taken: what a folder's files are called comes before what tensors are.
  */
 const struct sae_format *const sae_formats[] = {
-    &saelens_format,
-    &gemma_scope_format,
-    &gemma_scope_2_format,
-    &llama_scope_format,
-    &sparsify_format,
-    &batchtopk_repo_format,
-    &openai_format,
-    &goodfire_format,
-    &dictionary_learning_format,
-    &safetensors_format,
-    &npz_format,
-    &torch_format,
-    NULL,
+    &saelens_format,        &gemma_scope_format,
+    &gemma_scope_2_format,  &llama_scope_format,
+    &sparsify_format,       &batchtopk_repo_format,
+    &openai_format,         &goodfire_format,
+    &qwen_scope_format,     &qresearch_format,
+    &attention_saes_format, &dictionary_learning_format,
+    &safetensors_format,    &npz_format,
+    &torch_format,          NULL,
 };
 
 static void add_names(struct strbuf *out, int exporting)
@@ -56,6 +51,8 @@ static const struct sae_format *find_format(const char *name, int exporting, str
 
 static const struct sae_format *detect_format(struct sae_files *files, struct error *err)
 {
+    if (others_refuse(files, err))
+        return NULL;
     for (size_t i = 0; sae_formats[i]; i++)
         if (sae_formats[i]->detect && sae_formats[i]->detect(files))
             return sae_formats[i];

@@ -49,10 +49,9 @@ static int read_place(struct importing *im, const char *place, int *embedding, s
     int status = STATUS_OK;
     *embedding = strncmp(rest, "/embedding/", strlen("/embedding/")) == 0;
     read_model(im, repository);
-    if (strstr(repository, "transcoder"))
-        status = import_refuse(im, place, err,
-                               "a transcoder, which reads the MLP's input and writes its output: only SAEs, "
-                               "which rebuild what they read, can be imported");
+    const char *others = place_of_others(repository);
+    if (others)
+        status = import_refuse(im, place, err, "one of %s, " OTHERS_REFUSED, others);
     else if (*embedding)
         import_hook(im, "hook_embed");
     else if (string_ends_with(repository, "-res"))

@@ -261,6 +261,17 @@ static int list_folder_or_file(struct hub *h, struct hub_listing *out, int *unre
     return is_file ? again : again == STATUS_OK && lists_file(out, folder) ? STATUS_OK : status;
 }
 
+static int list_above(struct hub *h, struct hub_listing *out, int *unreachable, struct error *err)
+{
+    char *folder = hub_listing_above(out, h->source);
+    size_t below = out->n;
+    int missing, status = folder ? list_tree(h, folder, 0, out, &missing, unreachable, err) : STATUS_OK;
+    for (size_t i = below; i < out->n; i++)
+        out->files[i].above = 1;
+    free(folder);
+    return status;
+}
+
 int hub_api_list(struct hub *h, struct hub_listing *out, int *unreachable, struct error *err)
 {
     *unreachable = 0;
@@ -269,6 +280,8 @@ int hub_api_list(struct hub *h, struct hub_listing *out, int *unreachable, struc
     int status = find_commit(h, out->commit, unreachable, err);
     if (status == STATUS_OK)
         status = list_folder_or_file(h, out, unreachable, err);
+    if (status == STATUS_OK)
+        status = list_above(h, out, unreachable, err);
     hub_listing_sort(out);
     return status;
 }

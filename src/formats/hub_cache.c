@@ -156,6 +156,13 @@ int hub_cache_list(const struct hub *h, const char *commit, struct hub_listing *
     } else {
         status = list_entry(h, commit, folder, 0, out, err);
     }
+    size_t below = out->n;
+    char *above = status ? NULL : hub_listing_above(out, h->source);
+    if (above)
+        status = list_folder(h, commit, above, DEPTH_MAX, out, err);
+    for (size_t i = below; i < out->n; i++)
+        out->files[i].above = 1;
+    free(above);
     memcpy(out->commit, commit, 41);
     out->from_cache = 1;
     hub_listing_sort(out);

@@ -10,6 +10,7 @@
 #include "saescope/base/fileio.h"
 #include "saescope/base/memory.h"
 #include "saescope/formats/hub_internal.h"
+#include "saescope/formats/importing.h"
 
 #define NAMES_SHOWN 12
 
@@ -59,18 +60,20 @@ static int is_in(const char *path, const char *folder)
     return folder_length(path) == n && strncmp(path, folder, n) == 0 && (n == 0 || path[n] == '/');
 }
 
-static int ends_in(const char *name, const char *suffix)
-{
-    size_t n = strlen(name), m = strlen(suffix);
-    return n >= m && strcmp(name + n - m, suffix) == 0;
-}
-
 static const struct hub_file *find_in(const struct hub_listing *list, const char *folder, const char *name)
 {
     for (size_t i = 0; i < list->n; i++)
         if (is_in(list->files[i].path, folder) && strcmp(path_base(list->files[i].path), name) == 0)
             return &list->files[i];
     return NULL;
+}
+
+static size_t find_file(const struct hub_listing *list, const char *path)
+{
+    size_t i = 0;
+    while (i < list->n && strcmp(list->files[i].path, path) != 0)
+        i++;
+    return i;
 }
 
 static int is_one_of(const char *name, const char *const *names)
@@ -132,8 +135,32 @@ static int is_weights(const char *path)
     static const char *const others[] = {"sparsity.safetensors", "activations_store_state.safetensors",
                                          "trainer_state.pt", "optimizer.pt", NULL};
     const char *name = path_base(path);
-    return !is_one_of(name, others) && (ends_in(name, ".safetensors") || ends_in(name, ".npz") ||
-                                        ends_in(name, ".pt") || ends_in(name, ".pth"));
+    return !is_one_of(name, others) &&
+           (string_ends_with(name, ".safetensors") || string_ends_with(name, ".npz") ||
+            string_ends_with(name, ".pt") || string_ends_with(name, ".pth"));
+}
+
+/* What sparsify calls them; the run's config.json is in the folder above. */
+static int is_sparsify(const struct hub_listing *list, const char *folder)
+{
+    return find_in(list, folder, "cfg.json") && find_in(list, folder, "sae.safetensors");
+}
+
+/* Whether the files of the folder above belong to what is in this one: Llama Scope's and
+ * dictionary_learning's checkpoints lie below their configurations. */
+static int is_described_above(const struct hub_listing *list, const char *folder)
+{
+    return *folder && (is_sparsify(list, folder) || strcmp(path_base(folder), "checkpoints") == 0);
+}
+
+char *hub_listing_above(const struct hub_listing *list, const struct hub_source *source)
+{
+    const char *path = source->folder;
+    int is_file = find_file(list, path) < list->n;
+    char *folder = is_file ? xstrndup(path, folder_length(path)) : xstrdup(path);
+    char *above = is_described_above(list, folder) ? xstrndup(folder, folder_length(folder)) : NULL;
+    free(folder);
+    return above;
 }
 
 /* The folder that is imported for a file of weights, malloc'd: its own, or with Llama Scope's files the one
@@ -166,11 +193,16 @@ static void add_unit(struct units *u, char *path, size_t weights)
     u->paths[u->n++] = path;
 }
 
+static int is_unit(const struct hub_file *file)
+{
+    return !file->above && is_weights(file->path);
+}
+
 static void find_units(const struct hub_listing *list, const char *folder, struct units *u)
 {
     int in_folder = 0;
     for (size_t i = 0; i < list->n; i++) {
-        if (!is_weights(list->files[i].path))
+        if (!is_unit(&list->files[i]))
             continue;
         char *unit = unit_of(list, list->files[i].path);
         in_folder |= strcmp(unit, folder) == 0;
@@ -178,7 +210,7 @@ static void find_units(const struct hub_listing *list, const char *folder, struc
     }
     for (size_t i = 0; i < list->n; i++) {
         const char *path = list->files[i].path;
-        if (!is_weights(path))
+        if (!is_unit(&list->files[i]))
             continue;
         char *unit = unit_of(list, path);
         /* Checkpoints below an SAE's own folder are not what was asked for. */
@@ -237,9 +269,23 @@ static int is_about(const char *path, const char *weights, int alone)
     size_t stem = (size_t)(strrchr(own, '.') - own);
     if (strcmp(name, "sparsity.safetensors") == 0)
         return alone;
-    if (!ends_in(name, ".json"))
+    if (!string_ends_with(name, ".json"))
         return 0;
     return alone || is_one_of(name, shared) || strncmp(name, own, stem) == 0;
+}
+
+/* The configuration of what is in the folder. */
+static void select_above(struct hub_listing *list, const char *folder)
+{
+    char *above = xstrndup(folder, folder_length(folder));
+    int only_run = is_sparsify(list, folder);
+    for (size_t i = 0; i < list->n; i++) {
+        struct hub_file *file = &list->files[i];
+        const char *name = path_base(file->path);
+        file->selected |= is_in(file->path, above) &&
+                          (only_run ? strcmp(name, "config.json") == 0 : string_ends_with(name, ".json"));
+    }
+    free(above);
 }
 
 static void select_unit(struct hub_listing *list, const char *unit, size_t weights, int alone)
@@ -251,15 +297,11 @@ static void select_unit(struct hub_listing *list, const char *unit, size_t weigh
         struct hub_file *file = &list->files[i];
         file->selected |= is_in(file->path, folder) && is_about(file->path, path, alone);
     }
+    char *own = xstrndup(path, folder_length(path));
+    if (is_described_above(list, own))
+        select_above(list, own);
+    free(own);
     free(folder);
-}
-
-static size_t find_file(const struct hub_listing *list, const char *path)
-{
-    size_t i = 0;
-    while (i < list->n && strcmp(list->files[i].path, path) != 0)
-        i++;
-    return i;
 }
 
 /* The source is one file of weights. It alone is imported, unless its folder holds no other. */
@@ -269,7 +311,7 @@ static int select_file(struct hub_listing *list, size_t weights, char **import)
     char *unit = unit_of(list, path);
     int others = 0;
     for (size_t i = 0; i < list->n; i++)
-        others |= i != weights && is_weights(list->files[i].path);
+        others |= i != weights && is_unit(&list->files[i]);
     *import = others ? xstrdup(path) : xstrdup(unit);
     select_unit(list, *import, weights, !others);
     free(unit);
@@ -301,7 +343,8 @@ static int select_matching(struct hub_listing *list, const struct hub_source *so
     size_t skip = *source->folder ? strlen(source->folder) + 1 : 0, n = 0;
     for (size_t i = 0; i < list->n; i++) {
         const char *path = list->files[i].path, *below = strlen(path) > skip ? path + skip : path_base(path);
-        list->files[i].selected = fnmatch(glob, below, 0) == 0 || fnmatch(glob, path_base(path), 0) == 0;
+        list->files[i].selected =
+            !list->files[i].above && (fnmatch(glob, below, 0) == 0 || fnmatch(glob, path_base(path), 0) == 0);
         n += (size_t)list->files[i].selected;
     }
     if (n > 0)
@@ -369,6 +412,9 @@ int hub_select(struct hub_listing *list, const struct hub_source *source, const 
     } else if (*content == HUB_AUTO && find_in(list, source->folder, "config.json") &&
                find_in(list, source->folder, "pytorch_model.bin")) {
         status = refuse_model(list, source->folder, where, err);
+    } else if (*content != HUB_NONE && place_of_others(where)) {
+        status = error_set(err, STATUS_REFUSED, "%s: %s, " OTHERS_REFUSED " (--import none only downloads)",
+                           where, place_of_others(where));
     } else {
         status = select_sae(list, source->folder, where, import, err);
         if (status == STATUS_OK && *content == HUB_AUTO)

@@ -195,6 +195,17 @@ int import_lengths(struct importing *im, const char *b_dec, const char *b_enc, c
     return status ? status : import_sizes(im, d_in, d_sae, "the biases", err);
 }
 
+int import_linear_lengths(struct importing *im, const char *matrix, struct error *err)
+{
+    char shape[128];
+    const struct file_tensor *x;
+    int status = tensor_file_need(im->file, matrix, &x, err);
+    if (!status && x->tensor.ndim != 2)
+        status = import_refuse_tensor(im, matrix, err, "has shape %s: a matrix is needed",
+                                      tensor_shape_string(&x->tensor, shape, sizeof shape));
+    return status ? status : import_sizes(im, x->tensor.shape[1], x->tensor.shape[0], matrix, err);
+}
+
 /* ---- Tensors. ---- */
 
 static int check_dtype(const struct importing *im, const char *name, const struct file_tensor *x,
@@ -289,7 +300,11 @@ int import_matrix(struct importing *im, struct import_matrix *out, const char *n
 
 int import_weights(struct importing *im, const struct import_names *names, struct error *err)
 {
-    int status = import_vector(im, names->b_dec, im->sae.d_in, 0, &im->sae.b_dec, err);
+    int status = STATUS_OK;
+    if (names->b_dec)
+        status = import_vector(im, names->b_dec, im->sae.d_in, 0, &im->sae.b_dec, err);
+    else if (!(im->sae.b_dec = array_zeroed(im->sae.d_in, sizeof(float), "b_dec", err)))
+        status = STATUS_FAILED;
     if (!status && names->b_enc)
         status = import_vector(im, names->b_enc, im->sae.d_sae, 1, &im->sae.b_enc, err);
     if (!status)

@@ -76,11 +76,22 @@ static double input_scale(const struct importing *im, const json *config)
     return sqrt((double)im->sae.d_in) / norm;
 }
 
+/* The weights may be named themselves, or be another of the run's checkpoints. */
+static int open_checkpoint(struct importing *im, struct error *err)
+{
+    if (sae_files_have(&im->files, CONFIG, WEIGHTS))
+        return import_open(im, WEIGHTS, err);
+    sae_files_choose(&im->files, path_base(WEIGHTS));
+    return import_open_given(im, err);
+}
+
 static int read_first(struct importing *im, struct error *err)
 {
     json *config;
     size_t d_in = 0, d_sae = 0;
-    int status = import_config(im, CONFIG, &config, err);
+    char *name = sae_files_config(&im->files, CONFIG);
+    int status = import_config(im, name ? name : CONFIG, &config, err);
+    free(name);
     if (!status)
         status = json_need_size(config, "d_model", CONFIG, INT32_MAX, &d_in, err);
     if (!status)
@@ -90,7 +101,7 @@ static int read_first(struct importing *im, struct error *err)
     if (!status)
         status = read_places(im, config, CONFIG, err);
     if (!status)
-        status = import_open(im, WEIGHTS, err);
+        status = open_checkpoint(im, err);
     if (!status)
         status = import_weights(im, &names, err);
     double s = status ? 1 : input_scale(im, config);
@@ -105,6 +116,25 @@ static int read_first(struct importing *im, struct error *err)
     if (!status && s != 1 && !(status = import_fold_input_scale(im, s, err)))
         import_quirk(
             im, "the activation scale %.9g (dataset_average_activation_norm) was folded into the weights", s);
+    return status;
+}
+
+/*
+ * Their thresholds are in units of scaled inputs. The scale is not in their files: SAELens has it in its list
+ * of releases, as norm_scaling_factor.
+ */
+static int fold_distilled_scale(struct importing *im, const json *config, struct error *err)
+{
+    const struct release_facts *facts = im->options->facts;
+    double norm = json_get_number(json_get(config, "dataset_average_activation_norm"), "in", NAN);
+    double s = facts && facts->scale > 0 ? facts->scale : sqrt((double)im->sae.d_in) / norm;
+    if (!(s > 0 && isfinite((float)s))) {
+        import_quirk(im, "the files name no activation scale: taken for 1");
+        return STATUS_OK;
+    }
+    int status = import_fold_input_scale(im, s, err);
+    if (!status)
+        import_quirk(im, "the activation scale %.9g was folded into the weights", s);
     return status;
 }
 
@@ -128,7 +158,7 @@ static int read_distilled(struct importing *im, struct error *err)
         im->sae.threshold[i] = expf(im->sae.threshold[i]);
     if (!status)
         import_quirk(im, "log_jumprelu_threshold became threshold");
-    return status;
+    return status ? status : fold_distilled_scale(im, config, err);
 }
 
 static int read_llama_scope(struct importing *im, struct error *err)
@@ -140,9 +170,19 @@ static int read_llama_scope(struct importing *im, struct error *err)
     return status;
 }
 
+static int is_checkpoint(struct sae_files *files)
+{
+    char *config = sae_files_config(files, CONFIG);
+    sae_files_choose(files, path_base(WEIGHTS));
+    int found = config && strcmp(config, CONFIG) != 0 && sae_files_tensor(files, names.W_enc);
+    free(config);
+    return found;
+}
+
 static int looks_like_llama_scope(struct sae_files *files)
 {
-    return sae_files_have(files, CONFIG, WEIGHTS) || sae_files_have(files, OTHER_CONFIG, OTHER_WEIGHTS);
+    return sae_files_have(files, CONFIG, WEIGHTS) || sae_files_have(files, OTHER_CONFIG, OTHER_WEIGHTS) ||
+           is_checkpoint(files);
 }
 
 const struct sae_format llama_scope_format = {

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "saescope/base/fileio.h"
 #include "saescope/base/memory.h"
 #include "saescope/formats/importing.h"
 #include "saescope/model/model.h"
@@ -13,6 +14,17 @@ void import_hook_at(struct importing *im, const char *point, long long layer)
 {
     free(im->hook);
     im->hook = layer >= 0 ? xasprintf("blocks.%lld.%s", layer, point) : NULL;
+}
+
+void import_named_after_layer(struct importing *im)
+{
+    const char *base = path_base(tensor_file_path(im->file)), *mark = strstr(base, NAMED_AFTER_LAYER);
+    if (!mark)
+        return;
+    char *model = xstrndup(base, (size_t)(mark - base));
+    import_model_name(im, model);
+    import_hook_at(im, "hook_resid_post", place_number(base, NAMED_AFTER_LAYER));
+    free(model);
 }
 
 void import_module(struct importing *im, const char *module, int input)

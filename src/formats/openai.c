@@ -42,6 +42,11 @@ static void read_place(struct importing *im)
                                             {"/resid_delta_mlp", "hook_mlp_out"},
                                             {"/resid_post_mlp", "hook_resid_post"}};
     char *place = sae_files_place(&im->files);
+    if (im->files.is_directory) { /* with that one file in it */
+        char *file = path_join(place, path_base(tensor_file_path(im->file)));
+        free(place);
+        place = file;
+    }
     long long layer = place_number(place, "/autoencoders/");
     for (size_t i = 0; i < ARRAY_LENGTH(places) && layer >= 0; i++)
         if (strstr(place, places[i][0])) {

@@ -13,7 +13,8 @@
 #define FILE_MAX  ((size_t)1 << 20)
 #define WORDS_MAX 8
 
-/* One line's words: "model NAME REPOSITORY", "release NAME REPOSITORY KEY=VALUE...", "sae ID KEY=VALUE..." */
+/* One line's words: "model NAME REPOSITORY", "release NAME REPOSITORY KEY=VALUE...", "sae ID KEY=VALUE...",
+ * "other NAME WHAT..." */
 struct line {
     char *words[WORDS_MAX];
     size_t n;
@@ -28,23 +29,30 @@ static const char *value_of(const struct line *l, const char *key)
     return NULL;
 }
 
+static int refuse_line(const char *where, size_t number, struct error *err)
+{
+    return error_set(err, STATUS_REFUSED, "%s:%zu: not of the form that the file's head describes", where,
+                     number);
+}
+
 static int check_line(const struct line *l, int has_release, const char *where, size_t number,
                       struct error *err)
 {
-    static const char *const keys[] = {"model=", "center=yes", "folder=", "hook=", "neuronpedia=", "scale="};
+    static const char *const keys[] = {
+        "model=", "center=yes", "folder=", "hook=", "neuronpedia=", "scale=", "normalize="};
     const char *kind = l->words[0];
     size_t plain = strcmp(kind, "sae") == 0 ? 2 : 3;
     int good = (strcmp(kind, "model") == 0 && l->n == 3) || (strcmp(kind, "release") == 0 && l->n >= 3) ||
                (strcmp(kind, "sae") == 0 && l->n >= 2 && has_release);
+    if (strcmp(kind, "other") == 0)
+        return l->n >= 3 ? STATUS_OK : refuse_line(where, number, err);
     for (size_t i = plain; good && i < l->n; i++) {
         int known = 0;
         for (size_t k = 0; k < ARRAY_LENGTH(keys); k++)
             known |= strncmp(l->words[i], keys[k], strlen(keys[k])) == 0;
         good = known;
     }
-    return good ? STATUS_OK
-                : error_set(err, STATUS_REFUSED, "%s:%zu: not of the form that the file's head describes",
-                            where, number);
+    return good ? STATUS_OK : refuse_line(where, number, err);
 }
 
 /* Goes through the lines; `each` gets a line and, with "sae", the release that it is of. Non-zero ends it. */
@@ -89,6 +97,7 @@ static int each_line(const char *text, const char *where, line_taker *each, void
 struct lookup {
     const char *name; /* without its revision */
     struct release *found;
+    char *other; /* what it is instead of SAEs */
     int matched;
 };
 
@@ -101,14 +110,17 @@ static void take_sae(struct lookup *l, const struct line *release, const struct 
                      const struct captures *c)
 {
     struct release *r = l->found;
-    const char *folder = value_of(line, "folder"), *scale = value_of(line, "scale");
+    const char *folder = value_of(line, "folder");
+    char *scale = filled_or_null(value_of(line, "scale"), c);
     r->source.repository = pattern_fill(release->words[2], c);
     r->models = filled_or_null(value_of(release, "model"), c);
     r->center = value_of(release, "center") != NULL;
+    r->normalize = filled_or_null(value_of(release, "normalize"), c);
     r->hook = filled_or_null(value_of(line, "hook"), c);
     r->neuronpedia = filled_or_null(value_of(line, "neuronpedia"), c);
     if (scale)
         parse_double(scale, &r->scale);
+    free(scale);
     r->source.folder = folder ? pattern_fill(folder, c) : xstrdup(strchr(l->name, '/') + 1);
     l->matched = 1;
 }
@@ -137,12 +149,30 @@ static void try_alias(void *arg, const char *text, const struct captures *c, int
     free(name);
 }
 
+/* "transcoders", of a line "other NAME transcoders" that the release's name (with or without an ID) fits;
+ * malloc'd. */
+static char *match_other(const char *name, const struct line *line)
+{
+    struct captures c = {.n = 0};
+    struct strbuf what = STRBUF_INIT;
+    char *release = xstrndup(name, strcspn(name, "/"));
+    int fits = pattern_match(line->words[1], release, &c);
+    for (size_t i = 2; fits && i < line->n; i++)
+        strbuf_addf(&what, "%s%s", i > 2 ? " " : "", line->words[i]);
+    captures_free(&c);
+    free(release);
+    return fits ? strbuf_detach(&what) : NULL;
+}
+
 static int look_at(void *arg, const struct line *release, const struct line *line)
 {
     struct lookup *l = arg;
-    struct captures c = {{NULL}, 0};
+    struct captures c = {.n = 0};
     const char *slash = strchr(l->name, '/');
-    if (strcmp(line->words[0], "model") == 0) {
+    if (strcmp(line->words[0], "other") == 0) {
+        l->other = match_other(l->name, line);
+        l->matched = l->other != NULL;
+    } else if (strcmp(line->words[0], "model") == 0) {
         if (!slash && pattern_match(line->words[1], l->name, &c)) {
             l->found->source.repository = pattern_fill(line->words[2], &c);
             l->found->source.folder = xstrdup("");
@@ -207,8 +237,10 @@ static void name_release(void *arg, const char *text, const struct captures *c, 
 static int name_line(void *arg, const struct line *release, const struct line *line)
 {
     struct naming *n = arg;
-    static const struct captures none = {{NULL}, 0};
+    static const struct captures none = {.n = 0};
     n->line = line;
+    if (strcmp(line->words[0], "other") == 0)
+        return 0; /* nothing to pull */
     if (strcmp(line->words[0], "model") == 0)
         pattern_each(line->words[1], &none, name_model, n);
     else
@@ -273,6 +305,17 @@ static int refuse(const char *text, const char *where, const char *name, struct 
     return STATUS_USAGE;
 }
 
+static int refuse_other(const char *name, const char *what, struct error *err)
+{
+    char *shown = displayable_string(name);
+    error_set(err, STATUS_REFUSED,
+              "%s is of a release of %s: only SAEs, which rebuild what they read, can be imported "
+              "(hf:OWNER/REPO --import none only downloads)",
+              shown, what);
+    free(shown);
+    return STATUS_REFUSED;
+}
+
 int release_find_in(const char *text, const char *where, const char *name, struct release *out,
                     struct error *err)
 {
@@ -283,6 +326,9 @@ int release_find_in(const char *text, const char *where, const char *name, struc
     int status = each_line(text, where, look_at, &l, err);
     if (status == STATUS_OK && !l.matched)
         status = refuse(text, where, bare, err);
+    if (status == STATUS_OK && l.other)
+        status = refuse_other(bare, l.other, err);
+    free(l.other);
     if (status == STATUS_OK) {
         out->name = bare;
         bare = NULL;
@@ -320,6 +366,7 @@ void release_free(struct release *r)
     free(r->models);
     free(r->hook);
     free(r->neuronpedia);
+    free(r->normalize);
     *r = (struct release){0};
 }
 

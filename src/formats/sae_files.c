@@ -46,6 +46,19 @@ static int has_file(const struct sae_files *f, const char *name)
     return found;
 }
 
+char *sae_files_config(const struct sae_files *f, const char *name)
+{
+    if (has_file(f, name))
+        return xstrdup(name);
+    char *folder = realpath(f->folder, NULL), *above = path_join("..", name);
+    if (!folder || strcmp(path_base(folder), "checkpoints") != 0 || !has_file(f, above)) {
+        free(above);
+        above = NULL;
+    }
+    free(folder);
+    return above;
+}
+
 int sae_files_have(const struct sae_files *f, const char *name, const char *second)
 {
     const char *base = path_base(f->path);

@@ -208,6 +208,20 @@ static void describe(struct importing *im, const struct saelens_config *c)
     }
 }
 
+/* SAELens' config_overrides of a release. */
+static int override_normalization(struct importing *im, struct saelens_config *c, struct error *err)
+{
+    const struct release_facts *facts = im->options->facts;
+    if (!facts || !facts->normalize)
+        return STATUS_OK;
+    c->average_normalized = 0;
+    import_quirk(
+        im,
+        "normalize_activations is %s, whatever the configuration says: as SAELens has it for this release",
+        facts->normalize);
+    return sae_normalization_find(facts->normalize, &c->normalization, err);
+}
+
 static int read_sae(struct importing *im, const struct saelens_config *c, struct error *err)
 {
     struct sae *sae = &im->sae;
@@ -248,7 +262,9 @@ int saelens_read(struct importing *im, struct error *err)
     if (config.bases)
         json_append(im->keep, json_retain(config.bases));
     describe(im, &config);
-    status = read_sae(im, &config, err);
+    status = override_normalization(im, &config, err);
+    if (!status)
+        status = read_sae(im, &config, err);
     saelens_config_free(&config);
     return status;
 }

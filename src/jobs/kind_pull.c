@@ -118,7 +118,8 @@ static int import_sae(struct store *s, const json *parameters, const struct rele
                                   .release = r->name,
                                   .neuronpedia = r->neuronpedia,
                                   .center = r->center,
-                                  .scale = r->scale};
+                                  .scale = r->scale,
+                                  .normalize = r->normalize};
     struct sae_import o = {.path = pulled->path,
                            .name = json_get_string(parameters, "name", ""),
                            .format = json_get_string(parameters, "format", NULL),

@@ -208,6 +208,107 @@ static void test_offline(void **state)
     unsetenv("HF_HUB_OFFLINE");
 }
 
+/* ---- What producers' importers read beside the weights. ---- */
+
+static void check_pulled(struct hub_server *s, const char *from, const char *name, int files,
+                         const char *format, const char *hook, const char *model, int context_size)
+{
+    use(s, name);
+    json *made = PROGRAM_JSON("pull", from, "--name", name);
+    assert_int_equal(json_get_integer(made, "files", 0), files);
+    json_free(made);
+    json *info = PROGRAM_JSON("info", name);
+    const json *source = json_get(info, "source");
+    assert_string_equal(text_of(source, "format"), format);
+    assert_string_equal(text_of(info, "hook"), hook);
+    assert_string_equal(text_of(source, "model_name"), model);
+    assert_int_equal(json_get_integer(info, "context_size", 0), context_size);
+    json_free(info);
+    /* The same of the cache alone. */
+    char *again = xasprintf("%s-again", name);
+    setenv("HF_HUB_OFFLINE", "1", 1);
+    made = PROGRAM_JSON("pull", from, "--name", again);
+    unsetenv("HF_HUB_OFFLINE");
+    assert_int_equal(json_get_integer(made, "files", 0), files);
+    info = PROGRAM_JSON("info", again);
+    assert_int_equal(json_get_integer(info, "context_size", 0), context_size);
+    json_free(info);
+    json_free(made);
+    free(again);
+}
+
+static void test_producers(void **state)
+{
+    static const struct {
+        const char *folder, *below, *from;
+        int files;
+        const char *format, *hook, *model;
+        int context_size;
+    } saes_of[] = {
+        /* folder of tests/data/formats, its place in the repository, what is pulled, and what comes of it */
+        {"sparsify", "run", "run/layers.5", 3, "sparsify", "blocks.5.hook_resid_post", "pythia-160m", 256},
+        {"sparsify", "two", "two/layers.5/sae.safetensors", 3, "sparsify", "blocks.5.hook_resid_post",
+         "pythia-160m", 256},
+        {"llama-scope", "l8", "l8", 2, "llama-scope", "blocks.8.hook_resid_post", "Llama-3.1-8B", 1024},
+        {"llama-scope", "l9", "l9/checkpoints/final.safetensors", 2, "llama-scope",
+         "blocks.8.hook_resid_post", "Llama-3.1-8B", 1024},
+        {"llama-scope-r1", "r1", "r1", 2, "llama-scope", "blocks.8.hook_resid_post", "Llama-3.1-8B", 1024},
+        {"gemma-scope", "", "gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71", 1, "gemma-scope",
+         "blocks.20.hook_resid_post", "gemma-2-2b", 1024},
+        {"gemma-scope-2", "g2", "g2/resid_post/layer_12_width_16k_l0_medium", 2, "gemma-scope-2",
+         "blocks.12.hook_resid_post", "gemma-3-1b-pt", 1024},
+        {"dictionary-topk", "trainer_0", "trainer_0", 2, "dictionary-learning", "blocks.3.hook_resid_post",
+         "pythia-70m-deduped", 128},
+        {"goodfire", "gf", "gf", 1, "goodfire", "blocks.19.hook_resid_post", "Llama-3.1-8B-Instruct", 0},
+        {"qwen-scope", "", "SAE-Res-Qwen3-1.7B-Base-W32K-L0_6/layer3.sae.pt", 2, "qwen-scope",
+         "blocks.3.hook_resid_post", "Qwen3-1.7B-Base", 1024},
+        {"qresearch", "", "one/DeepSeek-R1-Distill-Llama-8B-SAE-l19.pt", 1, "qresearch",
+         "blocks.19.hook_resid_post", "DeepSeek-R1-Distill-Llama-8B", 1024},
+        {"attention-saes", "", "all", 2, "attention-saes", "blocks.5.attn.hook_z", "gpt2-small", 128},
+        {"openai-topk", "", "resid_post_mlp_v5_32k/autoencoders/8.pt", 1, "openai",
+         "blocks.8.hook_resid_post", "gpt2-small", 64},
+        {"batchtopk-topk", "", "gpt2-small_blocks.8.hook_resid_pre_48_topk_6_0.0003_99", 2, "batchtopk",
+         "blocks.8.hook_resid_pre", "gpt2-small", 128},
+        {"saelens-gated", "sl", "sl", 3, "saelens", "blocks.1.hook_resid_pre", "lm", 0},
+        {"saelens-batchtopk", "sb", "sb", 3, "saelens", "blocks.1.hook_resid_pre", "lm", 0},
+    };
+    (void)state;
+    struct hub_server *s = hub_server_start("some/saes");
+    for (size_t i = 0; i < ARRAY_LENGTH(saes_of); i++) {
+        char *folder = xasprintf("%s/formats/%s", getenv("SAESCOPE_TESTDATA"), saes_of[i].folder);
+        hub_server_add_folder(s, folder, saes_of[i].below);
+        free(folder);
+    }
+    for (size_t i = 0; i < ARRAY_LENGTH(saes_of); i++) {
+        char *from = xasprintf("hf:some/saes/%s", saes_of[i].from), *name = xasprintf("produced%zu", i);
+        check_pulled(s, from, name, saes_of[i].files, saes_of[i].format, saes_of[i].hook, saes_of[i].model,
+                     saes_of[i].context_size);
+        free(from);
+        free(name);
+    }
+    hub_server_stop(s);
+}
+
+/* Named in the repository's or the folder's name: nothing is downloaded. */
+static void test_others(void **state)
+{
+    (void)state;
+    struct hub_server *s = hub_server_start("some/qwen3-4b-transcoders");
+    char *folder = xasprintf("%s/formats/others/qwen3-4b-transcoders", getenv("SAESCOPE_TESTDATA"));
+    hub_server_add_folder(s, folder, "");
+    use(s, "others");
+    PROGRAM_REFUSES(3, SAYS("transcoders, which read one place", "--import none only downloads"), "pull",
+                    "hf:some/qwen3-4b-transcoders/layer_7.safetensors", "--name", "other");
+    assert_int_equal(hub_server_requests(s, "GET /some/qwen3-4b-transcoders/resolve", NULL), 0);
+    json *made = PROGRAM_JSON("pull", "hf:some/qwen3-4b-transcoders/layer_7.safetensors", "--import", "none");
+    assert_int_equal(json_get_integer(made, "files", 0), 1);
+    PROGRAM_REFUSES(3, SAYS("one of transcoders"), "import", "sae", text_of(made, "path"), "--name", "other",
+                    "--hook", "hook_embed");
+    json_free(made);
+    free(folder);
+    hub_server_stop(s);
+}
+
 /* ---- Jobs. ---- */
 
 static pid_t start(const char *const *words)
@@ -329,6 +430,7 @@ int main(void)
         cmocka_unit_test(test_sae),           cmocka_unit_test(test_model),
         cmocka_unit_test(test_names),         cmocka_unit_test(test_refused_import),
         cmocka_unit_test(test_only_download), cmocka_unit_test(test_offline),
+        cmocka_unit_test(test_producers),     cmocka_unit_test(test_others),
         cmocka_unit_test(test_killed),        cmocka_unit_test(test_cancelled),
         cmocka_unit_test(test_secret),
     };

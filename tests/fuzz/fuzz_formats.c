@@ -30,6 +30,10 @@ static const struct {
     {&llama_scope_format, "config.json", "sae_weights.safetensors", "llama-scope-r1/sae_weights.safetensors"},
     {&gemma_scope_2_format, "config.json", "params.safetensors",
      "gemma-scope-2/resid_post/layer_12_width_16k_l0_medium/params.safetensors"},
+    {&qwen_scope_format, "config.json", "layer3.sae.pt",
+     "qwen-scope/SAE-Res-Qwen3-1.7B-Base-W32K-L0_6/layer3.sae.pt"},
+    {&attention_saes_format, "a_cfg.json", "a.pt",
+     "attention-saes/all/gpt2-small_L5_Hcat_z_lr1.20e-03_ds48_v9.pt"},
 };
 
 /* The producer's folder, whose configuration is the fuzzed file. */
@@ -84,9 +88,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         free(folder);
         return 0;
     }
-    static const struct sae_format *const of_tensors[] = {&openai_format, &goodfire_format,
-                                                          &dictionary_learning_format, &safetensors_format};
-    const char *path = fuzz_link("sae.pt");
+    static const struct sae_format *const of_tensors[] = {&openai_format,
+                                                          &goodfire_format,
+                                                          &qwen_scope_format,
+                                                          &qresearch_format,
+                                                          &dictionary_learning_format,
+                                                          &safetensors_format};
+    const char *path = fuzz_link("layer0.sae.pt");
+    struct sae_files files;
+    struct error err = {0};
+    sae_files_open(&files, path, fuzz_folder());
+    others_refuse(&files, &err);
+    sae_files_close(&files);
     for (size_t j = 0; j < ARRAY_LENGTH(of_tensors); j++)
         read_with(of_tensors[j], path);
     return 0;

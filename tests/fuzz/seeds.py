@@ -186,14 +186,19 @@ def formats():
             ("batch_topk", "dictionary-batch_topk", "config.json"),
             ("jumprelu", "batchtopk-jumprelu", "gpt2-small_blocks.8.hook_resid_pre_48_jumprelu_6_0.0003_99", "config.json"),
             ("llama-scope", "llama-scope", "hyperparams.json"), ("llama-scope-r1", "llama-scope-r1", "config.json"),
-            ("gemma-scope-2", "gemma-scope-2", "resid_post", "layer_12_width_16k_l0_medium", "config.json")]):
+            ("gemma-scope-2", "gemma-scope-2", "resid_post", "layer_12_width_16k_l0_medium", "config.json"),
+            ("qwen-scope", "qwen-scope", "SAE-Res-Qwen3-1.7B-Base-W32K-L0_6", "config.json"),
+            ("attention-saes", "attention-saes", "all", "gpt2-small_L5_Hcat_z_lr1.20e-03_ds48_v9_cfg.json")]):
         write("formats", name, bytes([i]) + read(here, *path))
         write("formats", name + "-empty", bytes([i]) + b"{}")
         write("formats", name + "-deep", bytes([i]) + b"[" * 10000)
     for name, *path in [("goodfire", "goodfire", "Llama-3.1-8B-Instruct-SAE-l19.pth"), ("plain-pt", "plain-pt", "checkpoint.pt"),
                         ("plain", "plain-safetensors", "mine.safetensors"), ("npz", "plain-npz", "mine.npz"),
-                        ("openai", "square-openai", "0.pt")]:
-        write("formats", name, bytes([7]) + read(here, *path))
+                        ("openai", "square-openai", "0.pt"), ("qresearch", "qresearch", "one", "DeepSeek-R1-Distill-Llama-8B-SAE-l19.pt"),
+                        ("qwen", "qwen-scope-bare", "SAE-Res-Qwen3-1.7B-Base-W32K-L0_6", "layer3.sae.pt"),
+                        ("goodfire-topk", "goodfire-topk", "topk.pt"), ("temporal", "others", "temporal", "latest_ckpt.safetensors"),
+                        ("cross-layer", "others", "cross-layer", "W_dec_0.safetensors")]:
+        write("formats", name, bytes([9]) + read(here, *path))
 
 
 def byte_characters():

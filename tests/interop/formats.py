@@ -95,6 +95,32 @@ def library(sae):
     return sae.encode, lambda f, x: sae.decode(f)
 
 
+def published(root, loader, repository, name, scale=None, **overrides):
+    """SAELens' SAE by its loader of published files, given those of `root` instead of downloads; its encode and decode."""
+    from safetensors import safe_open
+    from sae_lens.loading import pretrained_sae_loaders as loaders
+
+    def shapes(repo_id, filename):
+        with safe_open(os.path.join(root, filename), "pt") as f:
+            return {key: list(f.get_slice(key).get_shape()) for key in f.keys()}
+    keep = loaders.hf_hub_download, loaders.get_safetensors_tensor_shapes
+    loaders.hf_hub_download = lambda repo_id, filename, subfolder="", **_: os.path.join(root, subfolder, filename)
+    loaders.get_safetensors_tensor_shapes = shapes
+    cfg, state, _ = loaders.NAMED_PRETRAINED_SAE_LOADERS[loader](repository, name, device="cpu", cfg_overrides={"dtype": "float32", **overrides})
+    loaders.hf_hub_download, loaders.get_safetensors_tensor_shapes = keep
+    cfg = loaders.handle_config_defaulting(cfg)
+    config = SAE.get_sae_config_class_for_architecture(cfg["architecture"]).from_dict(cfg)
+    sae = SAE.get_sae_class_for_architecture(cfg["architecture"])(config)
+    state = {key: value.float() for key, value in state.items()}
+    sae.process_state_dict_for_loading(state)
+    sae.load_state_dict(state)
+    if scale: # as from_pretrained does with the release's
+        sae.fold_activation_norm_scaling_factor(scale)
+    if cfg.get("reshape_activations") != "hook_z":
+        return library(sae)
+    return (lambda x: sae.encode(x.reshape(*x.shape[:-1], 4, -1))), (lambda f, x: sae.decode(f).reshape(*f.shape[:-1], D))
+
+
 # ---- Cases: (path, encode, decode). ----
 
 def saelens(kind):
@@ -203,25 +229,37 @@ def sparsify(folder):
 
 
 def gemma_scope(folder):
-    path = os.path.join(folder, "gemma-scope-2b-pt-res", "layer_1", "width_512", "average_l0_50")
+    repository, place = "gemma-scope-2b-pt-res", os.path.join("layer_1", "width_16k", "average_l0_50")
+    path = os.path.join(folder, repository, place)
     os.makedirs(path)
     W_enc, b_enc, W_dec, b_dec = weights()
     threshold = 0.2 + torch.rand(F, generator=g)
     np.savez(os.path.join(path, "params.npz"), W_enc=W_enc.numpy(), b_enc=b_enc.numpy(), W_dec=W_dec.numpy(), b_dec=b_dec.numpy(), threshold=threshold.numpy())
-    return path, *plain(W_enc, b_enc, W_dec, b_dec, False, lambda p: torch.relu(p) * (p > threshold))
+    return path, *published(os.path.join(folder, repository), "gemma_2", f"google/{repository}", place, d_in=D, d_sae=F)
 
 
-def gemma_scope_2(folder):
-    W_enc, b_enc, W_dec, b_dec = weights()
-    threshold = 0.2 + torch.rand(F, generator=g)
-    write_json(os.path.join(folder, "config.json"), {"architecture": "jump_relu", "type": "sae", "model_name": "gemma-3-1b-pt", "hf_hook_point_in": "model.layers.1.output"})
-    save_file({"w_enc": W_enc.contiguous(), "w_dec": W_dec, "b_enc": b_enc, "b_dec": b_dec, "threshold": threshold}, os.path.join(folder, "params.safetensors"))
-    return folder, *plain(W_enc, b_enc, W_dec, b_dec, False, lambda p: torch.relu(p) * (p > threshold))
+def gemma_scope_2(configured):
+    def make(folder):
+        W_enc, b_enc, W_dec, b_dec = weights()
+        threshold = 0.2 + torch.rand(F, generator=g)
+        repository, place = "gemma-scope-2-1b-pt", os.path.join("resid_post", "layer_1_width_16k_l0_big")
+        path = os.path.join(folder, repository, place)
+        os.makedirs(path)
+        if configured:
+            write_json(os.path.join(path, "config.json"), {"architecture": "jump_relu", "type": "sae", "model_name": "gemma-3-1b-pt", "hf_hook_point_in": "model.layers.1.output"})
+        save_file({"w_enc": W_enc.contiguous(), "w_dec": W_dec, "b_enc": b_enc, "b_dec": b_dec, "threshold": threshold}, os.path.join(path, "params.safetensors"))
+        root = os.path.join(folder, repository)
+        if not configured: # what the loader makes of a missing file
+            from sae_lens.loading.pretrained_sae_loaders import _infer_gemma_3_raw_cfg_dict
+            write_json(os.path.join(path, "config.json"), _infer_gemma_3_raw_cfg_dict(f"google/{repository}", place))
+        made = published(root, "gemma_3", f"google/{repository}", place)
+        if not configured:
+            os.remove(os.path.join(path, "config.json"))
+        return path, *made
+    return make
 
 
 def llama_scope(folder):
-    """SAELens' loader of published files, given these instead of downloads."""
-    from sae_lens.loading import pretrained_sae_loaders as loaders
     W_enc, b_enc, W_dec, b_dec = (t.to(torch.bfloat16) for t in weights())
     os.makedirs(os.path.join(folder, "checkpoints"))
     hyperparameters = {"d_model": D, "d_sae": F, "hook_point_in": "blocks.1.hook_resid_post", "jump_relu_threshold": 0.5,
@@ -229,16 +267,40 @@ def llama_scope(folder):
     write_json(os.path.join(folder, "hyperparams.json"), hyperparameters)
     save_file({"encoder.weight": W_enc.T.contiguous(), "encoder.bias": b_enc, "decoder.weight": W_dec.T.contiguous(), "decoder.bias": b_dec},
               os.path.join(folder, "checkpoints", "final.safetensors"))
+    return folder, *published(os.path.dirname(folder), "llama_scope", "repository", os.path.basename(folder), scale=math.sqrt(D) / 20)
 
-    def local(repo_id, filename, subfolder="", **_):
-        return os.path.join(os.path.dirname(folder), subfolder, filename)
-    keep, loaders.hf_hub_download = loaders.hf_hub_download, local
-    cfg, state, _ = loaders.llama_scope_sae_huggingface_loader("repository", os.path.basename(folder), device="cpu", cfg_overrides={"dtype": "float32"})
-    loaders.hf_hub_download = keep
-    s = math.sqrt(D) / 20
-    threshold = state["threshold"].float()
-    W_enc, W_dec = state["W_enc"].float() * s, state["W_dec"].float() / s
-    return folder, *plain(W_enc, state["b_enc"].float(), W_dec, state["b_dec"].float() / s, False, lambda p: torch.relu(p) * (p > threshold))
+
+def llama_scope_r1(folder):
+    W_enc, b_enc, W_dec, b_dec = weights()
+    write_json(os.path.join(folder, "config.json"), {"d_model": D, "expansion_factor": F // D, "hook_point_in": "blocks.1.hook_resid_post"})
+    save_file({"encoder.weight": W_enc.T.contiguous(), "encoder.bias": b_enc, "decoder.weight": W_dec.T.contiguous(), "decoder.bias": b_dec,
+               "log_jumprelu_threshold": randn(F, scale=0.3) - 1}, os.path.join(folder, "sae_weights.safetensors"))
+    return folder, *published(os.path.dirname(folder), "llama_scope_r1_distill", "repository", os.path.basename(folder))
+
+
+def qwen_scope(folder):
+    W_enc, b_enc, W_dec, b_dec = weights()
+    repository = f"SAE-Res-Qwen3-1.7B-Base-W1K-L0_{K}"
+    path = os.path.join(folder, repository, "layer1.sae.pt")
+    write_json(os.path.join(folder, repository, "config.json"), {"model_type": "topk_sae", "d_model": D, "d_sae": F, "k": K, "hook_point": "resid_post"})
+    torch.save({"W_enc": W_enc.T.contiguous(), "W_dec": W_dec.T.contiguous(), "b_enc": b_enc, "b_dec": b_dec}, path)
+    return path, *published(os.path.join(folder, repository), "qwen_scope", f"Qwen/{repository}", "layer1.sae.pt", d_in=D, d_sae=F)
+
+
+def qresearch(folder):
+    W_enc, b_enc, W_dec, b_dec = weights()
+    name = "DeepSeek-R1-Distill-Llama-8B-SAE-l1.pt"
+    os.makedirs(folder)
+    torch.save({"encoder.weight": W_enc.T.contiguous(), "encoder.bias": b_enc, "decoder.weight": W_dec.T.contiguous(), "decoder.bias": b_dec}, os.path.join(folder, name))
+    return os.path.join(folder, name), *published(folder, "deepseek_r1", "repository", name, d_in=D, d_sae=F)
+
+
+def attention_saes(folder):
+    W_enc, b_enc, W_dec, b_dec = weights()
+    stem = "gpt2-small_L2_Hcat_z_ds512_v9"
+    write_json(os.path.join(folder, stem + "_cfg.json"), {"act_size": D, "dict_size": F, "act_name": "blocks.2.attn.hook_z"})
+    torch.save({"W_enc": W_enc.contiguous(), "b_enc": b_enc, "W_dec": W_dec, "b_dec": b_dec}, os.path.join(folder, stem + ".pt"))
+    return folder, *published(folder, "connor_rob_hook_z", "repository", stem + ".pt")
 
 
 def openai(folder):
@@ -252,10 +314,10 @@ def openai(folder):
 
 def goodfire(folder):
     W_enc, b_enc, W_dec, b_dec = weights()
-    path = os.path.join(folder, "Llama-3.1-8B-Instruct-SAE-l1.pth")
+    name = "Llama-3.1-8B-Instruct-SAE-l19.pth"
     os.makedirs(folder)
-    torch.save({"encoder_linear.weight": W_enc.T, "encoder_linear.bias": b_enc, "decoder_linear.weight": W_dec.T, "decoder_linear.bias": b_dec}, path)
-    return path, *plain(W_enc, b_enc, W_dec, b_dec, False, torch.relu)
+    torch.save({"encoder_linear.weight": W_enc.T, "encoder_linear.bias": b_enc, "decoder_linear.weight": W_dec.T, "decoder_linear.bias": b_dec}, os.path.join(folder, name))
+    return os.path.join(folder, name), *published(folder, "goodfire", "Goodfire/Llama-3.1-8B-Instruct-SAE-l19", name, d_in=D, d_sae=F)
 
 
 def batchtopk(kind):
@@ -278,8 +340,11 @@ CASES = [(f"saelens-{k}", "sae-lens", saelens(k)) for k in ("standard", "gated",
 CASES += [(f"saelens-training-{k}", "sae-lens", saelens_training(k)) for k in ("batchtopk", "matryoshka")]
 CASES += [(f"dictionary-{c}", "dictionary-learning", dictionary(c))
           for c in ("AutoEncoder", "AutoEncoderNew", "GatedAutoEncoder", "AutoEncoderTopK", "BatchTopKSAE", "MatryoshkaBatchTopKSAE", "JumpReluAutoEncoder")]
-CASES += [("sparsify", "eai-sparsify", sparsify), ("llama-scope", "sae-lens", llama_scope)]
-CASES += [(n, None, make) for n, make in (("gemma-scope", gemma_scope), ("gemma-scope-2", gemma_scope_2), ("openai", openai), ("goodfire", goodfire),
+CASES += [("sparsify", "eai-sparsify", sparsify)]
+CASES += [(n, "sae-lens", make) for n, make in (("llama-scope", llama_scope), ("llama-scope-r1", llama_scope_r1), ("gemma-scope", gemma_scope),
+                                                ("gemma-scope-2", gemma_scope_2(True)), ("gemma-scope-2-bare", gemma_scope_2(False)), ("goodfire", goodfire),
+                                                ("qwen-scope", qwen_scope), ("qresearch", qresearch), ("attention-saes", attention_saes))]
+CASES += [(n, None, make) for n, make in (("openai", openai),
                                           ("batchtopk-topk", batchtopk("topk")), ("batchtopk-jumprelu", batchtopk("jumprelu")))]
 
 

@@ -5,7 +5,8 @@
 
 Writes tests/data/formats/CASE/... as the producer lays files out, and expected.safetensors: inputs x [n, d_in] and, for each
 case, CASE.acts [n, d_sae] and CASE.out [n, d_in] (float32). Files of sae-lens, dictionary-learning and eai-sparsify are
-written and evaluated by these libraries; those whose library is on no package index (Gemma Scope 1 and 2, Llama Scope,
+written and evaluated by these libraries; those of Qwen Scope, qresearch and the attention SAEs, and Llama Scope R1's with its scale,
+are read by sae-lens' loaders and evaluated by it; those whose library is on no package index (Gemma Scope 1 and 2, Llama Scope,
 OpenAI's sparse_autoencoder, Goodfire, BatchTopK) by the definitions in their code, in PyTorch. The square cases'
 matrices are views of a few numbers, W[i, j] = s[i + 2j], so that they stay small: only their strides tell their axes.
 """
@@ -373,9 +374,112 @@ def square():
     path = folder("square-batchtopk")
     torch.save({"W_enc": encoder, "b_enc": zeros, "W_dec": decoder, "b_dec": zeros}, os.path.join(path, "sae.pt"))
     write_json(os.path.join(path, "config.json"), {"act_size": n, "dict_size": n, "top_k": 4, "sae_type": "topk"})
+    torch.save({"W_enc": encoder, "b_enc": zeros, "W_dec": decoder, "b_dec": zeros}, os.path.join(folder("square-qwen-L0_4"), "layer1.sae.pt"))
+    torch.save({"encoder.weight": encoder, "encoder.bias": zeros, "decoder.weight": decoder, "decoder.bias": zeros},
+               os.path.join(folder("square-qresearch"), "m-SAE-l1.pt"))
+
+
+# ---- Through sae-lens' loaders of published files. ----
+
+def loaded(name, loader, repository, folder_name, scale=None, **overrides):
+    """What sae-lens computes with the files of CASE/REPOSITORY's last part, given to its loader in place of downloads."""
+    from sae_lens.loading import pretrained_sae_loaders as loaders
+    root = os.path.join(OUT, name, repository.split("/")[-1])
+    keep, loaders.hf_hub_download = loaders.hf_hub_download, lambda repo_id, filename, subfolder="", **_: os.path.join(root, subfolder, filename)
+    cfg, state, _ = loaders.NAMED_PRETRAINED_SAE_LOADERS[loader](repository, folder_name, device="cpu", cfg_overrides={"dtype": "float32", **overrides})
+    loaders.hf_hub_download = keep
+    cfg = loaders.handle_config_defaulting(cfg)
+    config_class = SAE.get_sae_config_class_for_architecture(cfg["architecture"])
+    sae = SAE.get_sae_class_for_architecture(cfg["architecture"])(config_class.from_dict(cfg))
+    state = {key: value.float() for key, value in state.items()}
+    sae.process_state_dict_for_loading(state)
+    sae.load_state_dict(state)
+    if scale: # as from_pretrained does with the release's
+        sae.fold_activation_norm_scaling_factor(scale)
+    acts = sae.encode(x.reshape(N, 2, -1) if cfg.get("reshape_activations") == "hook_z" else x) # two heads
+    golden(name, acts, sae.decode(acts).reshape(N, D))
+
+
+def qwen_scope():
+    for name, config in (("qwen-scope", True), ("qwen-scope-bare", False)):
+        W_enc, b_enc, W_dec, b_dec = weights()
+        repository = "SAE-Res-Qwen3-1.7B-Base-W32K-L0_6"
+        path = folder(name, repository)
+        torch.save({"W_enc": W_enc.T.contiguous(), "W_dec": W_dec.T.contiguous(), "b_enc": b_enc, "b_dec": b_dec}, os.path.join(path, "layer3.sae.pt"))
+        if config:
+            write_json(os.path.join(path, "config.json"), {"model_type": "topk_sae", "base_model": "Qwen/Qwen3-1.7B-Base", "d_model": D, "d_sae": F,
+                                                           "k": 6, "hook_point": "resid_post", "num_layers": 28})
+        loaded(name, "qwen_scope", f"Qwen/{repository}", "layer3.sae.pt", d_in=D, d_sae=F)
+
+
+def qresearch():
+    W_enc, b_enc, W_dec, b_dec = (t.to(torch.bfloat16) for t in weights())
+    file = "DeepSeek-R1-Distill-Llama-8B-SAE-l19.pt"
+    torch.save({"encoder.weight": W_enc.T.contiguous(), "encoder.bias": b_enc, "decoder.weight": W_dec.T.contiguous(), "decoder.bias": b_dec},
+               os.path.join(folder("qresearch", "one"), file))
+    loaded("qresearch", "deepseek_r1", "qresearch/one", file, d_in=D, d_sae=F)
+
+
+def attention_saes():
+    W_enc, b_enc, W_dec, b_dec = weights()
+    path, stem = folder("attention-saes", "all"), "gpt2-small_L5_Hcat_z_lr1.20e-03_ds48_v9"
+    torch.save({"W_enc": W_enc, "b_enc": b_enc, "W_dec": W_dec, "b_dec": b_dec}, os.path.join(path, stem + ".pt"))
+    write_json(os.path.join(path, stem + "_cfg.json"), {"act_size": D, "dict_size": F, "act_name": "blocks.5.attn.hook_z", "l1_coeff": 1.0})
+    loaded("attention-saes", "connor_rob_hook_z", "ckkissane/all", stem + ".pt")
+
+
+def llama_scope_r1_scaled():
+    """The same files as llama-scope-r1, with a scale that only the release's list knows."""
+    name = "llama-scope-r1-scaled"
+    path = folder(name, "repository", "L8R")
+    W_enc, b_enc, W_dec, b_dec = weights()
+    write_json(os.path.join(path, "config.json"), {"d_model": D, "expansion_factor": F / D, "hook_point_in": "blocks.8.hook_resid_post"})
+    save_file({"encoder.weight": W_enc.T.contiguous(), "encoder.bias": b_enc, "decoder.weight": W_dec.T.contiguous(),
+               "decoder.bias": b_dec, "log_jumprelu_threshold": randn(F, scale=0.3)}, os.path.join(path, "sae_weights.safetensors"))
+    loaded(name, "llama_scope_r1_distill", "fnlp/repository", "L8R", scale=0.625, d_sae=F)
+
+
+def goodfire_topk():
+    """No bias in the decoder, and k told by nobody."""
+    W_enc, b_enc, W_dec, _ = weights()
+    torch.save({"encoder_linear.weight": W_enc.T.contiguous(), "encoder_linear.bias": b_enc, "decoder.weight": W_dec.T.contiguous()},
+               os.path.join(folder("goodfire-topk"), "topk.pt"))
+    acts = top(x @ W_enc + b_enc, 7).relu()
+    golden("goodfire-topk", acts, acts @ W_dec)
+
+
+def gemma_scope_2_bare():
+    """Without its configuration: the folders say what it is."""
+    W_enc, b_enc, W_dec, b_dec = weights()
+    threshold = 0.2 + torch.rand(F, generator=g)
+    path = folder("gemma-scope-2-bare", "gemma-scope-2-270m-pt", "attn_out", "layer_9_width_16k_l0_small")
+    save_file({"w_enc": W_enc.contiguous(), "w_dec": W_dec, "b_enc": b_enc, "b_dec": b_dec, "threshold": threshold},
+              os.path.join(path, "params.safetensors"))
+    golden("gemma-scope-2-bare", *jumprelu(W_enc, b_enc, W_dec, b_dec, threshold))
+
+
+# ---- What is no SAE. ----
+
+def others():
+    """Small files of the dictionaries that sae-lens can load and that are refused."""
+    W_enc, b_enc, W_dec, b_dec = weights()
+    four = {"W_enc": W_enc.T[:4, :3].contiguous(), "b_enc": b_enc[:4].contiguous(), "W_dec": W_dec[:4, :3].contiguous(), "b_dec": b_dec[:3].contiguous()}
+    path = folder("others", "transcoder")
+    save_file(four, os.path.join(path, "layer_7.safetensors"))
+    with open(os.path.join(path, "config.yaml"), "w") as f:
+        f.write("model_name: Qwen/Qwen3-4B\nfeature_input_hook: mlp.hook_in\nfeature_output_hook: hook_mlp_out\n")
+    save_file(four, os.path.join(folder("others", "qwen3-4b-transcoders"), "layer_7.safetensors"))
+    path = folder("others", "cross-layer")
+    save_file({f"{key}_0": four[key] for key in ("W_enc", "b_enc", "b_dec")}, os.path.join(path, "W_enc_0.safetensors"))
+    save_file({"W_dec_0": torch.zeros(4, 2, 3)}, os.path.join(path, "W_dec_0.safetensors"))
+    save_file({"w_enc": four["W_enc"].T.contiguous(), "w_dec": torch.zeros(4, 2, 3), "b_enc": four["b_enc"], "b_dec": four["b_dec"],
+               "threshold": torch.zeros(4)}, os.path.join(folder("others", "gemma-cross-layer"), "params_layer_0.safetensors"))
+    save_file({"D": four["W_dec"], "E": four["W_enc"].T.contiguous(), "b": four["b_dec"], "attn_layers.0.k_ctx.weight": torch.zeros(4, 4)},
+              os.path.join(folder("others", "temporal"), "latest_ckpt.safetensors"))
 
 
 shutil.rmtree(OUT, ignore_errors=True)
-for write in (saelens, gemma_scope, gemma_scope_2, llama_scope, dictionary_learning, sparsify_folders, openai, goodfire, batchtopk, plain, square):
+for write in (saelens, gemma_scope, gemma_scope_2, llama_scope, dictionary_learning, sparsify_folders, openai, goodfire, batchtopk, plain, square, qwen_scope, qresearch,
+              attention_saes, llama_scope_r1_scaled, goodfire_topk, gemma_scope_2_bare, others):
     write()
 save_file(expected, os.path.join(OUT, "expected.safetensors"))

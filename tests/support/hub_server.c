@@ -435,12 +435,16 @@ void hub_server_add_folder(struct hub_server *s, const char *folder, const char 
     while ((entry = readdir(dir))) {
         struct strbuf bytes = STRBUF_INIT;
         char *path = path_join(folder, entry->d_name);
-        if (entry->d_name[0] != '.' && !path_is_directory(path)) {
-            char *name = *below ? path_join(below, entry->d_name) : xstrdup(entry->d_name);
+        char *name = *below ? path_join(below, entry->d_name) : xstrdup(entry->d_name);
+        if (entry->d_name[0] == '.') {
+            ; /* itself, its parent, and what is hidden */
+        } else if (path_is_directory(path)) {
+            hub_server_add_folder(s, path, name);
+        } else {
             assert_int_equal(file_read(path, SIZE_MAX >> 1, &bytes, NULL), STATUS_OK);
             hub_server_add(s, name, strbuf_string(&bytes), bytes.length, bytes.length > 100000);
-            free(name);
         }
+        free(name);
         strbuf_free(&bytes);
         free(path);
     }

@@ -45,7 +45,7 @@ void hub_server_stop(struct hub_server *s);
 const char *hub_server_endpoint(const struct hub_server *s);
 /* Takes a copy. With `lfs` the file has a SHA-256 and is redirected to the CDN. */
 void hub_server_add(struct hub_server *s, const char *path, const void *data, size_t n, int lfs);
-/* All files of a folder on disk, below `below`; those over 100 kB as in Git LFS. */
+/* All files of a folder on disk and of those in it, below `below`; those over 100 kB as in Git LFS. */
 void hub_server_add_folder(struct hub_server *s, const char *folder, const char *below);
 void hub_server_set(struct hub_server *s,
                     const struct hub_faults *faults); /* NULL: none; forgets the requests */

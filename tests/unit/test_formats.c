@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * Every producer's format: what is read against what the producer's library computes (tests/data/formats,
- * made by tests/reference/formats.py), where it says it belongs, which axis is which when d_in = d_sae, what
- * is refused, and that nothing changes on the way out and in again.
+ * made by tests/reference/formats.py), where it says it belongs, which axis is which when d_in = d_sae, and
+ * that nothing changes on the way out and in again. What is refused: test_formats_refused.c.
  */
 #include "config.h"
 
@@ -66,6 +66,8 @@ static const struct format_case {
      "gemma-scope", "jumprelu", "hook_embed", "an embedding SAE", 0, 0, 0, NULL},
     {"gemma-scope-2", "gemma-scope-2/resid_post/layer_12_width_16k_l0_medium", "gemma-scope-2", "jumprelu",
      "blocks.12.hook_resid_post", NULL, 0, 0, 0, NULL},
+    {"gemma-scope-2-bare", "gemma-scope-2-bare/gemma-scope-2-270m-pt/attn_out/layer_9_width_16k_l0_small",
+     "gemma-scope-2", "jumprelu", "blocks.9.attn.hook_z", "as the folders' names say", 0, 0, 0, NULL},
     {"llama-scope", "llama-scope", "llama-scope", "jumprelu", "blocks.8.hook_resid_post",
      "decoder norms were folded", 0, 0, 0, NULL},
     {"llama-scope-r1", "llama-scope-r1", "llama-scope", "jumprelu", "blocks.8.hook_resid_post", NULL, 0, 0, 0,
@@ -105,6 +107,16 @@ static const struct format_case {
      "blocks.2.hook_attn_out", "the encoder's transpose", 0, 1, 0, NULL},
     {"goodfire", "goodfire/Llama-3.1-8B-Instruct-SAE-l19.pth", "goodfire", "standard",
      "blocks.19.hook_resid_post", "not subtracted", 0, 0, 0, NULL},
+    {"goodfire-topk", "goodfire-topk", "goodfire", "topk", "hook_embed", "the decoder has no bias", 7, 0, 7,
+     "hook_embed"},
+    {"qwen-scope", "qwen-scope/SAE-Res-Qwen3-1.7B-Base-W32K-L0_6", "qwen-scope", "topk",
+     "blocks.3.hook_resid_post", "not subtracted", 6, 0, 0, NULL},
+    {"qwen-scope-bare", "qwen-scope-bare/SAE-Res-Qwen3-1.7B-Base-W32K-L0_6/layer3.sae.pt", "qwen-scope",
+     "topk", "blocks.3.hook_resid_post", "not subtracted", 6, 0, 0, NULL},
+    {"qresearch", "qresearch/one", "qresearch", "standard", "blocks.19.hook_resid_post", "not subtracted", 0,
+     0, 0, NULL},
+    {"attention-saes", "attention-saes/all", "attention-saes", "standard", "blocks.5.attn.hook_z", NULL, 0, 1,
+     0, NULL},
 #define REPOSITORY(case, kind, architecture, quirk, k, apply)                                                \
     {                                                                                                        \
         "batchtopk-" case, "batchtopk-" case "/gpt2-small_blocks.8.hook_resid_pre_48_" kind "_6_0.0003_99",  \
@@ -247,10 +259,19 @@ static void test_what_they_belong_to(void **state)
     (void)state;
     static const struct {
         const char *name, *model;
-    } models[] = {{"gemma-scope", "gemma-2-2b"},         {"gemma-scope-att", "gemma-2-9b-it"},
-                  {"gemma-scope-2", "gemma-3-1b-pt"},    {"dictionary-relu", "pythia-70m-deduped"},
-                  {"sparsify", "pythia-160m"},           {"openai-topk", "gpt2-small"},
-                  {"goodfire", "Llama-3.1-8B-Instruct"}, {"batchtopk-old", "gpt2-small"}};
+    } models[] = {{"gemma-scope", "gemma-2-2b"},
+                  {"gemma-scope-att", "gemma-2-9b-it"},
+                  {"gemma-scope-2", "gemma-3-1b-pt"},
+                  {"dictionary-relu", "pythia-70m-deduped"},
+                  {"sparsify", "pythia-160m"},
+                  {"openai-topk", "gpt2-small"},
+                  {"goodfire", "Llama-3.1-8B-Instruct"},
+                  {"batchtopk-old", "gpt2-small"},
+                  {"qwen-scope", "Qwen3-1.7B-Base"},
+                  {"qwen-scope-bare", "Qwen3-1.7B-Base"},
+                  {"gemma-scope-2-bare", "gemma-3-270m"},
+                  {"attention-saes", "gpt2-small"},
+                  {"qresearch", "DeepSeek-R1-Distill-Llama-8B"}};
     char text[128];
     for (size_t i = 0; i < ARRAY_LENGTH(models); i++)
         assert_string_equal(source_string(models[i].name, "model_name", text, sizeof text), models[i].model);
@@ -305,6 +326,79 @@ static void test_options(void **state)
     free(path);
 }
 
+/* A scale that only SAELens' list of releases has. */
+static void test_released_scale(void **state)
+{
+    (void)state;
+    char *path = case_path("llama-scope-r1-scaled/repository/L8R");
+    const struct release_facts facts = {.scale = 0.625};
+    const struct sae_import o = {.path = path, .name = "llama-scope-r1-scaled", .facts = &facts};
+    artifact_id id = import_with(&o);
+    check_numbers("llama-scope-r1-scaled", id);
+    json *m = read_manifest(store, id);
+    assert_true(has_quirk(json_get(m, "source"), "the activation scale 0.625 was folded"));
+    json_free(m);
+    free(path);
+}
+
+/* SAELens' config_overrides of a release go before what the files say. */
+static void test_released_normalization(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    artifact_id id = 0;
+    char *path = case_path("saelens-batchtopk");
+    const struct release_facts facts = {.normalize = "constant_norm_rescale"}, wrong = {.normalize = "twice"};
+    const struct sae_import o = {.path = path, .name = "overridden", .facts = &facts};
+    json *m = read_manifest(store, import_with(&o));
+    assert_string_equal(json_get_string(m, "normalize_activations", ""), "constant_norm_rescale");
+    assert_true(has_quirk(json_get(m, "source"), "normalize_activations is constant_norm_rescale"));
+    assert_false(has_quirk(json_get(m, "source"), "activation scale"));
+    json_free(m);
+    const struct sae_import bad = {.path = path, .name = "refused", .facts = &wrong};
+    assert_int_equal(sae_import_path(store, &bad, NULL, &id, &err), STATUS_REFUSED);
+    assert_says("twice");
+    free(path);
+}
+
+/* Weights below the configuration, named themselves or by their folder. */
+static void test_checkpoints(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct strbuf bytes = STRBUF_INIT;
+    char *path = case_path("llama-scope/checkpoints/final.safetensors"),
+         *folder = case_path("llama-scope/checkpoints");
+    const struct sae_import file = {.path = path, .name = "checkpoint"},
+                            whole = {.path = folder, .name = "checkpoints"};
+    check_numbers("llama-scope", import_with(&file));
+    check_numbers("llama-scope", import_with(&whole));
+    free(folder);
+    free(path);
+    static const char *const files[][2] = {{"dictionary-topk/ae.pt", "run/checkpoints/ae_100.pt"},
+                                           {"dictionary-topk/config.json", "run/config.json"}};
+    for (size_t i = 0; i < ARRAY_LENGTH(files); i++) {
+        char *from = case_path(files[i][0]), *to = test_path(files[i][1]), *parent = xstrdup(to);
+        *strrchr(parent, '/') = '\0';
+        bytes.length = 0;
+        assert_ok(make_directories(parent, 0777, &err));
+        assert_ok(file_read(from, 1 << 20, &bytes, &err));
+        assert_ok(file_write_atomic(to, bytes.data, bytes.length, &err));
+        free(from);
+        free(to);
+        free(parent);
+    }
+    strbuf_free(&bytes);
+    path = test_path("run/checkpoints/ae_100.pt");
+    const struct sae_import dictionary = {.path = path, .name = "ae_100"};
+    artifact_id id = import_with(&dictionary);
+    check_numbers("dictionary-topk", id);
+    json *m = read_manifest(store, id);
+    assert_string_equal(json_get_string(m, "hook", ""), "blocks.3.hook_resid_post");
+    json_free(m);
+    free(path);
+}
+
 /* ---- Orientation at 256 × 256. ---- */
 
 #define SQUARE 256
@@ -345,6 +439,8 @@ static void test_square_checkpoints(void **state)
                    {"square-dictionary-own/ae.pt", 1, 0},
                    {"square-goodfire/sae.pt", 0, 1},
                    {"square-openai/0.pt", 0, 1},
+                   {"square-qwen-L0_4/layer1.sae.pt", 0, 1},
+                   {"square-qresearch", 0, 1},
                    {"square-batchtopk", 1, 0}};
     for (size_t i = 0; i < ARRAY_LENGTH(squares); i++) {
         char *path = case_path(squares[i].path);
@@ -530,127 +626,6 @@ static void test_metadata_comes_back(void **state)
     free(folder);
 }
 
-/* ---- Refusals. ---- */
-
-static void refuse(const char *path, const char *format, const char *says)
-{
-    struct error err = {0};
-    artifact_id id = 0;
-    const struct sae_import o = {
-        .path = path, .name = "refused", .format = format, .hook = "blocks.0.hook_resid_pre"};
-    int status = sae_import_path(store, &o, NULL, &id, &err);
-    if (status != STATUS_REFUSED || !strstr(err.message, says))
-        fail_msg("status %d, \"%s\" does not say \"%s\"", status, err.message, says);
-    assert_int_equal(find_artifact(store, ARTIFACT_SAE, "refused"), 0);
-}
-
-/* A producer's folder with another configuration. */
-static void refuse_config(const char *weights, const char *as, const char *config_name, const char *config,
-                          const char *says)
-{
-    static int count;
-    struct error err = {0};
-    struct strbuf bytes = STRBUF_INIT;
-    char *from = case_path(weights), *name = xasprintf("refused%d", count++), *folder = test_path(name);
-    char *to = path_join(folder, as), *config_path = path_join(folder, config_name), *parent = xstrdup(to);
-    *strrchr(parent, '/') = '\0';
-    assert_ok(make_directories(parent, 0777, &err));
-    assert_ok(file_read(from, 1 << 20, &bytes, &err));
-    assert_ok(file_write_atomic(to, bytes.data, bytes.length, &err));
-    assert_ok(file_write_atomic(config_path, config, strlen(config), &err));
-    refuse(folder, NULL, says);
-    strbuf_free(&bytes);
-    free(from);
-    free(name);
-    free(folder);
-    free(to);
-    free(config_path);
-    free(parent);
-}
-
-static void test_transcoders(void **state)
-{
-    (void)state;
-    refuse_config("sparsify/layers.5/sae.safetensors", "sae.safetensors", "cfg.json",
-                  "{\"d_in\": 16, \"num_latents\": 48, \"k\": 5, \"transcode\": true}", "a transcoder");
-    refuse_config("gemma-scope-2/resid_post/layer_12_width_16k_l0_medium/params.safetensors",
-                  "params.safetensors", "config.json",
-                  "{\"type\": \"transcoder\", \"hf_hook_point_in\": \"a\", \"hf_hook_point_out\": \"b\"}",
-                  "a transcoder from a to b");
-    refuse_config("llama-scope/checkpoints/final.safetensors", "checkpoints/final.safetensors",
-                  "hyperparams.json",
-                  "{\"d_model\": 16, \"d_sae\": 48, \"hook_point_in\": \"a\", \"hook_point_out\": \"b\"}",
-                  "which reads a and writes b");
-    refuse_config("dictionary-relu/ae.pt", "ae.pt", "config.json",
-                  "{\"trainer\": {\"dict_class\": \"AutoEncoder\"}, \"buffer\": {\"io\": \"in_and_out\"}}",
-                  "a transcoder");
-    struct error err = {0};
-    char *folder = test_path("gemma-scope-2b-pt-transcoders"), *to = path_join(folder, "params.npz");
-    char *from =
-        case_path("gemma-scope-att/gemma-scope-9b-it-att/layer_3/width_16k/average_l0_20/params.npz");
-    struct strbuf bytes = STRBUF_INIT;
-    assert_ok(make_directories(folder, 0777, &err));
-    assert_ok(file_read(from, 1 << 20, &bytes, &err));
-    assert_ok(file_write_atomic(to, bytes.data, bytes.length, &err));
-    refuse(folder, NULL, "a transcoder");
-    free(to);
-    free(folder);
-    /* "-res" in another folder's name says nothing. */
-    folder = test_path("my-results/layer_3/average_l0_20");
-    to = path_join(folder, "params.npz");
-    assert_ok(make_directories(folder, 0777, &err));
-    assert_ok(file_write_atomic(to, bytes.data, bytes.length, &err));
-    const struct sae_import unplaced = {.path = folder, .name = "refused"};
-    artifact_id id;
-    assert_int_equal(sae_import_path(store, &unplaced, NULL, &id, &err), STATUS_REFUSED);
-    assert_non_null(strstr(err.message, "do not tell where in the model it reads"));
-    strbuf_free(&bytes);
-    free(folder);
-    free(from);
-    free(to);
-}
-
-static void test_refusals(void **state)
-{
-    (void)state;
-    const char *sparsify = "sparsify/layers.5/sae.safetensors";
-    refuse_config(sparsify, "sae.safetensors", "cfg.json",
-                  "{\"d_in\": 16, \"num_latents\": 48, \"signed\": true}", "signed");
-    refuse_config(sparsify, "sae.safetensors", "cfg.json",
-                  "{\"d_in\": 16, \"num_latents\": 48, \"activation\": \"groupmax\"}", "groupmax");
-    refuse_config(sparsify, "sae.safetensors", "cfg.json", "{\"d_in\": 16, \"num_latents\": 49}",
-                  "tensor encoder.bias has shape [48], but cfg.json says d_in 16 and d_sae 49");
-    refuse_config(sparsify, "sae.safetensors", "cfg.json", "{\"d_in\": 16, \"num_latents\": 48, \"k\": 49}",
-                  "k must be between 1 and d_sae (48)");
-    refuse_config("dictionary-relu/ae.pt", "ae.pt", "config.json",
-                  "{\"trainer\": {\"dict_class\": \"IdentityDict\"}}", "class IdentityDict");
-    refuse_config("dictionary-relu/ae.pt", "ae.pt", "config.json",
-                  "{\"trainer\": {\"dict_class\": \"GatedAutoEncoder\"}}", "no tensor decoder_bias");
-    refuse_config("llama-scope/checkpoints/final.safetensors", "checkpoints/final.safetensors",
-                  "hyperparams.json", "{\"d_model\": 16, \"d_sae\": 48, \"jump_relu_threshold\": 1}",
-                  "no positive dataset_average_activation_norm.in");
-    refuse_config("square-batchtopk/sae.pt", "sae.pt", "config.json",
-                  "{\"act_size\": 256, \"dict_size\": 256, \"sae_type\": \"quantile\"}", "sae_type quantile");
-    struct error err = {0};
-    artifact_id id = 0;
-    char *path = case_path("plain-pt");
-    const struct sae_import o = {.path = path, .name = "refused", .k = 7};
-    assert_int_equal(sae_import_path(store, &o, NULL, &id, &err), STATUS_REFUSED);
-    assert_says("names no hook: name it with --hook");
-    const struct sae_import wide = {.path = path, .name = "refused", .k = 49, .hook = "hook_embed"};
-    assert_int_equal(sae_import_path(store, &wide, NULL, &id, &err), STATUS_REFUSED);
-    assert_says("k must be between 1 and d_sae (48), not 49");
-    refuse(path, "goodfire", "no tensor decoder.bias");
-    free(path);
-    path = case_path("expected.safetensors");
-    refuse(path, NULL, "does not look like an SAE");
-    refuse(path, "safetensors", "no tensor W_enc, w_enc or encoder.weight");
-    free(path);
-    path = case_path(".");
-    refuse(path, "safetensors", "no tensor W_enc");
-    free(path);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -658,12 +633,13 @@ int main(void)
         cmocka_unit_test(test_what_they_belong_to),
         cmocka_unit_test(test_meta),
         cmocka_unit_test(test_options),
+        cmocka_unit_test(test_released_scale),
+        cmocka_unit_test(test_released_normalization),
+        cmocka_unit_test(test_checkpoints),
         cmocka_unit_test(test_square_checkpoints),
         cmocka_unit_test(test_square_folders),
         cmocka_unit_test(test_round_trips),
         cmocka_unit_test(test_metadata_comes_back),
-        cmocka_unit_test(test_transcoders),
-        cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests_name("formats", tests, set_up, tear_down);
 }

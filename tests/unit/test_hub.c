@@ -150,7 +150,7 @@ static void test_environment(void **state)
 
 static void test_patterns(void **state)
 {
-    struct captures c = {{NULL}, 0};
+    struct captures c = {.n = 0};
     (void)state;
     assert_true(pattern_match("blocks.{0..11}.x", "blocks.10.x", &c));
     assert_int_equal(c.n, 1);
@@ -169,6 +169,34 @@ static void test_patterns(void **state)
     captures_free(&c);
     assert_false(pattern_match("l_{*}/e", "l_/e", &c));
     assert_false(pattern_match("l_{*}/e", "l_a/b/e", &c));
+
+    /* What goes with a brace's alternative; in patterns this is a brace of its own. */
+    assert_true(pattern_match("{a,b}-{0..2}{1}_{2:x,y,z}", "b-2b_z", &c));
+    filled = pattern_fill("{1:A,B}{2:p,q,r}{3}{4}{1:only}{2:p,q}{5:a}", &c);
+    assert_string_equal(filled, "Brbz{5:a}");
+    free(filled);
+    captures_free(&c);
+    assert_false(pattern_match("{a,b}-{0..2}{1}_{2:x,y,z}", "b-2a_z", &c));
+    assert_false(pattern_match("{a,b}-{0..2}{1}_{2:x,y,z}", "b-2b_y", &c));
+    assert_true(pattern_match("{*}-{1:a}", "x-", &c)); /* any text has no place in a list */
+    captures_free(&c);
+}
+
+static void append_name(void *arg, const char *text, const struct captures *c, int partial)
+{
+    struct strbuf *out = arg;
+    strbuf_addf(out, "%s%s(%zu) ", text, partial ? "*" : "", c->n);
+}
+
+static void test_names_of_patterns(void **state)
+{
+    static const struct captures none = {.n = 0};
+    struct strbuf names = STRBUF_INIT;
+    (void)state;
+    pattern_each("{a,b}{0..1}_{1:x,y}", &none, append_name, &names);
+    pattern_each("{c,d}/{*}/e", &none, append_name, &names);
+    assert_string_equal(strbuf_string(&names), "a0_x(3) a1_x(3) b0_y(3) b1_y(3) c/*(1) d/*(1) ");
+    strbuf_free(&names);
 }
 
 static void find(const char *name, struct release *r)
@@ -219,6 +247,37 @@ static void test_releases(void **state)
     find("gpt2-small-mlp-tm/blocks.1.hook_mlp_out", &r);
     assert_true(r.scale > 2.3693 && r.scale < 2.3695);
     release_free(&r);
+    find("gemma-scope-9b-pt-mlp-canonical/layer_3/width_131k/canonical", &r);
+    assert_string_equal(r.source.repository, "google/gemma-scope-9b-pt-mlp");
+    assert_string_equal(r.source.folder, "layer_3/width_131k/average_l0_109");
+    assert_string_equal(r.neuronpedia, "gemma-2-9b/3-gemmascope-mlp-131k");
+    release_free(&r);
+    find("gemma-scope-2-270m-it-mlp-all/layer_16_width_262k_l0_small", &r);
+    assert_string_equal(r.source.repository, "google/gemma-scope-2-270m-it");
+    assert_string_equal(r.source.folder, "mlp_out_all/layer_16_width_262k_l0_small");
+    assert_string_equal(r.models, "gemma-3-270m-it");
+    release_free(&r);
+    find("gemma-scope-2-270m-pt-att/layer_9_width_65k_l0_big", &r);
+    assert_string_equal(r.models, "gemma-3-270m");
+    release_free(&r);
+    find("llama_scope_lxm_32x/l7m_32x", &r);
+    assert_string_equal(r.source.repository, "fnlp/Llama3_1-8B-Base-LXM-32x");
+    assert_string_equal(r.source.folder, "Llama3_1-8B-Base-L7M-32x");
+    assert_string_equal(r.neuronpedia, "llama3.1-8b/7-llamascope-mlp-131k");
+    assert_true(r.scale == 0); /* its files say it */
+    release_free(&r);
+    find("llama_scope_r1_distill/l1r_800m_openr1_math", &r);
+    assert_string_equal(r.source.folder, "0-Slimpajama-800M-OpenR1-Math-220k/L1R");
+    assert_true(r.scale == 36.49473030775242);
+    release_free(&r);
+    find("qwen-scope-3.5-35b-a3b-base-w128k-l100/layer12", &r);
+    assert_string_equal(r.source.repository, "Qwen/SAE-Res-Qwen3.5-35B-A3B-Base-W128K-L0_100");
+    assert_string_equal(r.source.folder, "layer12.sae.pt");
+    release_free(&r);
+    find("mistral-7b-res-wg/blocks.16.hook_resid_pre", &r);
+    assert_string_equal(r.source.folder, "mistral_7b_layer_16");
+    assert_string_equal(r.normalize, "constant_norm_rescale");
+    release_free(&r);
     find("gemma-scope-2b-pt-res/layer_12/width_16k/average_l0_82", &r);
     assert_string_equal(r.source.repository, "google/gemma-scope-2b-pt-res");
     assert_string_equal(r.source.folder, "layer_12/width_16k/average_l0_82");
@@ -246,6 +305,15 @@ static void test_release_errors(void **state)
             fail_msg("%s was taken", bad[i]);
         }
     }
+    assert_int_equal(release_find("gemma-scope-2b-pt-transcoders/layer_0/width_16k/average_l0_76", &r, &err),
+                     STATUS_REFUSED);
+    assert_says("is of a release of transcoders: only SAEs");
+    assert_int_equal(release_find("temporal-sae-gemma-2-2b/blocks.12.hook_resid_post", &r, &err),
+                     STATUS_REFUSED);
+    assert_says("is of a release of temporal SAEs");
+    assert_int_equal(release_find("qwen-scope-3-30b-a3b-base-w32k-l100/layer0", &r, &err), STATUS_USAGE);
+    assert_int_equal(release_find_in("other x\n", "f", "x", &r, &err), STATUS_REFUSED);
+    assert_says("f:1:");
     assert_int_equal(release_find_in("sae x\n", "f", "x", &r, &err), STATUS_REFUSED);
     assert_says("f:1:");
     assert_int_equal(release_find_in("# a\nmodel x\n", "f", "x", &r, &err), STATUS_REFUSED);
@@ -280,7 +348,7 @@ static void test_all_releases(void **state)
     size_t n = 0;
     (void)state;
     assert_ok(release_names(check_name, &n, &err));
-    assert_true(n > 200);
+    assert_true(n > 9000);
 }
 
 /* ---- What is wanted of a repository. ---- */
@@ -299,9 +367,31 @@ static struct choice choose(const char *const *paths, const char *folder, const 
     struct choice c = {.content = content};
     struct hub_listing list = {0};
     struct hub_source source = {xstrdup("o/r"), xstrdup("main"), xstrdup(folder)};
+    size_t below = strlen(folder);
     for (; *paths; paths++)
         hub_listing_add(&list, &(struct hub_file){.path = xstrdup(*paths)});
     hub_listing_sort(&list);
+    /* As it is listed: a source's own files, or those beside it; others when it asks for them. */
+    const char *slash = strrchr(folder, '/');
+    for (size_t i = 0; i < list.n; i++)
+        if (strcmp(list.files[i].path, folder) == 0)
+            below = slash ? (size_t)(slash - folder) : 0;
+    char *above = hub_listing_above(&list, &source);
+    for (size_t i = 0; i < list.n && below; i++)
+        list.files[i].above =
+            strncmp(list.files[i].path, folder, below) != 0 || list.files[i].path[below] != '/';
+    size_t kept = 0;
+    for (size_t i = 0; i < list.n; i++) {
+        struct hub_file *file = &list.files[i];
+        const char *base = path_base(file->path);
+        size_t n = base > file->path ? (size_t)(base - file->path) - 1 : 0;
+        if (!file->above || (above && strlen(above) == n && strncmp(above, file->path, n) == 0))
+            list.files[kept++] = *file;
+        else
+            free(file->path);
+    }
+    list.n = kept;
+    free(above);
     c.status = hub_select(&list, &source, glob, &c.content, &c.import, &c.err);
     for (size_t i = 0; i < list.n; i++)
         if (list.files[i].selected)
@@ -346,6 +436,37 @@ static void test_selection(void **state)
                  HUB_SAE, "t", "t/ae.pt t/config.json ");
     check_choice(PATHS("x/hyperparams.json", "x/checkpoints/final.safetensors", "x/lm_config.json"), "x",
                  HUB_SAE, "x", "x/checkpoints/final.safetensors x/hyperparams.json x/lm_config.json ");
+    /* sparsify's run is described above its SAEs; so are checkpoints of Llama Scope and dictionary_learning.
+     */
+    check_choice(PATHS("config.json", "layers.4/cfg.json", "layers.4/sae.safetensors", "layers.5/cfg.json",
+                       "layers.5/sae.safetensors", "lr_scheduler.pt"),
+                 "layers.5", HUB_SAE, "layers.5", "config.json layers.5/cfg.json layers.5/sae.safetensors ");
+    check_choice(PATHS("r/config.json", "r/other.json", "r/layers.4/cfg.json", "r/layers.4/sae.safetensors"),
+                 "r/layers.4/sae.safetensors", HUB_SAE, "r/layers.4",
+                 "r/config.json r/layers.4/cfg.json r/layers.4/sae.safetensors ");
+    check_choice(PATHS("r/config.json", "r/layers.4/cfg.json", "r/layers.4/sae.safetensors"), "", HUB_SAE,
+                 "r/layers.4", "r/config.json r/layers.4/cfg.json r/layers.4/sae.safetensors ");
+    check_choice(PATHS("x/hyperparams.json", "x/checkpoints/final.safetensors", "x/lm_config.json"),
+                 "x/checkpoints/final.safetensors", HUB_SAE, "x",
+                 "x/checkpoints/final.safetensors x/hyperparams.json x/lm_config.json ");
+    check_choice(PATHS("x/hyperparams.json", "x/checkpoints/final.safetensors"), "x/checkpoints", HUB_SAE,
+                 "x", "x/checkpoints/final.safetensors x/hyperparams.json ");
+    check_choice(
+        PATHS("x/hyperparams.json", "x/checkpoints/final.safetensors", "x/checkpoints/1.safetensors"),
+        "x/checkpoints/final.safetensors", HUB_SAE, "x/checkpoints/final.safetensors",
+        "x/checkpoints/final.safetensors x/hyperparams.json ");
+    check_choice(PATHS("t/ae.pt", "t/config.json", "t/checkpoints/ae_0.pt", "t/checkpoints/ae_100.pt"),
+                 "t/checkpoints/ae_100.pt", HUB_SAE, "t/checkpoints/ae_100.pt",
+                 "t/checkpoints/ae_100.pt t/config.json ");
+    /* Qwen Scope's layers share a configuration. */
+    check_choice(PATHS("config.json", "layer0.sae.pt", "layer1.sae.pt", "README.md"), "layer1.sae.pt",
+                 HUB_SAE, "layer1.sae.pt", "config.json layer1.sae.pt ");
+    check_choice(PATHS("a/resid_post/x/config.json", "a/resid_post/x/params.safetensors"), "a/resid_post/x",
+                 HUB_SAE, "a/resid_post/x", "a/resid_post/x/config.json a/resid_post/x/params.safetensors ");
+    check_choice(PATHS("b/cfg.json", "b/sae_weights.safetensors", "b/activation_scaler.json",
+                       "b/activations_store_state.safetensors", "b/trainer_state.pt"),
+                 "b", HUB_SAE, "b", "b/activation_scaler.json b/cfg.json b/sae_weights.safetensors ");
+    check_choice(PATHS("m/sae.pt", "m/config.json"), "m", HUB_SAE, "m", "m/config.json m/sae.pt ");
     /* One file of several. */
     check_choice(PATHS("s/L0_v9.pt", "s/L0_v9_cfg.json", "s/L1_v5.pt", "s/L1_v5_cfg.json", "s/config.json"),
                  "s/L1_v5.pt", HUB_SAE, "s/L1_v5.pt", "s/L1_v5.pt s/L1_v5_cfg.json s/config.json ");
@@ -371,6 +492,15 @@ static void test_selection_refused(void **state)
     refuses(PATHS("config.json", "pytorch_model.bin"), HUB_AUTO, "no model.safetensors");
     refuses(PATHS("config.json", "pytorch_model.bin"), HUB_MODEL, "no model.safetensors");
     refuses(PATHS("model.safetensors"), HUB_MODEL, "no config.json");
+    struct choice c = choose(PATHS("transcoder/x/config.json", "transcoder/x/params.safetensors"),
+                             "transcoder/x", NULL, HUB_AUTO);
+    assert_int_equal(c.status, STATUS_REFUSED);
+    assert_non_null(strstr(c.err.message, "o/r/transcoder/x: transcoders, which read one place"));
+    assert_non_null(strstr(c.err.message, "--import none only downloads"));
+    c = choose(PATHS("transcoder/x/config.json", "transcoder/x/params.safetensors"), "transcoder/x", NULL,
+               HUB_NONE);
+    assert_int_equal(c.status, STATUS_OK);
+    free(c.import);
 }
 
 static void test_patterns_of_files(void **state)
@@ -482,6 +612,7 @@ int main(void)
         cmocka_unit_test(test_paths),
         cmocka_unit_test_setup(test_environment, clean_environment),
         cmocka_unit_test(test_patterns),
+        cmocka_unit_test(test_names_of_patterns),
         cmocka_unit_test(test_releases),
         cmocka_unit_test(test_release_errors),
         cmocka_unit_test(test_all_releases),

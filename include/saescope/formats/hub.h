@@ -54,6 +54,8 @@ struct hub_file {
     uint64_t size;
     char *oid;    /* Git's name of its content, 40 hexadecimal digits, or "" */
     char *sha256; /* of a file in Git LFS, 64 hexadecimal digits, or "" */
+    int above; /* in the folder above what was asked for: it may describe what is there, and is not asked for
+                  itself */
     int selected;
 };
 struct hub_listing {

@@ -19,6 +19,9 @@ int hub_is_hex(const char *s, size_t digits);
 /* Appends a file; takes the strings over. */
 void hub_listing_add(struct hub_listing *list, const struct hub_file *file);
 void hub_listing_sort(struct hub_listing *list);
+/* The folder whose own files describe what the source's holds, when these are not listed; malloc'd, or NULL.
+ */
+char *hub_listing_above(const struct hub_listing *list, const struct hub_source *source);
 
 /* ---- The Hub's API (hub_api.c). ---- */
 

@@ -16,10 +16,11 @@ struct release {
     char *neuronpedia; /* "gpt2-small/8-res-jb" or NULL */
     int center;        /* see release_facts */
     double scale;
+    char *normalize; /* what its configuration should say of normalize_activations, or NULL */
 };
 
 /* An address (hf:...) or a short name, which may end in @REVISION. STATUS_USAGE with a suggestion when it is
- * neither. */
+ * neither; STATUS_REFUSED for releases of what is no SAE. */
 int release_find(const char *text, struct release *out, struct error *err);
 void release_free(struct release *r);
 
@@ -39,12 +40,14 @@ int release_find_in(const char *text, const char *where, const char *name, struc
 #define PATTERN_CAPTURES 8
 struct captures {
     char *text[PATTERN_CAPTURES];
+    size_t at[PATTERN_CAPTURES]; /* which of its brace's alternatives it is */
     size_t n;
 };
 /* Whether the text is one that the pattern stands for; what its braces stand for is appended to c, which is
  * left as it was when not. */
 int pattern_match(const char *pattern, const char *text, struct captures *c);
-/* The text with {1}, {2}, ... replaced, malloc'd. */
+/* The text with {1}, {2}, ... replaced, and {1:x,y,z} by the word that has the place of {1} among its
+ * brace's; malloc'd. */
 char *pattern_fill(const char *text, const struct captures *c);
 /* Every text that a pattern stands for, up to its first {*} (then partial); {1}, ... are filled from c. */
 void pattern_each(const char *pattern, const struct captures *c,
