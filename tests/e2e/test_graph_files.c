@@ -11,6 +11,7 @@
 #include "saescope/base/blas.h"
 #include "saescope/base/display.h"
 #include "saescope/base/parallel.h"
+#include "tests/support/support.h"
 
 static int set_up(void **state)
 {
@@ -165,7 +166,7 @@ static void test_other_readers(void **state)
                    "sys.exit(not any(\"\\\\x1B[31mred<U+202E>\" in x for x in t))'");
     int graphviz = shell("dot", "dot -Kdot -Tsvg -o other-dot.svg other.dot");
     if (python == -1 && graphviz == -1)
-        skip();
+        SKIP_TEST("neither Python nor Graphviz is there");
     assert_true(python == -1 || python == 0);
     assert_true(graphviz == -1 || graphviz == 0);
 }

@@ -94,7 +94,7 @@ static void test_same_bytes(void **state)
     char *first = test_path("first"), *second = test_path("second");
     (void)state;
     if (!gzip_supported())
-        skip();
+        SKIP_TEST("built without zlib");
     fill_numbers(&text, 200000);
     write_whole(first, 1, &text, 1000, NULL);
     write_whole(second, 1, &text, 70001, NULL);
@@ -201,7 +201,7 @@ static void test_members(void **state)
     struct strbuf file = STRBUF_INIT, back = STRBUF_INIT;
     (void)state;
     if (!gzip_supported())
-        skip();
+        SKIP_TEST("built without zlib");
     strbuf_add(&file, other_gzip, sizeof(other_gzip));
     strbuf_add(&file, other_gzip, sizeof(other_gzip));
     char *path = write_test_file("members.gz", file.data, file.length);
@@ -223,7 +223,7 @@ static void test_damaged(void **state)
     char *path;
     (void)state;
     if (!gzip_supported())
-        skip();
+        SKIP_TEST("built without zlib");
     for (size_t n = 2; n < sizeof(other_gzip); n++) {
         path = write_test_file("cut.gz", other_gzip, n);
         assert_int_equal(read_whole(path, 100, &back, &err), STATUS_REFUSED);

@@ -137,10 +137,8 @@ static void test_opening_reads_no_tensor(void **state)
     if (statvfs(test_directory, &fs) || (double)fs.f_bavail * (double)fs.f_frsize < 2e9)
         d_sae = 16384;
     id = fill(d_sae, d_in);
-    if (evict() > 0) {
-        print_message("# the file system keeps its pages in memory\n");
-        skip();
-    }
+    if (evict() > 0)
+        SKIP_TEST("the file system keeps its pages in memory");
     s = open_store("store");
     assert_ok(store_begin(s, &t, &err));
     assert_ok(store_list(t, 0, &list, &n, &err));
