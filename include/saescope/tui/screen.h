@@ -35,9 +35,9 @@ void screen_suspend(void);                 /* gives the terminal back, stops the
 int screen_input(void); /* descriptor to poll, -1 when headless */
 /* The next key that was typed, canonical (see command/keymap.h); 0 when there is none. Pasted text is no keys. */
 int screen_key(char key[KEY_TEXT_MAX]);
-/* Bytes as they came, for line editing. */
-size_t screen_bytes(char *bytes, size_t n);
-void screen_raw_input(int on); /* whether screen_bytes is used */
+/* The next byte as it came, for line editing; 0 when there is none. */
+int screen_byte(char *byte);
+void screen_raw_input(int on); /* whether screen_byte is used */
 void screen_clipboard(const char *text); /* OSC 52 */
 
 /* What was written to standard error since the last call. */
