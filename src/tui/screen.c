@@ -306,18 +306,8 @@ int screen_key(char key[KEY_TEXT_MAX])
 
 void screen_clipboard(const char *text)
 {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const unsigned char *p = (const unsigned char *)text;
     struct strbuf b = STRBUF_INIT;
-    strbuf_adds(&b, "\033]52;c;");
-    for (size_t n = strlen(text); n > 0; p += n > 3 ? 3 : n, n -= n > 3 ? 3 : n) {
-        unsigned v = (unsigned)p[0] << 16 | (n > 1 ? (unsigned)p[1] << 8 : 0) | (n > 2 ? (unsigned)p[2] : 0);
-        strbuf_addc(&b, digits[v >> 18]);
-        strbuf_addc(&b, digits[v >> 12 & 63]);
-        strbuf_addc(&b, n > 1 ? digits[v >> 6 & 63] : '=');
-        strbuf_addc(&b, n > 2 ? digits[v & 63] : '=');
-    }
-    strbuf_adds(&b, "\033\\");
+    clipboard_sequence(&b, text);
     if (!screen.headless) {
         fputs(strbuf_string(&b), screen.out);
         fflush(screen.out);

@@ -28,6 +28,7 @@ static const struct action latent_actions[] = {
     {"encode", "t", "test a text: its tokens and the latents that fire on them"},
     {"family", "F", "show its family: parents in smaller SAEs, children in larger ones"},
     {"steer", "s", "type a command that adds the latent to what the model reads"},
+    {"neuronpedia", "o", "put its address on Neuronpedia on the clipboard"},
     {"all-latents", "a", "list all latents of the SAE"},
     {NULL, NULL, NULL},
 };
@@ -456,6 +457,12 @@ static int latent_act(struct view *v, const char *action, long count)
     }
     if (strcmp(action, "steer") == 0)
         return prompt_steer(v);
+    if (strcmp(action, "neuronpedia") == 0) {
+        char *line = xasprintf("open %s", v->target);
+        app_run(v->app, line);
+        free(line);
+        return INVALID_NONE;
+    }
     return move(v, action, count);
 }
 
@@ -551,7 +558,7 @@ const struct view_ops latent_view = {
     .draw = latent_draw,
     .act = latent_act,
     .status = latent_status,
-    .hint = "Tab pane  Enter follows  J K next  i intervals  w window  v graph  L label",
+    .hint = "Tab pane  Enter follows  J K next  i intervals  w window  v graph  L label  o Neuronpedia",
     .refresh = latent_refresh,
     .selected = latent_selected,
     .save_place = latent_save,
