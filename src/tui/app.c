@@ -59,7 +59,8 @@ static void jobs_changed(void *arg)
 static void run_events(struct app *a)
 {
     uint64_t n;
-    /* In this order: a ring in between is answered below, none is taken for rung when the descriptor is empty. */
+    /* In this order: a ring in between is answered below, none is taken for rung when the descriptor is
+     * empty. */
     ssize_t got = read(bell.fd, &n, sizeof n);
     (void)got;
     atomic_store(&bell.rung, 0);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The clipboard of the terminal, which may be on another machine than the program: OSC 52 asks the terminal to set it
- * (xterm's ctlseqs, "Operating System Commands"). It gives no answer, so that nobody knows whether it did.
+ * The clipboard of the terminal, which may be on another machine than the program: OSC 52 asks the terminal
+ * to set it (xterm's ctlseqs, "Operating System Commands"). It gives no answer, so that nobody knows whether
+ * it did.
  */
 #include "config.h"
 

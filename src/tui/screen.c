@@ -33,8 +33,13 @@ static struct {
 static const struct {
     const char *bytes;
     int code;
-} key_alternatives[] = {{"\033[A", KEY_UP},   {"\033[B", KEY_DOWN}, {"\033[C", KEY_RIGHT}, {"\033[D", KEY_LEFT},
-                        {"\033[H", KEY_HOME}, {"\033[F", KEY_END},  {NULL, 0}};
+} key_alternatives[] = {{"\033[A", KEY_UP},
+                        {"\033[B", KEY_DOWN},
+                        {"\033[C", KEY_RIGHT},
+                        {"\033[D", KEY_LEFT},
+                        {"\033[H", KEY_HOME},
+                        {"\033[F", KEY_END},
+                        {NULL, 0}};
 
 static const char letters[STYLES] = {'.', 'd', 'b', 's', 'h', 'S', 'u', 'l', 'B', 'F', '#',
                                      'g', 'w', 'e', 'm', '+', '-', '1', '2', '3', '4', '5'};

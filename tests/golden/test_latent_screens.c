@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include "family_store.h"
+#include "meta_store.h"
 #include "shared_store.h"
 
 #include "saescope/base/blas.h"
@@ -48,6 +49,19 @@ static const struct screen screens[] = {
      "keys <Tab>j<Enter>\nwait\nkeys <Down><Enter>\nwait\nkeys <lt><lt>\n"},
     {"meta-forth", "big/41", 80, 24, NULL, NULL,
      "keys <Tab>j<Enter>\nwait\nkeys <Down><Enter>\nwait\nkeys <lt><lt>>\n"},
+    {"meta-joint-80", "both-meta/1", 80, 24, NULL, NULL, ""},
+    {"meta-joint-120", "both-meta/1", 120, 30, NULL, NULL, "keys jjj\n"},
+    {"meta-joint-followed", "both-meta/1", 80, 24, NULL, NULL, "keys G<Enter>\n"},
+    {"meta-of-meta-80", "left-meta/3", 80, 24, NULL, NULL, ""},
+    {"meta-of-meta-120", "left-meta/3", 120, 30, NULL, NULL, "keys <Tab>j\n"},
+    {"meta-of-meta-ascii", "left-meta/3", 80, 24, "ascii", "on", "keys <Tab>\n"},
+    {"meta-of-meta-small", "left-meta/3", 40, 10, NULL, NULL, "keys <Tab>j\n"},
+    {"meta-of-meta-followed", "left-meta/3", 80, 24, NULL, NULL, "keys <Tab>j<Enter>\n"},
+    {"meta-of-meta-down", "left-meta/3", 120, 30, NULL, NULL,
+     "keys <Tab>j<Enter>\nwait\nkeys j<Enter>\nwait\nkeys <Enter>\n"},
+    {"meta-of-meta-back", "left-meta/3", 120, 30, NULL, NULL,
+     "keys <Tab>j<Enter>\nwait\nkeys j<Enter>\nwait\nkeys <Enter>\nwait\nkeys <lt><lt><lt>\n"},
+    {"steer-asked-top", "left-meta-meta/1", 80, 12, NULL, NULL, "keys s2\n"},
     {"steer-asked", "big/3", 80, 12, NULL, NULL, "keys s\n"},
     {"steer-asked-meta", "big-meta/1", 80, 12, NULL, NULL, "keys s5\n"},
     {"latent-neuronpedia", "small/2", 80, 24, NULL, NULL, "keys o\n"},
@@ -60,6 +74,7 @@ static const struct screen screens[] = {
     {"encode-120", "big", 120, 24, NULL, NULL, "keys tA physicist was born.<Enter>\nwait\nkeys jj\n"},
     {"encode-latent", "big", 80, 24, NULL, NULL, "keys tA physicist.<Enter>\nwait\nkeys 2<Enter><Enter>\n"},
     {"encode-meta", "big-meta", 80, 12, NULL, NULL, "keys tA physicist.<Enter>\n"},
+    {"encode-meta-top", "left-meta-meta", 80, 12, NULL, NULL, "keys tA physicist.<Enter>\n"},
     {"latent-family", "big/3", 120, 24, NULL, NULL, "keys F\n"},
     {"family-80", "f-8/0", 80, 24, NULL, NULL, "keys F\n"},
     {"family-120", "f-8/0", 120, 40, NULL, NULL, "keys F\nwait\nkeys <Right>\n"},
@@ -123,6 +138,7 @@ static int setup(void **state)
         return -1;
     latent_store_make("store");
     family_store_make("store");
+    meta_store_make("store");
     return 0;
 }
 

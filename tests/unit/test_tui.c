@@ -209,8 +209,8 @@ static void test_clipboard_is_base64(void **state)
 static void test_clipboard_is_closed(void **state)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=";
-    static const char *const texts[] = {"\033\\\033]52;c;!\007", "a\nrm -rf\r", "\x9c\xc2\x9c\x90q\x18\x1a", ";;;?",
-                                        "\xe2\x80\xae\xff"};
+    static const char *const texts[] = {"\033\\\033]52;c;!\007", "a\nrm -rf\r", "\x9c\xc2\x9c\x90q\x18\x1a",
+                                        ";;;?", "\xe2\x80\xae\xff"};
     (void)state;
     for (size_t i = 0; i < ARRAY_LENGTH(texts); i++) {
         struct strbuf b = STRBUF_INIT;
