@@ -365,13 +365,28 @@ static void latent_restore(struct view *v, const char *place)
     }
 }
 
-/* In the contexts' text. */
-static int latent_search(struct view *v, const char *pattern, int direction)
+/* In the names and labels of the pane that has the focus. */
+static int search_links(struct latent_state *s, const char *pattern, int direction)
 {
-    struct latent_state *s = v->data;
+    const struct page_links *links = latent_links(s, s->focus);
+    size_t n = links ? links->n : 0, at = s->lists[s->focus].cursor;
+    for (size_t k = 1; k <= n; k++) {
+        size_t i = direction > 0 ? (at + k) % n : (at + n - k % n) % n;
+        const struct page_link *link = &links->items[i];
+        if (!strcasestr(link->name, pattern) && !(link->label && strcasestr(link->label, pattern)))
+            continue;
+        s->lists[s->focus].cursor = i;
+        return 0;
+    }
+    return -1;
+}
+
+/* In the contexts' text. */
+static int search_contexts(struct latent_state *s, const char *pattern, int direction)
+{
     size_t first, n = latent_contexts_shown(s, &first), at = s->lists[PANE_CONTEXTS].cursor;
     for (size_t k = 1; k <= n; k++) {
-        size_t i = row_round(at, k, n, direction);
+        size_t i = direction > 0 ? (at + k) % n : (at + n - k % n) % n;
         if (!strcasestr(strbuf_string(&s->head->contexts[first + i].text), pattern))
             continue;
         s->lists[PANE_CONTEXTS].cursor = i;
@@ -380,6 +395,12 @@ static int latent_search(struct view *v, const char *pattern, int direction)
         return 0;
     }
     return -1;
+}
+
+static int latent_search(struct view *v, const char *pattern, int direction)
+{
+    struct latent_state *s = v->data;
+    return !s->whole && search_links(s, pattern, direction) == 0 ? 0 : search_contexts(s, pattern, direction);
 }
 
 static void latent_status(struct view *v, struct strbuf *out)
@@ -427,5 +448,6 @@ const struct view_ops meta_view = {
     .selected = latent_selected,
     .save_place = latent_save,
     .restore_place = latent_restore,
+    .search = latent_search,
     .close = latent_close,
 };
