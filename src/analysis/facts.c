@@ -38,6 +38,7 @@ static void follow_down(struct store_txn *t, struct sae_facts *f)
         free(f->row_hook);
         f->model = reference(manifest, "model");
         f->row_hook = hook_of(manifest);
+        f->ground = base;
         base = meta_base_at(manifest, 0);
         json_free(manifest);
     }
@@ -76,6 +77,7 @@ int sae_facts_read(struct store_txn *t, artifact_id sae, struct sae_facts *out, 
     out->prepend_bos = json_get_boolean(m, "prepend_bos", 0);
     out->center = json_get_boolean(m, "center_activations", 0);
     read_bases(out);
+    out->ground = sae;
     if (out->is_meta) {
         follow_down(t, out);
     } else {

@@ -41,7 +41,10 @@ static int run_open(struct context *ctx, const struct invocation *inv, struct wr
         writer_string(out, "sae", at.sae.name);
         writer_integer(out, "latent", (long long)at.latent);
         writer_string(out, "url", url);
-        writer_line(out, "%s", url);
+        if (ctx->frontend && ctx->frontend->copy)
+            ctx->frontend->copy(ctx->frontend->arg, url);
+        else
+            writer_line(out, "%s", url);
         writer_end_object(out);
         free(url);
     }
@@ -54,7 +57,7 @@ static const struct argument_spec open_arguments[] = {{.name = "SAE/ID", .type =
 const struct command open_command = {
     .name = "open",
     .group = GROUP_EXPLORE,
-    .summary = "print a latent's address on Neuronpedia",
+    .summary = "print a latent's address on Neuronpedia; in the explorer, put it on the clipboard",
     .description = "Of an SAE whose files had a neuronpedia_id, or that was imported with --neuronpedia-id.",
     .arguments = open_arguments,
     .cost = COST_QUERY,

@@ -37,6 +37,7 @@ static struct {
     void *arg;
     struct strbuf input; /* fed, not yet readline's */
     int pasting;
+    size_t looked; /* so much of the pasted text has no end in it */
     char queue[16]; /* for readline: one character */
     size_t queue_at, queue_n;
     char **candidates;
@@ -382,12 +383,14 @@ static size_t character(void)
     }
 }
 
-/* The pasted text, if its end is there. */
+/* The pasted text, if its end is there. It may come byte by byte: what was looked at is not looked at again. */
 static int take_paste(void)
 {
-    char *end = memmem(edit.input.data, edit.input.length, paste_ends, strlen(paste_ends));
-    if (!end)
+    char *end = memmem(edit.input.data + edit.looked, edit.input.length - edit.looked, paste_ends, strlen(paste_ends));
+    if (!end) {
+        edit.looked = edit.input.length < strlen(paste_ends) ? 0 : edit.input.length - strlen(paste_ends) + 1;
         return 0;
+    }
     size_t n = (size_t)(end - edit.input.data);
     insert_pasted(edit.input.data, n);
     consume(n + strlen(paste_ends));
@@ -420,6 +423,7 @@ static int step(void)
                 return 0;
             consume(n);
             edit.pasting = 1;
+            edit.looked = 0;
             return 1;
         }
     }

@@ -12,6 +12,8 @@
 
 const struct setting_spec settings_table[] = {
     {"ascii", SETTING_SWITCH, "off", NULL, "screen", "draw bars, curves and borders with ASCII characters only"},
+    {"clipboard", SETTING_SWITCH, "on", NULL, NULL,
+     "the explorer asks the terminal to put what `y` and `open` name on its clipboard (OSC 52)"},
     {"color", SETTING_CHOICE, "auto", "auto|always|never", "screen",
      "use colour: when the terminal has it, always, or never (NO_COLOR means never)"},
     {"columns", SETTING_TEXT, "latent,density,max,mean,metas,ev,in,label", NULL, "latents",

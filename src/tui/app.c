@@ -20,6 +20,7 @@
 #define LOOK_SECONDS   0.5  /* between looks for changes of the store */
 #define JOBS_SECONDS   0.25 /* between looks at jobs that report */
 #define ESCAPE_SECONDS 0.025
+#define INPUT_AT_ONCE  256 /* keys or bytes taken before something else gets its turn */
 
 /* ---- Events. ---- */
 
@@ -58,9 +59,11 @@ static void jobs_changed(void *arg)
 static void run_events(struct app *a)
 {
     uint64_t n;
-    atomic_store(&bell.rung, 0);
+    /* In this order: a ring in between is answered below, none is taken for rung when the descriptor is
+     * empty. */
     ssize_t got = read(bell.fd, &n, sizeof n);
     (void)got;
+    atomic_store(&bell.rung, 0);
     for (;;) {
         pthread_mutex_lock(&a->mutex);
         struct event *e = a->first_event;
@@ -300,16 +303,15 @@ static void take_signals(struct app *a)
         }
 }
 
+/* One byte at a time for the prompt, since what was typed after the one that ends it are keys again. */
 static void take_input(struct app *a)
 {
-    char key[KEY_TEXT_MAX], bytes[256];
-    for (int i = 0; i < 64 && !a->quit; i++) {
-        size_t n = 0;
+    char key[KEY_TEXT_MAX], byte;
+    for (int i = 0; i < INPUT_AT_ONCE && !a->quit; i++) {
         if (a->mode == INPUT_PROMPT) {
-            n = screen_bytes(bytes, sizeof bytes);
-            if (n == 0)
+            if (!screen_byte(&byte))
                 return;
-            prompt_feed(a, bytes, n);
+            prompt_feed(a, &byte, 1);
         } else if (screen_key(key)) {
             app_key(a, key);
         } else {

@@ -76,14 +76,19 @@ static void draw_bottom(struct app *a, const struct canvas *c)
     struct view *v = history_view(a);
     const struct message *m = a->message_shown ? messages_at(a, messages_count(a) - 1) : NULL;
     const char *text = m ? m->text : runner_now(a), *general = "? help  : command  q back";
+    const char *hint = v->ops->hint;
     struct strbuf hints = STRBUF_INIT;
     int room = c->width - 2, wanted = text ? (int)display_width(text, strlen(text)) : 0;
     if (a->history.at == 0)
         general = "? help  : command  q quit";
     add_pending(a, &hints);
-    if (c->width < 100 && v->ops->hint)
+    if (c->width < 100 && hint)
         general = a->history.at == 0 ? "? help  q quit" : "? help  q back";
-    add_hints(&hints, text ? NULL : v->ops->hint, general, room);
+    if (a->mode == INPUT_PALETTE) {
+        hint = "type some of its letters  Up Down choose";
+        general = "Enter runs  Esc closes";
+    }
+    add_hints(&hints, text ? NULL : hint, general, room);
     int width = (int)display_width(strbuf_string(&hints), hints.length);
     canvas_fill(c, 0, 0, c->width, STYLE_HINT);
     if (!text || wanted + 3 + width <= room)

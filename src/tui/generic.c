@@ -164,12 +164,10 @@ static void do_copy(struct app *a)
     struct strbuf b = STRBUF_INIT;
     if (v->ops->selected)
         v->ops->selected(v, &b);
-    if (b.length > 0) {
-        screen_clipboard(strbuf_string(&b));
-        app_message(a, 0, "copied %s", strbuf_string(&b));
-    } else {
+    if (b.length > 0)
+        app_copy(a, strbuf_string(&b));
+    else
         app_message(a, 0, "nothing here has an address");
-    }
     strbuf_free(&b);
 }
 

@@ -95,30 +95,47 @@ static void draw_header(const struct canvas *c, const struct page_head *head)
 
 /* ---- Panes. ---- */
 
-static void components_title(const struct latent_state *s, struct strbuf *title)
+static void draw_members(const struct view *v, struct latent_state *s, const struct canvas *c)
 {
-    strbuf_adds(title, s->head->is_meta ? "members" : "meta-latents");
-    if (!s->components || !*s->components->sae)
+    struct strbuf title = STRBUF_INIT;
+    int focused = v->focused && s->focus == PANE_MEMBERS;
+    strbuf_adds(&title, "members");
+    if (s->members && *s->members->sae) {
+        add_dot(&title);
+        strbuf_addf(&title, "%zu latents of %s", s->members->links.n, s->members->sae);
+        if (s->members->n_saes > 1)
+            strbuf_addf(&title, " and %zu more", s->members->n_saes - 1);
+    }
+    struct canvas in = box(c, focused, &title);
+    strbuf_free(&title);
+    if (!s->members) {
+        draw_absent(&in, s->failed[PANE_MEMBERS]);
+        return;
+    }
+    if (s->members->links.n == 0)
+        canvas_text(&in, 0, 1, STYLE_DIM, "no latent uses it");
+    links_draw(&in, &s->members->links, &s->lists[PANE_MEMBERS], focused,
+               s->members->n_saes > 1 ? NULL : s->members->sae, 1);
+}
+
+static void components_title(const struct page_components *components, struct strbuf *title)
+{
+    strbuf_adds(title, "meta-latents");
+    if (!components || !*components->sae)
         return;
     add_dot(title);
-    if (s->head->is_meta) {
-        strbuf_addf(title, "%zu latents of %s", s->components->links.n, s->components->sae);
-        if (s->components->n_saes > 1)
-            strbuf_addf(title, " and %zu more", s->components->n_saes - 1);
-        return;
-    }
-    if (!isnan(s->components->explained_variance)) {
-        strbuf_addf(title, "EV %.2f", s->components->explained_variance);
+    if (!isnan(components->explained_variance)) {
+        strbuf_addf(title, "EV %.2f", components->explained_variance);
         add_dot(title);
     }
-    strbuf_adds(title, s->components->sae);
+    strbuf_adds(title, components->sae);
 }
 
 static void draw_components(const struct view *v, struct latent_state *s, const struct canvas *c)
 {
     struct strbuf title = STRBUF_INIT;
     int focused = v->focused && s->focus == PANE_COMPONENTS;
-    components_title(s, &title);
+    components_title(s->components, &title);
     struct canvas in = box(c, focused, &title);
     strbuf_free(&title);
     if (!s->components) {
@@ -131,17 +148,15 @@ static void draw_components(const struct view *v, struct latent_state *s, const 
         return;
     }
     if (s->components->links.n == 0)
-        canvas_text(&in, 0, 1, STYLE_DIM,
-                    s->head->is_meta ? "no latent uses it" : "no meta-latent fires on it");
+        canvas_text(&in, 0, 1, STYLE_DIM, "no meta-latent fires on it");
     struct canvas rows = in;
-    if (!s->head->is_meta && (size_t)in.height > s->components->links.n) {
+    if ((size_t)in.height > s->components->links.n) {
         rows = canvas_part(&in, 0, 0, in.height - 1, in.width);
         if (!isnan(s->components->explained_variance))
             canvas_printf(&in, in.height - 1, 2, STYLE_DIM, "residual %.2f of norm 1",
                           s->components->residual_norm);
     }
-    links_draw(&rows, &s->components->links, &s->lists[PANE_COMPONENTS], focused,
-               s->components->n_saes > 1 ? NULL : s->components->sae, 1);
+    links_draw(&rows, &s->components->links, &s->lists[PANE_COMPONENTS], focused, s->components->sae, 1);
 }
 
 static void draw_relatives(const struct view *v, struct latent_state *s, const struct latent_layout *l)
@@ -288,8 +303,10 @@ void latent_draw(struct view *v, const struct canvas *c)
         return;
     }
     struct latent_layout l;
-    latent_layout(c, s->head->is_meta, &l);
+    latent_layout(c, s->head->is_meta, s->head->has_meta, &l);
     draw_header(&l.header, s->head);
+    if (l.members.height > 0)
+        draw_members(v, s, &l.members);
     if (l.components.height > 0)
         draw_components(v, s, &l.components);
     if (l.histogram.height > 0)

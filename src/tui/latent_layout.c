@@ -38,15 +38,23 @@ static void wide_latent(const struct canvas *c, struct latent_layout *l)
     l->boxed_logits = l->boxed_relatives = 1;
 }
 
-/* Histogram, logits and relatives side by side; the members have the rest. */
-static void wide_meta(const struct canvas *c, struct latent_layout *l)
+/* The members have the rest of a meta-latent's page, beside its own meta-latents when it has some. */
+static void place_members(const struct canvas *c, int y, int has_meta, struct latent_layout *l)
+{
+    int own = has_meta ? c->width / 2 : 0;
+    l->members = place(c, y, 0, c->height - y, c->width - own);
+    l->components = place(c, y, c->width - own, c->height - y, own);
+}
+
+/* Histogram, logits and relatives side by side over the members. */
+static void wide_meta(const struct canvas *c, int has_meta, struct latent_layout *l)
 {
     int width = c->width, rest = c->height - 1;
     int top = clamp(rest * 2 / 5, 8, 14), bars = clamp(width / 4, 26, 44), words = (width - bars) / 2;
     l->histogram = place(c, 1, 0, top, bars);
     l->logits = place(c, 1, bars, top, words);
     l->relatives = place(c, 1, bars + words, top, width - bars - words);
-    l->components = place(c, 1 + top, 0, rest - top, width);
+    place_members(c, 1 + top, has_meta, l);
     l->boxed_logits = l->boxed_relatives = 1;
 }
 
@@ -69,29 +77,32 @@ static void narrow_latent(const struct canvas *c, struct latent_layout *l)
     l->contexts = place(c, y, 0, c->height - y, c->width);
 }
 
-static void narrow_meta(const struct canvas *c, struct latent_layout *l)
+/* Two lines of header, histogram and relatives side by side (on a low screen relatives alone, on one line),
+ * two lines of logits, the members. */
+static void narrow_meta(const struct canvas *c, int has_meta, struct latent_layout *l)
 {
-    int low = c->height < LOW, top = low ? 4 : clamp(c->height / 3, 5, 12), left = c->width / 2, y = 2;
+    int low = c->height < LOW, top = low ? 1 : clamp(c->height / 3, 5, 12), left = low ? 0 : c->width / 2,
+        y = 2;
     l->histogram = place(c, y, 0, top, left);
     l->relatives = place(c, y, left, top, c->width - left);
-    l->boxed_relatives = 1;
+    l->boxed_relatives = !low;
     y += top;
     l->logits = place(c, y, 0, low ? 0 : 2, c->width);
     y += l->logits.height;
-    l->components = place(c, y, 0, c->height - y, c->width);
+    place_members(c, y, has_meta, l);
 }
 
-void latent_layout(const struct canvas *c, int is_meta, struct latent_layout *out)
+void latent_layout(const struct canvas *c, int is_meta, int has_meta, struct latent_layout *out)
 {
     memset(out, 0, sizeof *out);
     int wide = c->width >= LATENT_WIDE && c->height >= 20;
     out->header = place(c, 0, 0, wide ? 1 : 2, c->width);
     if (wide && is_meta)
-        wide_meta(c, out);
+        wide_meta(c, has_meta, out);
     else if (wide)
         wide_latent(c, out);
     else if (is_meta)
-        narrow_meta(c, out);
+        narrow_meta(c, has_meta, out);
     else
         narrow_latent(c, out);
 }

@@ -175,8 +175,12 @@ int page_head_read(struct query *q, struct store_txn *t, void *arg, void **resul
         head->is_meta = facts.is_meta;
         head->base = facts.base;
         head->n_bases = facts.n_bases;
+        head->has_meta = meta_sae_of(t, head->at.sae.id) != 0;
         if (facts.base && store_get(t, facts.base, &base, NULL) == STATUS_OK)
             memcpy(head->base_name, base.name, sizeof head->base_name);
+        memcpy(head->ground_name, head->at.sae.name, sizeof head->ground_name);
+        if (store_get(t, facts.ground, &base, NULL) == STATUS_OK)
+            memcpy(head->ground_name, base.name, sizeof head->ground_name);
         head->label = page_label(t, head->at.sae.id, head->at.latent, &head->source);
         head->relatives_hash = page_relatives_hash(t);
         status = read_statistics(t, head, err);
@@ -287,7 +291,7 @@ void page_logits_free(void *result)
 
 /* ---- Meta-latents of a latent, members of a meta-latent. ---- */
 
-static int read_members(struct store_txn *t, const struct opened_latent *l, struct page_components *out,
+static int read_members(struct store_txn *t, const struct opened_latent *l, struct page_members *out,
                         struct error *err)
 {
     const struct sae_facts *own = &l->own.facts;
@@ -311,6 +315,32 @@ static int read_members(struct store_txn *t, const struct opened_latent *l, stru
         sae_facts_free(&bases[b]);
     free(bases);
     return status;
+}
+
+int page_members_read(struct query *q, struct store_txn *t, void *arg, void **result, struct error *err)
+{
+    (void)q;
+    struct opened_latent l;
+    struct page_members *out = xcalloc(1, sizeof *out);
+    int status = open_latent(t, arg, &l, err);
+    if (status == STATUS_OK && l.own.facts.is_meta)
+        status = read_members(t, &l, out, err);
+    opened_sae_close(&l.own);
+    if (status != STATUS_OK) {
+        page_members_free(out);
+        return status;
+    }
+    *result = out;
+    return STATUS_OK;
+}
+
+void page_members_free(void *result)
+{
+    struct page_members *members = result;
+    if (!members)
+        return;
+    free_links(&members->links);
+    free(members);
 }
 
 static int read_decomposition(struct store_txn *t, const struct opened_latent *l, struct page_components *out,
@@ -344,7 +374,7 @@ int page_components_read(struct query *q, struct store_txn *t, void *arg, void *
     struct page_components *out = xcalloc(1, sizeof *out);
     int status = open_latent(t, arg, &l, err);
     if (status == STATUS_OK)
-        status = l.own.facts.is_meta ? read_members(t, &l, out, err) : read_decomposition(t, &l, out, err);
+        status = read_decomposition(t, &l, out, err);
     opened_sae_close(&l.own);
     if (status != STATUS_OK) {
         page_components_free(out);

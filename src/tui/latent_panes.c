@@ -92,8 +92,9 @@ void links_draw(const struct canvas *c, const struct page_links *links, struct l
 /* "wn-1024/211 0.83 physics, science"; the label is cut. */
 static void link_text(const struct page_link *link, struct strbuf *out)
 {
-    strbuf_addf(out, "%s/%zu %.2f ", link->name, link->latent, (double)link->value);
+    strbuf_addf(out, "%s/%zu %.2f", link->name, link->latent, (double)link->value);
     const char *label = link->label ? link->label : "";
+    strbuf_adds(out, *label ? " " : "");
     size_t n = strlen(label), shown = display_prefix(label, n, LABEL_COLUMNS);
     strbuf_add(out, label, shown);
     if (shown < n)

@@ -25,6 +25,7 @@ struct table_request {
 struct table_answer {
     struct latent_table *table;
     struct artifact meta; /* of an SAE: its meta-SAE; of a meta-SAE: its base */
+    struct artifact ground;
     char *text_name;
     char *filter;
 };
@@ -57,6 +58,8 @@ static void read_names(struct store_txn *t, struct table_answer *a)
     artifact_id other = f->is_meta ? f->base : meta_sae_of(t, f->artifact.id);
     if (!other || store_get(t, other, &a->meta, NULL) != STATUS_OK)
         a->meta.id = 0;
+    if (store_get(t, f->ground, &a->ground, NULL) != STATUS_OK)
+        a->ground = f->artifact;
     json *index = f->index ? store_manifest(t, f->index, NULL) : NULL;
     long long id = json_get_integer(json_get(index, "references"), "text", 0);
     if (id > 0 && store_get(t, (artifact_id)id, &text, NULL) == STATUS_OK)
@@ -164,6 +167,7 @@ static int table_done(struct view *v, void *result, int status, const struct err
     d->table = a->table;
     d->applied = a->filter;
     d->meta = a->meta;
+    d->ground = a->ground;
     d->text_name = a->text_name;
     free(a);
     d->sort = d->table->sort_key;

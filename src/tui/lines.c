@@ -311,6 +311,7 @@ static int start(struct app *a, struct lines *l, struct word_list *words)
     t->title = title_of(words);
     t->directory = l->directory ? xstrdup(l->directory) : NULL;
     t->allow_pipe = !l->startup;
+    t->may_copy = !l->path && !inv->pipe && !inv->json && !inv->tsv;
     t->lines = l;
     l->busy = 1;
     if (inv->command->cost != COST_INSTANT || inv->command->needs_store || inv->pipe) {

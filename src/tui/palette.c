@@ -182,8 +182,8 @@ static void draw_item(const struct canvas *c, int y, const struct item *item, in
         binding_keys(item->action, &keys);
     canvas_fill(c, y, 0, c->width, style);
     canvas_text(c, y, 1, selected ? style : STYLE_STRONG, item->kind == ITEM_COMMAND ? ":" : "");
-    canvas_ellipsis(c, y, 2, 17, selected ? style : STYLE_STRONG, item->name);
-    canvas_ellipsis(c, y, 20, c->width - 21 - (keys.length ? 14 : 0), style, item->help);
+    canvas_ellipsis(c, y, 2, 18, selected ? style : STYLE_STRONG, item->name);
+    canvas_ellipsis(c, y, 21, c->width - 22 - (keys.length ? 14 : 0), style, item->help);
     canvas_right(c, y, c->width - 1, selected ? style : STYLE_DIM, strbuf_string(&keys));
     strbuf_free(&keys);
 }

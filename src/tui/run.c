@@ -67,6 +67,23 @@ static void notify(void *arg, int is_error, const char *text)
         app_post(a, &n->event);
 }
 
+static void copy_event(struct app *a, struct event *e)
+{
+    struct news *n = (struct news *)e;
+    app_copy(a, n->text);
+    free(n->text);
+    free(n);
+}
+
+/* Of the command thread's front end, while a command runs that may. */
+static void copy(void *arg, const char *text)
+{
+    struct news *n = xcalloc(1, sizeof *n);
+    n->event.run = copy_event;
+    n->text = xstrdup(text);
+    app_post(arg, &n->event);
+}
+
 static void progress(void *arg, const struct job_status *status)
 {
     struct app *a = arg;
@@ -258,6 +275,7 @@ static void *serve(void *arg)
             r->last = &r->first;
         pthread_mutex_unlock(&r->mutex);
         r->ctx.settings = t->settings;
+        r->frontend.copy = t->may_copy && settings_switch(t->settings, "clipboard") ? copy : NULL;
         parallel_set_priority(t->inv && t->inv->command->cost == COST_JOB ? PARALLEL_JOB : PARALLEL_QUERY);
         run_task(&r->ctx, t);
         app_post(r->app, &t->event);

@@ -30,6 +30,17 @@ static struct {
     int cursor_y, cursor_x, raw, pasting, redraw;
 } screen;
 
+static const struct {
+    const char *bytes;
+    int code;
+} key_alternatives[] = {{"\033[A", KEY_UP},
+                        {"\033[B", KEY_DOWN},
+                        {"\033[C", KEY_RIGHT},
+                        {"\033[D", KEY_LEFT},
+                        {"\033[H", KEY_HOME},
+                        {"\033[F", KEY_END},
+                        {NULL, 0}};
+
 static const char letters[STYLES] = {'.', 'd', 'b', 's', 'h', 'S', 'u', 'l', 'B', 'F', '#',
                                      'g', 'w', 'e', 'm', '+', '-', '1', '2', '3', '4', '5'};
 
@@ -147,6 +158,10 @@ int screen_start(const struct screen_options *o, struct error *err)
     screen.keys = newpad(1, 1);
     keypad(screen.keys, TRUE);
     nodelay(screen.keys, TRUE);
+    /* Also those that come while the prompt is open, when the terminal sends the other form. */
+    for (int i = 0; key_alternatives[i].bytes; i++)
+        if (key_defined(key_alternatives[i].bytes) == 0)
+            define_key(key_alternatives[i].bytes, key_alternatives[i].code);
     define_key("\033[200~", KEY_PASTE);
     define_key("\033[201~", KEY_PASTE_END);
     if (has_colors() && start_color() == OK) {
@@ -243,14 +258,15 @@ void screen_raw_input(int on)
     keypad(screen.keys, !on);
 }
 
-size_t screen_bytes(char *bytes, size_t n)
+int screen_byte(char *byte)
 {
-    size_t got = 0;
     int c;
-    while (!screen.headless && got < n && (c = wgetch(screen.keys)) != ERR)
-        if (c < 256)
-            bytes[got++] = (char)c;
-    return got;
+    while (!screen.headless && (c = wgetch(screen.keys)) != ERR)
+        if (c < 256) {
+            *byte = (char)c;
+            return 1;
+        }
+    return 0;
 }
 
 /* A character with the bytes that follow its first one. */
@@ -295,18 +311,8 @@ int screen_key(char key[KEY_TEXT_MAX])
 
 void screen_clipboard(const char *text)
 {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const unsigned char *p = (const unsigned char *)text;
     struct strbuf b = STRBUF_INIT;
-    strbuf_adds(&b, "\033]52;c;");
-    for (size_t n = strlen(text); n > 0; p += n > 3 ? 3 : n, n -= n > 3 ? 3 : n) {
-        unsigned v = (unsigned)p[0] << 16 | (n > 1 ? (unsigned)p[1] << 8 : 0) | (n > 2 ? (unsigned)p[2] : 0);
-        strbuf_addc(&b, digits[v >> 18]);
-        strbuf_addc(&b, digits[v >> 12 & 63]);
-        strbuf_addc(&b, n > 1 ? digits[v >> 6 & 63] : '=');
-        strbuf_addc(&b, n > 2 ? digits[v & 63] : '=');
-    }
-    strbuf_adds(&b, "\033\\");
+    clipboard_sequence(&b, text);
     if (!screen.headless) {
         fputs(strbuf_string(&b), screen.out);
         fflush(screen.out);

@@ -175,8 +175,8 @@ static int step_column(size_t step, size_t n_steps, int width)
 }
 
 /* "insert ────────▶ swap ───", a word where a phase begins, and dotted lines between the phases through all
- * strips. */
-static void draw_phases(const struct stitch_state *s, const struct canvas *c)
+ * strips. A word stands behind the mark of the step when that is on it. */
+static void draw_phases(const struct stitch_state *s, const struct canvas *c, int mark)
 {
     const struct stitch_path *path = &s->page->path;
     for (size_t k = 1; k <= path->n_steps; k++) {
@@ -190,9 +190,10 @@ static void draw_phases(const struct stitch_state *s, const struct canvas *c)
         const char *name = step_kind_name((enum step_kind)path->kinds[k]);
         for (int x = from; x < to; x++)
             canvas_text(c, 0, x, STYLE_DIM, glyph(GLYPH_HORIZONTAL));
-        int shown = to - from - 1 < (int)strlen(name) ? to - from - 1 : (int)strlen(name);
+        int length = (int)strlen(name), at = mark >= from && mark < from + length ? mark + 1 : from;
+        int shown = to - at - 1 < length ? to - at - 1 : length;
         if (shown >= PHASE_LETTERS)
-            canvas_textn(c, 0, from, STYLE_STRONG, name, (size_t)shown);
+            canvas_textn(c, 0, at, STYLE_STRONG, name, (size_t)shown);
         for (int y = 1; y < c->height && k > 1; y++)
             canvas_text(c, y, from, STYLE_DIM, glyph(GLYPH_THRESHOLD));
     }
@@ -238,8 +239,8 @@ void path_draw(const struct stitch_state *s, const struct canvas *c)
     struct canvas in = canvas_box(c, STYLE_BORDER, strbuf_string(&title));
     strbuf_free(&title);
     struct canvas plots = canvas_part(&in, 0, STRIP_LABEL, in.height, in.width - STRIP_LABEL);
-    draw_phases(s, &plots);
     int column = step_column(s->step, path->n_steps, plots.width);
+    draw_phases(s, &plots, column);
     canvas_text(&plots, 0, column, STYLE_MATCH, glyph(GLYPH_SORT_DOWN));
     for (int y = 1; y < plots.height; y++)
         canvas_text(&plots, y, column, STYLE_BORDER_FOCUS, glyph(GLYPH_VERTICAL));

@@ -17,7 +17,7 @@ void text_add(struct text_lines *t, enum style style, char *text)
         t->lines = xreallocarray(t->lines, t->capacity, sizeof *t->lines);
     }
     t->lines[t->n++] = (struct text_line){text, style, style, 0};
-    list_set_count(&t->list, t->n);
+    t->list.n = t->n; /* lines may be there anew: the cursor may be further down */
 }
 
 void text_add_head(struct text_lines *t, char *text, size_t head, enum style head_style)

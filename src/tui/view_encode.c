@@ -149,16 +149,28 @@ static struct page_links links_of(const struct encode *d, size_t token)
     return links;
 }
 
+/* The first token on which something fires: BOS comes before it. */
+static size_t first_firing(const struct encode *d)
+{
+    for (size_t i = 0; i < d->tokens.n; i++)
+        if (links_of(d, i).n > 0)
+            return i;
+    return 0;
+}
+
 static int encode_done(struct view *v, void *result, int status, const struct error *err)
 {
     struct encode *d = v->data;
     free(d->error);
     d->error = status == STATUS_OK ? NULL : xstrdup(err->message);
+    int first = !d->encoded;
     free_encoded(d->encoded);
     d->encoded = result;
     list_set_count(&d->tokens, d->encoded ? d->encoded->context.n : 0);
     if (d->wanted_token < d->tokens.n)
         d->tokens.cursor = d->wanted_token;
+    else if (first)
+        d->tokens.cursor = first_firing(d);
     struct page_links links = links_of(d, d->tokens.cursor);
     list_set_count(&d->latents, links.n);
     if (d->wanted_latent < links.n)

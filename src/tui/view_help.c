@@ -10,36 +10,81 @@
 #include "saescope/tui/app.h"
 #include "saescope/tui/text_view.h"
 
-#define KEYS_COLUMN 18
+#define KEYS_COLUMN   18
+#define KEYS_NARROW   13 /* on a narrow screen */
+#define ACTION_COLUMN 16
+#define NARROW        100
+#define ROOM_LEAST    20 /* columns for what stands behind the others */
 
-static void heading(struct text_lines *t, const char *text)
+struct help {
+    struct text_lines text;
+    int width; /* of the screen that the lines are broken for */
+};
+
+/* How much of a text goes on a line: whole words, when one fits. */
+static size_t line_of(const char *text, size_t room)
 {
-    if (t->n)
-        text_add(t, STYLE_NORMAL, xstrdup(""));
-    text_add(t, STYLE_STRONG, xstrdup(text));
+    size_t n = display_prefix(text, strlen(text), room), word = n;
+    if (text[n] == '\0')
+        return n;
+    while (word > 0 && text[word] != ' ')
+        word--;
+    return word > 0 ? word : n;
 }
 
-/* "  left    right", the left part marked. */
-static void item(struct text_lines *t, int column, const char *left, const char *right)
+static void heading(struct help *h, const char *text)
 {
-    int width = (int)display_width(left, strlen(left));
-    char *line = xasprintf("  %s%*s  %s", left, width < column ? column - width : 0, "", right);
-    text_add_head(t, line, 2 + strlen(left), STYLE_LINK);
-}
-
-static void add_actions(struct text_lines *t, const struct action *actions)
-{
-    for (const struct action *a = actions; a && a->name; a++) {
-        struct strbuf keys = STRBUF_INIT, help = STRBUF_INIT;
-        binding_keys(a, &keys);
-        strbuf_addf(&help, "%-16s  %s", a->name, a->help);
-        item(t, KEYS_COLUMN, strbuf_string(&keys), strbuf_string(&help));
-        strbuf_free(&keys);
-        strbuf_free(&help);
+    if (h->text.n)
+        text_add(&h->text, STYLE_NORMAL, xstrdup(""));
+    for (size_t n; *text; text += n + strspn(text + n, " ")) {
+        n = line_of(text, (size_t)(h->width > ROOM_LEAST ? h->width - 2 : ROOM_LEAST));
+        text_add(&h->text, STYLE_STRONG, xstrndup(text, n));
     }
 }
 
-static void add_bindings(struct text_lines *t, const struct keymap *k, const char *view)
+/* A text behind what its line begins with (`head` bytes of it are marked), going on below when it is long. */
+static void item(struct help *h, const char *begins, size_t head, const char *text)
+{
+    int hang = (int)display_width(begins, strlen(begins)), room = h->width - 2 - hang;
+    struct strbuf line = STRBUF_INIT;
+    strbuf_adds(&line, begins);
+    do {
+        size_t n = line_of(text, (size_t)(room > ROOM_LEAST ? room : ROOM_LEAST));
+        strbuf_add(&line, text, n);
+        text += n + strspn(text + n, " ");
+        text_add_head(&h->text, strbuf_detach(&line), head, STYLE_LINK);
+        strbuf_addf(&line, "%*s", hang, "");
+        head = 0;
+    } while (*text);
+    strbuf_free(&line);
+}
+
+/* "  left    text" */
+static void pair(struct help *h, const char *left, const char *text)
+{
+    struct strbuf begins = STRBUF_INIT;
+    int width = (int)display_width(left, strlen(left));
+    strbuf_addf(&begins, "  %s%*s  ", left, width < KEYS_COLUMN ? KEYS_COLUMN - width : 0, "");
+    item(h, strbuf_string(&begins), 2 + strlen(left), text);
+    strbuf_free(&begins);
+}
+
+static void add_actions(struct help *h, const struct action *actions)
+{
+    int column = h->width < NARROW ? KEYS_NARROW : KEYS_COLUMN;
+    for (const struct action *a = actions; a && a->name; a++) {
+        struct strbuf keys = STRBUF_INIT, begins = STRBUF_INIT;
+        binding_keys(a, &keys);
+        int width = (int)display_width(strbuf_string(&keys), keys.length);
+        strbuf_addf(&begins, "  %s%*s  %-*s  ", strbuf_string(&keys), width < column ? column - width : 0, "",
+                    ACTION_COLUMN, a->name);
+        item(h, strbuf_string(&begins), 2 + keys.length, a->help);
+        strbuf_free(&keys);
+        strbuf_free(&begins);
+    }
+}
+
+static void add_bindings(struct help *h, const struct keymap *k, const char *view)
 {
     int headed = 0;
     for (size_t i = 0; i < keymap_count(k); i++) {
@@ -47,90 +92,111 @@ static void add_bindings(struct text_lines *t, const struct keymap *k, const cha
         if (b->view && strcmp(b->view, view) != 0)
             continue;
         if (!headed)
-            heading(t, "Your own keys");
+            heading(h, "Your own keys");
         headed = 1;
         char *key = displayable_string(b->key), *command = displayable_string(b->command);
-        item(t, KEYS_COLUMN, key, command);
+        pair(h, key, command);
         free(key);
         free(command);
     }
 }
 
-static void add_commands(struct text_lines *t)
+static void add_commands(struct help *h)
 {
     for (int g = 0; g < COMMAND_GROUPS; g++) {
         char *title = xasprintf("Commands: %s (:help COMMAND tells more)", command_group_titles[g]);
-        heading(t, title);
+        heading(h, title);
         free(title);
         for (size_t i = 0; commands[i]; i++)
             if ((int)commands[i]->group == g)
-                item(t, KEYS_COLUMN, commands[i]->name, commands[i]->summary);
+                pair(h, commands[i]->name, commands[i]->summary);
     }
+}
+
+static void add_lines(struct help *h, const struct view_ops *ops, const struct keymap *k)
+{
+    struct strbuf title = STRBUF_INIT, names = STRBUF_INIT;
+    strbuf_addf(&title, "Keys of this view, %s: %s", ops->name, ops->summary);
+    heading(h, strbuf_string(&title));
+    strbuf_free(&title);
+    if (ops->actions && ops->actions->name)
+        add_actions(h, ops->actions);
+    else
+        text_add(&h->text, STYLE_DIM, xstrdup("  none but those that work everywhere"));
+    add_bindings(h, k, ops->name);
+    heading(h, "Keys that work everywhere");
+    add_actions(h, generic_actions);
+    heading(h, "At the prompt (:) also");
+    pair(h, "SAE/NUMBER", "opens that latent");
+    pair(h, "NUMBER", "goes to that row or latent");
+    pair(h, "ACTION", "what stands in the second column above");
+    for (size_t i = 0; views[i]; i++)
+        strbuf_addf(&names, "%s%s", i ? ", " : "opens a view: ", views[i]->name);
+    pair(h, "VIEW [TARGET]", strbuf_string(&names));
+    strbuf_free(&names);
+    add_commands(h);
+}
+
+static const struct view_ops *explained(const struct view *v)
+{
+    return view_find(*v->target ? v->target : "store");
 }
 
 static int help_open(struct view *v, const char *target, struct error *err)
 {
-    struct text_lines *t = v->data;
-    const struct view_ops *ops = view_find(*target ? target : "store");
+    struct help *h = v->data;
+    const struct view_ops *ops = explained(v);
     if (!ops)
         return error_set(err, STATUS_USAGE, "there is no view named %s", target);
-    char *title = xasprintf("Keys of this view, %s: %s", ops->name, ops->summary);
-    heading(t, title);
-    free(title);
-    if (ops->actions && ops->actions->name)
-        add_actions(t, ops->actions);
-    else
-        text_add(t, STYLE_DIM, xstrdup("  none but those that work everywhere"));
-    add_bindings(t, v->app->ctx->keymap, ops->name);
-    heading(t, "Keys that work everywhere");
-    add_actions(t, generic_actions);
-    heading(t, "At the prompt (:) also");
-    item(t, KEYS_COLUMN, "SAE/NUMBER", "opens that latent");
-    item(t, KEYS_COLUMN, "NUMBER", "goes to that row or latent");
-    item(t, KEYS_COLUMN, "ACTION", "what stands in the second column above");
-    struct strbuf names = STRBUF_INIT;
-    for (size_t i = 0; views[i]; i++)
-        strbuf_addf(&names, "%s%s", i ? ", " : "opens a view: ", views[i]->name);
-    item(t, KEYS_COLUMN, "VIEW [TARGET]", strbuf_string(&names));
-    strbuf_free(&names);
-    add_commands(t);
+    h->width = app_width(v->app);
+    add_lines(h, ops, v->app->ctx->keymap);
     return STATUS_OK;
 }
 
 static void help_draw(struct view *v, const struct canvas *c)
 {
-    text_draw(v->data, c);
+    struct help *h = v->data;
+    if (h->width != app_width(v->app)) {
+        /* The cursor stays about where it was in the text. */
+        size_t cursor = h->text.list.cursor, n = h->text.n;
+        h->width = app_width(v->app);
+        text_reset(&h->text);
+        add_lines(h, explained(v), v->app->ctx->keymap);
+        h->text.list.cursor = n > 0 ? cursor * h->text.n / n : 0;
+    }
+    text_draw(&h->text, c);
 }
 
 static int help_act(struct view *v, const char *action, long count)
 {
-    return text_act(v->data, action, count);
+    struct help *h = v->data;
+    return text_act(&h->text, action, count);
 }
 
 static int help_search(struct view *v, const char *pattern, int direction)
 {
-    return text_search(v->data, pattern, direction);
+    return text_search(&((struct help *)v->data)->text, pattern, direction);
 }
 
 static void help_save(struct view *v, struct strbuf *out)
 {
-    text_save(v->data, out);
+    text_save(&((struct help *)v->data)->text, out);
 }
 
 static void help_restore(struct view *v, const char *place)
 {
-    text_restore(v->data, place);
+    text_restore(&((struct help *)v->data)->text, place);
 }
 
 static void help_close(struct view *v)
 {
-    text_free(v->data);
+    text_free(&((struct help *)v->data)->text);
 }
 
 const struct view_ops help_view = {
     .name = "help",
     .summary = "keys and commands",
-    .private_size = sizeof(struct text_lines),
+    .private_size = sizeof(struct help),
     .open = help_open,
     .draw = help_draw,
     .act = help_act,

@@ -28,9 +28,11 @@ static void follow(struct view *v)
     struct jobs_data *d = v->data;
     size_t n;
     const struct job_status *jobs = app_jobs(v->app, &n);
+    /* From the newest, when that is over, to the newer one that came. */
+    int stay = d->list.n > 0 && n > d->list.n && d->list.cursor == 0;
     list_set_count(&d->list, n);
     for (size_t i = 0; i < n; i++)
-        if (jobs[i].id == d->selected)
+        if (jobs[i].id == d->selected && !(stay && job_state_final(jobs[i].state)))
             d->list.cursor = i;
     if (d->list.cursor < n)
         d->selected = jobs[d->list.cursor].id;
@@ -96,8 +98,9 @@ static void numbers(const struct job_status *j, struct strbuf *b)
 static void times(const struct job_status *j, struct strbuf *b)
 {
     if (isfinite(j->elapsed)) {
+        strbuf_adds(b, job_state_final(j->state) ? "took " : "");
         strbuf_add_duration(b, j->elapsed);
-        strbuf_adds(b, " so far");
+        strbuf_adds(b, job_state_final(j->state) ? "" : " so far");
     }
     if (isfinite(j->left) && !job_state_final(j->state)) {
         strbuf_adds(b, b->length ? ", " : "");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The page of a latent or meta-latent. Its parts are asked for one after the other and drawn as they come. */
+/* The page of a latent or meta-latent: its keys. */
 #include "config.h"
 
 #include <stdio.h>
@@ -10,10 +10,6 @@
 #include "saescope/base/random.h"
 #include "saescope/command/lexer.h"
 #include "saescope/tui/latent_view.h"
-
-#define NEIGHBORS_MAX 1000 /* of the setting that are looked for */
-
-enum slot { SLOT_HEAD, SLOT_LOGITS, SLOT_COMPONENTS, SLOT_RELATIVES };
 
 static const struct action latent_actions[] = {
     {"next-latent", "J", "go to the next latent of the SAE; with a number before it, so many further"},
@@ -28,6 +24,7 @@ static const struct action latent_actions[] = {
     {"encode", "t", "test a text: its tokens and the latents that fire on them"},
     {"family", "F", "show its family: parents in smaller SAEs, children in larger ones"},
     {"steer", "s", "type a command that adds the latent to what the model reads"},
+    {"neuronpedia", "o", "put its address on Neuronpedia on the clipboard"},
     {"all-latents", "a", "list all latents of the SAE"},
     {NULL, NULL, NULL},
 };
@@ -44,146 +41,6 @@ static const struct action meta_actions[] = {
     {NULL, NULL, NULL},
 };
 
-/* ---- Data as it comes. ---- */
-
-static void set_text(char **text, const struct error *err)
-{
-    free(*text);
-    *text = err ? xstrdup(err->message) : NULL;
-}
-
-/* The rows of a pane came: the cursor goes where it was wanted. */
-static void rows_came(struct latent_state *s, enum page_pane pane, size_t n)
-{
-    struct list *list = &s->lists[pane];
-    list_set_count(list, n);
-    if (s->wanted[pane] != SIZE_MAX && n > 0)
-        list->cursor = s->wanted[pane] < n ? s->wanted[pane] : n - 1;
-    s->wanted[pane] = SIZE_MAX;
-}
-
-static int logits_done(struct view *v, void *result, int status, const struct error *err)
-{
-    struct latent_state *s = v->data;
-    if (status != STATUS_OK) {
-        app_message(v->app, 1, "%s", err->message);
-        result = xcalloc(1, sizeof *s->logits);
-    }
-    page_logits_free(s->logits);
-    s->logits = result;
-    return INVALID_DRAW;
-}
-
-static int components_done(struct view *v, void *result, int status, const struct error *err)
-{
-    struct latent_state *s = v->data;
-    set_text(&s->failed[PANE_COMPONENTS], status == STATUS_OK ? NULL : err);
-    page_components_free(s->components);
-    s->components = result;
-    rows_came(s, PANE_COMPONENTS, s->components ? s->components->links.n : 0);
-    return INVALID_DRAW;
-}
-
-static int relatives_done(struct view *v, void *result, int status, const struct error *err)
-{
-    struct latent_state *s = v->data;
-    set_text(&s->failed[PANE_RELATIVES], status == STATUS_OK ? NULL : err);
-    page_relatives_free(s->relatives);
-    s->relatives = result;
-    rows_came(s, PANE_RELATIVES, s->relatives ? s->relatives->links.n : 0);
-    return INVALID_DRAW;
-}
-
-static const struct query_spec logits_query = {page_logits_read, logits_done, page_logits_free,
-                                               page_request_free};
-static const struct query_spec components_query = {page_components_read, components_done,
-                                                   page_components_free, page_request_free};
-static const struct query_spec relatives_query = {page_relatives_read, relatives_done, page_relatives_free,
-                                                  page_request_free};
-
-static void ask(struct view *v, enum slot slot, const struct query_spec *query)
-{
-    const struct latent_state *s = v->data;
-    if (app_store(v->app))
-        query_start(v, slot, query, page_request_new(app_store(v->app), v->target, (size_t)s->neighbors));
-}
-
-static void ask_rest(struct view *v)
-{
-    struct latent_state *s = v->data;
-    s->neighbors = settings_count(app_settings(v->app), "neighbors");
-    s->neighbors = s->neighbors < NEIGHBORS_MAX ? s->neighbors : NEIGHBORS_MAX;
-    ask(v, SLOT_LOGITS, &logits_query);
-    ask(v, SLOT_COMPONENTS, &components_query);
-    ask(v, SLOT_RELATIVES, &relatives_query);
-}
-
-/* Labels are small records, and may have changed with any commit. */
-static void relabel(struct view *v)
-{
-    struct latent_state *s = v->data;
-    struct store_txn *t;
-    if (!app_store(v->app) || store_begin(app_store(v->app), &t, NULL) != STATUS_OK)
-        return;
-    if (s->components)
-        page_links_relabel(&s->components->links, t);
-    if (s->relatives)
-        page_links_relabel(&s->relatives->links, t);
-    store_end(t);
-}
-
-/* The rest is asked for again only when something that it depends on changed. */
-static int head_done(struct view *v, void *result, int status, const struct error *err)
-{
-    struct latent_state *s = v->data;
-    struct page_head *old = s->head, *head = result;
-    size_t first;
-    set_text(&s->error, status == STATUS_OK ? NULL : err);
-    s->head = head;
-    int refreshed = old != NULL, changed = old && head && old->relatives_hash != head->relatives_hash;
-    page_head_free(old);
-    if (!head)
-        return INVALID_DRAW;
-    s->d_sae = head->at.d_sae;
-    if (!s->focus_given)
-        s->focus = head->is_meta ? PANE_COMPONENTS : PANE_CONTEXTS;
-    if (s->focus == PANE_CONTEXTS && head->is_meta)
-        s->focus = PANE_COMPONENTS;
-    rows_came(s, PANE_CONTEXTS, latent_contexts_shown(s, &first));
-    if (changed)
-        ask_rest(v);
-    else if (refreshed)
-        relabel(v);
-    return INVALID_DRAW;
-}
-
-static const struct query_spec head_query = {page_head_read, head_done, page_head_free, page_request_free};
-
-static void forget(struct latent_state *s)
-{
-    page_head_free(s->head);
-    page_logits_free(s->logits);
-    page_components_free(s->components);
-    page_relatives_free(s->relatives);
-    s->head = NULL;
-    s->logits = NULL;
-    s->components = NULL;
-    s->relatives = NULL;
-    set_text(&s->error, NULL);
-    for (int i = 0; i < PANES; i++) {
-        set_text(&s->failed[i], NULL);
-        s->lists[i] = (struct list){0};
-        s->wanted[i] = SIZE_MAX;
-    }
-    s->whole_top = 0;
-}
-
-static void load(struct view *v)
-{
-    ask(v, SLOT_HEAD, &head_query);
-    ask_rest(v);
-}
-
 /* ---- Life. ---- */
 
 static int latent_open(struct view *v, const char *target, struct error *err)
@@ -192,24 +49,14 @@ static int latent_open(struct view *v, const char *target, struct error *err)
         return error_set(err, STATUS_USAGE, "a latent's address is SAE/NUMBER, not '%s'", target);
     if (!app_store(v->app))
         return error_set(err, STATUS_STORE, "there is no store yet");
-    forget(v->data);
-    load(v);
+    latent_forget(v->data);
+    latent_load(v);
     return STATUS_OK;
 }
 
 static void latent_close(struct view *v)
 {
-    forget(v->data);
-}
-
-static int latent_refresh(struct view *v)
-{
-    const struct latent_state *s = v->data;
-    long long neighbors = settings_count(app_settings(v->app), "neighbors");
-    if (s->neighbors != (neighbors < NEIGHBORS_MAX ? neighbors : NEIGHBORS_MAX))
-        ask_rest(v);
-    ask(v, SLOT_HEAD, &head_query);
-    return INVALID_NONE;
+    latent_forget(v->data);
 }
 
 /* ---- Going elsewhere. ---- */
@@ -222,8 +69,8 @@ static int go_to(struct view *v, size_t latent)
     v->target = target;
     for (int slot = 0; slot < QUERY_SLOTS; slot++)
         query_cancel(v, slot);
-    forget(v->data);
-    load(v);
+    latent_forget(v->data);
+    latent_load(v);
     return INVALID_DRAW;
 }
 
@@ -268,9 +115,7 @@ static int jump(struct view *v, long count)
 
 static const struct page_link *selected_link(const struct latent_state *s)
 {
-    const struct page_links *links = s->focus == PANE_COMPONENTS && s->components ? &s->components->links
-                                     : s->focus == PANE_RELATIVES && s->relatives ? &s->relatives->links
-                                                                                  : NULL;
+    const struct page_links *links = latent_links(s, s->focus);
     size_t i = s->lists[s->focus].cursor;
     return links && i < links->n ? &links->items[i] : NULL;
 }
@@ -320,7 +165,7 @@ static void text_answered(struct view *v, const char *answer)
     const struct latent_state *s = v->data;
     if (!answer || !*answer || !s->head)
         return;
-    char *target = xasprintf("%s %s", s->head->is_meta ? s->head->base_name : s->head->at.sae.name, answer);
+    char *target = xasprintf("%s %s", s->head->ground_name, answer);
     app_open(v->app, "encode", target);
     free(target);
 }
@@ -331,8 +176,7 @@ static int prompt_steer(struct view *v)
     const struct latent_state *s = v->data;
     if (!s->head)
         return INVALID_NONE;
-    char *line = xasprintf("steer %s --add %s=", s->head->is_meta ? s->head->base_name : s->head->at.sae.name,
-                           v->target);
+    char *line = xasprintf("steer %s --add %s=", s->head->ground_name, v->target);
     app_prompt_command(v->app, line);
     free(line);
     return INVALID_DRAW;
@@ -357,10 +201,12 @@ static int change_window(struct view *v)
     return INVALID_DRAW;
 }
 
+/* To the next pane that the page has. */
 static int change_pane(struct latent_state *s, int by)
 {
-    int n = s->head && s->head->is_meta ? PANE_CONTEXTS : PANES; /* a meta-latent has no contexts */
-    s->focus = (enum page_pane)(((int)s->focus + by + n) % n);
+    do
+        s->focus = (enum page_pane)(((int)s->focus + by + PANES) % PANES);
+    while (s->head && !latent_has_pane(s->head, s->focus));
     s->focus_given = 1;
     return INVALID_DRAW;
 }
@@ -456,6 +302,12 @@ static int latent_act(struct view *v, const char *action, long count)
     }
     if (strcmp(action, "steer") == 0)
         return prompt_steer(v);
+    if (strcmp(action, "neuronpedia") == 0) {
+        char *line = xasprintf("open %s", v->target);
+        app_run(v->app, line);
+        free(line);
+        return INVALID_NONE;
+    }
     return move(v, action, count);
 }
 
@@ -484,41 +336,57 @@ static void latent_restore(struct view *v, const char *place)
 {
     struct latent_state *s = v->data;
     const char *blank = strchr(place, ' ');
-    int focus, intervals, whole;
+    int focus, intervals, whole, used = 0;
     size_t cursors[PANES];
-    if (!blank ||
-        sscanf(blank, "%d %d %d %zu %zu %zu", &focus, &intervals, &whole, &cursors[0], &cursors[1],
-               &cursors[2]) != 6 ||
-        focus < 0 || focus >= PANES)
+    if (!blank || sscanf(blank, "%d %d %d%n", &focus, &intervals, &whole, &used) != 3 || focus < 0 ||
+        focus >= PANES)
         return;
+    const char *rest = blank + used;
+    for (int i = 0; i < PANES; i++, rest += used)
+        if (sscanf(rest, "%zu%n", &cursors[i], &used) != 1)
+            return;
     if (strncmp(place, v->target, (size_t)(blank - place)) != 0 || v->target[blank - place] != '\0') {
         free(v->target);
         v->target = xstrndup(place, (size_t)(blank - place));
-        forget(s);
+        latent_forget(s);
         s->d_sae = 0;
-        load(v);
+        latent_load(v);
     }
     s->focus = (enum page_pane)focus;
     s->focus_given = 1;
     s->intervals = intervals != 0;
     s->whole = whole != 0;
-    const int there[PANES] = {s->components != NULL, s->relatives != NULL, s->head != NULL};
     for (int i = 0; i < PANES; i++) {
-        s->wanted[i] = cursors[i];
+        const struct page_links *links = latent_links(s, (enum page_pane)i);
         size_t first;
-        if (there[i])
-            rows_came(s, (enum page_pane)i,
-                      i == PANE_CONTEXTS ? latent_contexts_shown(s, &first) : s->lists[i].n);
+        s->wanted[i] = cursors[i];
+        if (i == PANE_CONTEXTS ? s->head != NULL : links != NULL)
+            latent_rows_came(s, (enum page_pane)i, links ? links->n : latent_contexts_shown(s, &first));
     }
 }
 
-/* In the contexts' text. */
-static int latent_search(struct view *v, const char *pattern, int direction)
+/* In the names and labels of the pane that has the focus. */
+static int search_links(struct latent_state *s, const char *pattern, int direction)
 {
-    struct latent_state *s = v->data;
+    const struct page_links *links = latent_links(s, s->focus);
+    size_t n = links ? links->n : 0, at = s->lists[s->focus].cursor;
+    for (size_t k = 1; k <= n; k++) {
+        size_t i = direction > 0 ? (at + k) % n : (at + n - k % n) % n;
+        const struct page_link *link = &links->items[i];
+        if (!strcasestr(link->name, pattern) && !(link->label && strcasestr(link->label, pattern)))
+            continue;
+        s->lists[s->focus].cursor = i;
+        return 0;
+    }
+    return -1;
+}
+
+/* In the contexts' text. */
+static int search_contexts(struct latent_state *s, const char *pattern, int direction)
+{
     size_t first, n = latent_contexts_shown(s, &first), at = s->lists[PANE_CONTEXTS].cursor;
     for (size_t k = 1; k <= n; k++) {
-        size_t i = row_round(at, k, n, direction);
+        size_t i = direction > 0 ? (at + k) % n : (at + n - k % n) % n;
         if (!strcasestr(strbuf_string(&s->head->contexts[first + i].text), pattern))
             continue;
         s->lists[PANE_CONTEXTS].cursor = i;
@@ -527,6 +395,12 @@ static int latent_search(struct view *v, const char *pattern, int direction)
         return 0;
     }
     return -1;
+}
+
+static int latent_search(struct view *v, const char *pattern, int direction)
+{
+    struct latent_state *s = v->data;
+    return !s->whole && search_links(s, pattern, direction) == 0 ? 0 : search_contexts(s, pattern, direction);
 }
 
 static void latent_status(struct view *v, struct strbuf *out)
@@ -551,7 +425,7 @@ const struct view_ops latent_view = {
     .draw = latent_draw,
     .act = latent_act,
     .status = latent_status,
-    .hint = "Tab pane  Enter follows  J K next  i intervals  w window  v graph  L label",
+    .hint = "Tab pane  Enter follows  J K next  i intervals  w window  v graph  L label  o Neuronpedia",
     .refresh = latent_refresh,
     .selected = latent_selected,
     .save_place = latent_save,
@@ -562,7 +436,7 @@ const struct view_ops latent_view = {
 
 const struct view_ops meta_view = {
     .name = "meta",
-    .summary = "all about a meta-latent: members, their activations, logits, nearest latents",
+    .summary = "all about a meta-latent: members, meta-latents of its own, logits, relatives",
     .actions = meta_actions,
     .private_size = sizeof(struct latent_state),
     .open = latent_open,
@@ -574,5 +448,6 @@ const struct view_ops meta_view = {
     .selected = latent_selected,
     .save_place = latent_save,
     .restore_place = latent_restore,
+    .search = latent_search,
     .close = latent_close,
 };

@@ -148,8 +148,7 @@ static void text_answered(struct view *v, const char *answer)
     const struct latents *d = v->data;
     if (!answer || !*answer)
         return;
-    int is_meta = d->table && d->table->facts.is_meta && d->meta.id;
-    char *target = xasprintf("%s %s", is_meta ? d->meta.name : v->target, answer);
+    char *target = xasprintf("%s %s", d->table ? d->ground.name : v->target, answer);
     app_open(v->app, "encode", target);
     free(target);
 }

@@ -241,7 +241,12 @@ static void latent_store_make(const char *path)
         "{\"kind\":\"sae\",\"hook\":\"" HOOK "\",\"center_activations\":false,\"context_size\":32,"
         "\"prepend_bos\":true,\"source\":\"test\",\"references\":{\"model\":%llu}}";
     artifact_id big = make_sae(s, "big", WIDTH, 3, 40, -1, object(form, model, 0, 0));
-    make_sae(s, "small", 8, 9, 8, -1, object(form, model, 0, 0));
+    make_sae(s, "small", 8, 9, 8, -1,
+             object("{\"kind\":\"sae\",\"hook\":\"" HOOK
+                    "\",\"center_activations\":false,\"context_size\":32,"
+                    "\"prepend_bos\":true,\"source\":{\"neuronpedia_id\":\"tiny-lm/2-res\"},"
+                    "\"references\":{\"model\":%llu}}",
+                    model, 0, 0));
     artifact_id meta = make_sae(
         s, "big-meta", 12, 3, 12, -0.1f,
         object("{\"kind\":\"meta\",\"hook\":null,\"source\":\"test\",\"references\":{\"base\":%llu}}", big, 0,

@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include "family_store.h"
+#include "meta_store.h"
 #include "shared_store.h"
 
 #include "saescope/base/blas.h"
@@ -48,14 +49,42 @@ static const struct screen screens[] = {
      "keys <Tab>j<Enter>\nwait\nkeys <Down><Enter>\nwait\nkeys <lt><lt>\n"},
     {"meta-forth", "big/41", 80, 24, NULL, NULL,
      "keys <Tab>j<Enter>\nwait\nkeys <Down><Enter>\nwait\nkeys <lt><lt>>\n"},
+    {"meta-joint-80", "both-meta/1", 80, 24, NULL, NULL, ""},
+    {"meta-joint-120", "both-meta/1", 120, 30, NULL, NULL, "keys jjj\n"},
+    {"meta-joint-followed", "both-meta/1", 80, 24, NULL, NULL, "keys G<Enter>\n"},
+    {"meta-of-meta-80", "left-meta/3", 80, 24, NULL, NULL, ""},
+    {"meta-of-meta-120", "left-meta/3", 120, 30, NULL, NULL, "keys <Tab>j\n"},
+    {"meta-of-meta-ascii", "left-meta/3", 80, 24, "ascii", "on", "keys <Tab>\n"},
+    {"meta-of-meta-small", "left-meta/3", 40, 10, NULL, NULL, "keys <Tab>j\n"},
+    {"meta-of-meta-followed", "left-meta/3", 80, 24, NULL, NULL, "keys <Tab>j<Enter>\n"},
+    {"meta-of-meta-down", "left-meta/3", 120, 30, NULL, NULL,
+     "keys <Tab>j<Enter>\nwait\nkeys j<Enter>\nwait\nkeys <Enter>\n"},
+    {"meta-of-meta-back", "left-meta/3", 120, 30, NULL, NULL,
+     "keys <Tab>j<Enter>\nwait\nkeys j<Enter>\nwait\nkeys <Enter>\nwait\nkeys <lt><lt><lt>\n"},
+    {"steer-asked-top", "left-meta-meta/1", 80, 12, NULL, NULL, "keys s2\n"},
     {"steer-asked", "big/3", 80, 12, NULL, NULL, "keys s\n"},
     {"steer-asked-meta", "big-meta/1", 80, 12, NULL, NULL, "keys s5\n"},
+    {"latent-neuronpedia", "small/2", 80, 24, NULL, NULL, "keys o\n"},
+    {"latent-neuronpedia-off", "small/2", 80, 12, "clipboard", "off", "keys o\n"},
+    {"latent-neuronpedia-piped", "small/2", 80, 12, NULL, NULL, "keys :open small/2 | tr a-z A-Z<Enter>\n"},
+    {"latent-neuronpedia-none", "big/3", 80, 12, NULL, NULL, "keys o\n"},
     {"label-asked", "big/3", 80, 12, NULL, NULL, "keys L\n"},
+    {"meta-searched", "both-meta/1", 80, 24, NULL, NULL, "keys /right<Enter>n\n"},
+    {"latent-components-searched", "big/41", 80, 24, NULL, NULL, "keys <Tab>/number 40<Enter>\n"},
+    {"output-search", "big", 80, 12, NULL, NULL, "keys :search physic<Enter>\nwait\nkeys jy\n"},
+    {"output-opened", "big", 80, 12, NULL, NULL, "keys :search physic<Enter>\nwait\nkeys j<Enter>\n"},
+    {"output-address-opened", "big", 80, 12, NULL, NULL,
+     "keys :decompose big/41<Enter>\nwait\nkeys <Enter>\n"},
+    {"output-name-opened", "big", 80, 12, NULL, NULL, "keys :list saes<Enter>\nwait\nkeys jj<Enter>\n"},
+    {"output-names-nothing", "big", 80, 12, NULL, NULL, "keys :list saes<Enter>\nwait\nkeys <Enter>\n"},
+    {"help-latent", "big/3", 80, 24, NULL, NULL, "keys ?\n"},
+    {"help-latent-resized", "big/3", 60, 24, NULL, NULL, "keys ?G\nsize 120x24\n"},
     {"encode-80", "big", 80, 24, NULL, NULL,
      "keys tA physicist was born.<Enter>\nwait\nkeys <Right><Right><Tab>j\n"},
     {"encode-120", "big", 120, 24, NULL, NULL, "keys tA physicist was born.<Enter>\nwait\nkeys jj\n"},
     {"encode-latent", "big", 80, 24, NULL, NULL, "keys tA physicist.<Enter>\nwait\nkeys 2<Enter><Enter>\n"},
     {"encode-meta", "big-meta", 80, 12, NULL, NULL, "keys tA physicist.<Enter>\n"},
+    {"encode-meta-top", "left-meta-meta", 80, 12, NULL, NULL, "keys tA physicist.<Enter>\n"},
     {"latent-family", "big/3", 120, 24, NULL, NULL, "keys F\n"},
     {"family-80", "f-8/0", 80, 24, NULL, NULL, "keys F\n"},
     {"family-120", "f-8/0", 120, 40, NULL, NULL, "keys F\nwait\nkeys <Right>\n"},
@@ -73,6 +102,7 @@ static const struct screen screens[] = {
     {"family-jump", "f-8/0", 80, 24, NULL, NULL, "keys F\nwait\nkeys <Right>12<Enter>\n"},
     {"family-jump-away", "f-8/0", 80, 14, NULL, NULL, "keys F\nwait\nkeys 6<Enter>\n"},
     {"family-copied", "f-8/0", 80, 12, NULL, NULL, "keys F\nwait\nkeys Gy\n"},
+    {"family-copied-off", "f-8/0", 80, 12, "clipboard", "off", "keys F\nwait\nkeys Gy\n"},
     {"family-small", "f-8/0", 40, 10, NULL, NULL, "keys F\nwait\nkeys G\n"},
     {"family-narrow-columns", "f-40/1", 100, 24, NULL, NULL, "keys F\n"},
     {"family-piped", "f-8/0", 80, 12, NULL, NULL, "keys :family f-8/0 | wc -l | tr -d ' '<Enter>\n"},
@@ -118,6 +148,7 @@ static int setup(void **state)
         return -1;
     latent_store_make("store");
     family_store_make("store");
+    meta_store_make("store");
     return 0;
 }
 

@@ -34,6 +34,7 @@ static const struct store_screen screens[] = {
     {{"prompt-cancelled", NULL, 80, 12, NULL, NULL, "keys :list<Esc>\n"}, STORE},
     {{"unknown-command", NULL, 80, 12, NULL, NULL, "keys :lst<Enter>\n"}, STORE},
     {{"messages", NULL, 80, 12, NULL, NULL, "keys :lst<Enter>:info x<Enter>\nwait\nkeys :messages<Enter>\n"}, STORE},
+    {{"messages-moved", NULL, 80, 12, NULL, NULL, "keys :ls<Enter>:ls2<Enter>:ls3<Enter>:ls4<Enter>:messages<Enter>k\nwait\nkeys k\n"}, STORE},
     {{"output", NULL, 80, 24, NULL, NULL, "keys :list saes<Enter>\nwait\n"}, STORE},
     {{"output-pipe", NULL, 80, 12, NULL, NULL, "keys :list saes | sort -r; set limit 7<Enter>\nwait\n"}, STORE},
     {{"back", NULL, 80, 12, NULL, NULL, "keys jj:list saes<Enter>\nwait\nkeys j<lt>\n"}, STORE},

@@ -71,6 +71,13 @@ char *data_path(const char *name)
     return path_join(root, name);
 }
 
+char *data_path_in(const char *folder, const char *name)
+{
+    char *path = data_path(folder), *full = path_join(path, name);
+    free(path);
+    return full;
+}
+
 json *parse_json(const char *text)
 {
     struct error err = {0};
@@ -78,6 +85,29 @@ json *parse_json(const char *text)
     if (!v)
         fail_msg("%s", err.message);
     return v;
+}
+
+json **read_json_lines(const char *path, size_t *n)
+{
+    struct error err = {0};
+    struct strbuf file = STRBUF_INIT;
+    json **lines = NULL;
+    char *rest = NULL;
+    assert_ok(file_read(path, 1 << 20, &file, &err));
+    *n = 0;
+    for (char *line = strtok_r(file.data, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+        lines = xreallocarray(lines, *n + 1, sizeof *lines);
+        lines[(*n)++] = parse_json(line);
+    }
+    strbuf_free(&file);
+    return lines;
+}
+
+void free_json_lines(json **lines, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        json_free(lines[i]);
+    free(lines);
 }
 
 int asks_before_cancel;

@@ -52,7 +52,11 @@ int tear_down_threads(void **state);
 char *test_path(const char *name);                                   /* test_directory/name, malloc'd */
 char *write_test_file(const char *name, const void *data, size_t n); /* its path, malloc'd */
 char *data_path(const char *name);                                   /* tests/data/name, malloc'd */
+char *data_path_in(const char *folder, const char *name);            /* tests/data/folder/name, malloc'd */
 json *parse_json(const char *text);
+/* The values of a JSON Lines file, *n of them, malloc'd. */
+json **read_json_lines(const char *path, size_t *n);
+void free_json_lines(json **lines, size_t n);
 
 /* ---- XML, of the kind that we write: no doctypes, comments or CDATA. ---- */
 

@@ -11,36 +11,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "saescope/base/blas.h"
 #include "saescope/base/fileio.h"
 #include "saescope/base/memory.h"
 #include "saescope/files/npz_write.h"
 #include "saescope/files/safetensors.h"
 #include "saescope/files/zip_archive.h"
-#include "saescope/formats/formats.h"
 #include "saescope/sae/sae.h"
-#include "tests/support/support.h"
+#include "tests/support/golden.h"
+
+#define TOLERANCE 1e-4F
 
 static struct store *store;
-static struct safetensors expected;
 
 static int set_up(void **state)
 {
-    struct error err = {0};
-    char *golden = data_path("formats/expected.safetensors");
-    set_up_directory(state);
-    blas_start();
-    store = open_store("store");
-    assert_ok(safetensors_open(&expected, golden, &err));
-    free(golden);
+    set_up_golden(state, "formats/expected.safetensors");
+    store = golden_store;
     return 0;
-}
-
-static int tear_down(void **state)
-{
-    safetensors_close(&expected);
-    store_close(store);
-    return tear_down_directory(state);
 }
 
 /* ---- Cases. ---- */
@@ -136,18 +123,7 @@ static const struct format_case {
 
 static char *case_path(const char *path)
 {
-    char *folder = data_path("formats"), *full = path_join(folder, path);
-    free(folder);
-    return full;
-}
-
-static artifact_id import_with(const struct sae_import *o)
-{
-    struct error err = {0};
-    artifact_id id = 0;
-    if (sae_import_path(store, o, NULL, &id, &err))
-        fail_msg("%s: %s", o->path, err.message);
-    return id;
+    return data_path_in("formats", path);
 }
 
 static artifact_id import_case(const struct format_case *c)
@@ -155,63 +131,12 @@ static artifact_id import_case(const struct format_case *c)
     char *path = case_path(c->path);
     const struct sae_import o = {
         .path = path, .name = c->name, .hook = c->given_hook, .k = (size_t)c->options_k};
-    artifact_id id = import_with(&o);
+    artifact_id id = import_sae(&o);
     free(path);
     return id;
 }
 
 /* ---- Numbers. ---- */
-
-static float *golden_values(const char *name, const char *what, size_t *rows, size_t *columns)
-{
-    struct error err = {0};
-    const struct tensor *x;
-    char *full = what ? xasprintf("%s.%s", name, what) : xstrdup(name);
-    assert_ok(safetensors_need(&expected, full, &x, &err));
-    *rows = x->shape[0];
-    *columns = x->shape[1];
-    float *values = xreallocarray(NULL, *rows * *columns, sizeof(float));
-    floats_from(x->dtype, x->data, values, *rows * *columns);
-    free(full);
-    return values;
-}
-
-static void assert_close(const float *got, const float *wanted, size_t n, const char *name, const char *what)
-{
-    for (size_t i = 0; i < n; i++)
-        if (!(fabsf(got[i] - wanted[i]) <= 1e-4F * (1 + fabsf(wanted[i]))))
-            fail_msg("%s, %s [%zu]: %g instead of %g", name, what, i, (double)got[i], (double)wanted[i]);
-}
-
-static void check_numbers(const char *name, artifact_id id)
-{
-    struct error err = {0};
-    struct sae *sae;
-    struct sparse_rows f = {0};
-    size_t n, d, rows, d_sae, d_out;
-    float *x = golden_values("x", NULL, &n, &d), *acts = golden_values(name, "acts", &rows, &d_sae),
-          *out = golden_values(name, "out", &rows, &d_out);
-    struct store_txn *t = begin_reading(store);
-    assert_ok(sae_open(t, id, &sae, &err));
-    assert_int_equal(sae->d_in, d);
-    assert_int_equal(sae->d_sae, d_sae);
-    assert_ok(sae_encode(sae, x, n, &f, &err));
-    float *dense = xcalloc(n * d_sae, sizeof(float)), *x_hat = xcalloc(n * d, sizeof(float));
-    for (size_t r = 0; r < n; r++)
-        for (size_t p = f.offsets[r]; p < f.offsets[r + 1]; p++)
-            dense[r * d_sae + f.latents[p]] = f.values[p];
-    assert_close(dense, acts, n * d_sae, name, "activations");
-    assert_ok(sae_decode(sae, &f, x, x_hat, &err));
-    assert_close(x_hat, out, n * d, name, "reconstruction");
-    sae_free(sae);
-    store_end(t);
-    sparse_rows_free(&f);
-    free(dense);
-    free(x_hat);
-    free(x);
-    free(acts);
-    free(out);
-}
 
 static int has_quirk(const json *source, const char *text)
 {
@@ -241,7 +166,7 @@ static void test_cases(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
         artifact_id id = import_case(&cases[i]);
-        check_numbers(cases[i].name, id);
+        check_golden(cases[i].name, id, TOLERANCE);
         check_manifest(&cases[i], id);
     }
 }
@@ -304,8 +229,8 @@ static void test_meta(void **state)
     artifact_id base = find_artifact(store, ARTIFACT_SAE, "goodfire");
     char *path = case_path("batchtopk-meta/gpt2-small_blocks.8.hook_resid_pre_48_batchtopk_4_0.0003_99");
     const struct sae_import o = {.path = path, .name = "batchtopk-meta", .base = base};
-    artifact_id id = import_with(&o);
-    check_numbers("batchtopk-meta", id);
+    artifact_id id = import_sae(&o);
+    check_golden("batchtopk-meta", id, TOLERANCE);
     json *m = read_manifest(store, id);
     assert_string_equal(json_get_string(m, "kind", ""), "meta");
     assert_true(json_is_null(json_get(m, "hook")));
@@ -323,7 +248,7 @@ static void test_options(void **state)
                                  .format = "npz",
                                  .hook = "hook_embed",
                                  .apply_b_dec_to_input = "no"};
-    check_numbers("plain-npz", import_with(&o));
+    check_golden("plain-npz", import_sae(&o), TOLERANCE);
     free(path);
 }
 
@@ -334,8 +259,8 @@ static void test_released_scale(void **state)
     char *path = case_path("llama-scope-r1-scaled/repository/L8R");
     const struct release_facts facts = {.scale = 0.625};
     const struct sae_import o = {.path = path, .name = "llama-scope-r1-scaled", .facts = &facts};
-    artifact_id id = import_with(&o);
-    check_numbers("llama-scope-r1-scaled", id);
+    artifact_id id = import_sae(&o);
+    check_golden("llama-scope-r1-scaled", id, TOLERANCE);
     json *m = read_manifest(store, id);
     assert_true(has_quirk(json_get(m, "source"), "the activation scale 0.625 was folded"));
     json_free(m);
@@ -351,7 +276,7 @@ static void test_released_normalization(void **state)
     char *path = case_path("saelens-batchtopk");
     const struct release_facts facts = {.normalize = "constant_norm_rescale"}, wrong = {.normalize = "twice"};
     const struct sae_import o = {.path = path, .name = "overridden", .facts = &facts};
-    json *m = read_manifest(store, import_with(&o));
+    json *m = read_manifest(store, import_sae(&o));
     assert_string_equal(json_get_string(m, "normalize_activations", ""), "constant_norm_rescale");
     assert_true(has_quirk(json_get(m, "source"), "normalize_activations is constant_norm_rescale"));
     assert_false(has_quirk(json_get(m, "source"), "activation scale"));
@@ -372,8 +297,8 @@ static void test_checkpoints(void **state)
          *folder = case_path("llama-scope/checkpoints");
     const struct sae_import file = {.path = path, .name = "checkpoint"},
                             whole = {.path = folder, .name = "checkpoints"};
-    check_numbers("llama-scope", import_with(&file));
-    check_numbers("llama-scope", import_with(&whole));
+    check_golden("llama-scope", import_sae(&file), TOLERANCE);
+    check_golden("llama-scope", import_sae(&whole), TOLERANCE);
     free(folder);
     free(path);
     static const char *const files[][2] = {{"dictionary-topk/ae.pt", "run/checkpoints/ae_100.pt"},
@@ -392,8 +317,8 @@ static void test_checkpoints(void **state)
     strbuf_free(&bytes);
     path = test_path("run/checkpoints/ae_100.pt");
     const struct sae_import dictionary = {.path = path, .name = "ae_100"};
-    artifact_id id = import_with(&dictionary);
-    check_numbers("dictionary-topk", id);
+    artifact_id id = import_sae(&dictionary);
+    check_golden("dictionary-topk", id, TOLERANCE);
     json *m = read_manifest(store, id);
     assert_string_equal(json_get_string(m, "hook", ""), "blocks.3.hook_resid_post");
     json_free(m);
@@ -414,7 +339,7 @@ static void check_square(const struct sae_import *o, int encoder_turned, int dec
 {
     struct error err = {0};
     struct sae *sae;
-    artifact_id id = import_with(o);
+    artifact_id id = import_sae(o);
     struct store_txn *t = begin_reading(store);
     assert_ok(sae_open(t, id, &sae, &err));
     assert_int_equal(sae->d_in, SQUARE);
@@ -592,7 +517,7 @@ static void test_round_trips(void **state)
             if (fits(formats[j], id)) {
                 assert_int_equal(status, STATUS_OK);
                 const struct sae_import o = {.path = folder, .name = name, .hook = cases[i].hook};
-                assert_same_sae(name, id, import_with(&o));
+                assert_same_sae(name, id, import_sae(&o));
             } else {
                 assert_int_equal(status, STATUS_REFUSED);
                 assert_says("no place for normalize_activations");
@@ -619,7 +544,7 @@ static void test_metadata_comes_back(void **state)
     assert_ok(sae_export_folder(store, find_artifact(store, ARTIFACT_SAE, "batchtopk-meta"), folder,
                                 "safetensors", DTYPE_F32, NULL, &err));
     const struct sae_import o = {.path = folder, .name = "meta-again"};
-    m = read_manifest(store, import_with(&o));
+    m = read_manifest(store, import_sae(&o));
     assert_string_equal(json_get_string(m, "kind", ""), "meta");
     assert_int_equal(json_get_integer(json_get(m, "references"), "base", 0),
                      find_artifact(store, ARTIFACT_SAE, "goodfire"));
@@ -646,5 +571,5 @@ int main(void)
         printf("1..0 # SKIP built without libzip\n");
         return 0;
     }
-    return cmocka_run_group_tests_name("formats", tests, set_up, tear_down);
+    return cmocka_run_group_tests_name("formats", tests, set_up, tear_down_golden);
 }

@@ -7,47 +7,32 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "saescope/base/blas.h"
 #include "saescope/base/fileio.h"
 #include "saescope/base/memory.h"
 #include "saescope/files/zip_archive.h"
-#include "saescope/formats/formats.h"
 #include "saescope/formats/importing.h"
-#include "tests/support/support.h"
+#include "tests/support/golden.h"
 
 static struct store *store;
 
 static int set_up(void **state)
 {
-    set_up_directory(state);
-    blas_start();
-    store = open_store("store");
+    set_up_golden(state, NULL);
+    store = golden_store;
     return 0;
-}
-
-static int tear_down(void **state)
-{
-    store_close(store);
-    return tear_down_directory(state);
 }
 
 static char *case_path(const char *path)
 {
-    char *folder = data_path("formats"), *full = path_join(folder, path);
-    free(folder);
-    return full;
+    return data_path_in("formats", path);
 }
 
 static void refuse(const char *path, const char *format, const char *says)
 {
-    struct error err = {0};
-    artifact_id id = 0;
-    const struct sae_import o = {
-        .path = path, .name = "refused", .format = format, .hook = "blocks.0.hook_resid_pre"};
-    int status = sae_import_path(store, &o, NULL, &id, &err);
-    if (status != STATUS_REFUSED || !strstr(err.message, says))
-        fail_msg("status %d, \"%s\" does not say \"%s\"", status, err.message, says);
-    assert_int_equal(find_artifact(store, ARTIFACT_SAE, "refused"), 0);
+    refuse_sae(
+        &(struct sae_import){
+            .path = path, .name = "refused", .format = format, .hook = "blocks.0.hook_resid_pre"},
+        says);
 }
 
 static void refuse_case(const char *path, const char *says)
@@ -228,5 +213,5 @@ int main(void)
         printf("1..0 # SKIP built without libzip\n");
         return 0;
     }
-    return cmocka_run_group_tests_name("formats refused", tests, set_up, tear_down);
+    return cmocka_run_group_tests_name("formats refused", tests, set_up, tear_down_golden);
 }

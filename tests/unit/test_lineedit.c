@@ -84,6 +84,20 @@ static void pasted_text_is_one_piece(void **state)
     assert_line("aone two  q z");
 }
 
+static void pasted_text_byte_by_byte(void **state)
+{
+    static const char typed[] = "a\033[200~one\033[20\033[201\033[201~z\rno more";
+    enum lineedit_state now = LINEEDIT_EDITING;
+    size_t n = 0;
+    (void)state;
+    start("");
+    while (now == LINEEDIT_EDITING && typed[n])
+        now = lineedit_feed(&typed[n++], 1);
+    assert_int_equal(now, LINEEDIT_DONE);
+    assert_string_equal(typed + n, "no more");
+    assert_line("aone[20[201z");
+}
+
 static void ways_to_leave(void **state)
 {
     static const char *const keys[] = {"\003", "\007"};
@@ -217,7 +231,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(typing_and_moving),   cmocka_unit_test(characters_come_in_pieces),
-        cmocka_unit_test(pasted_text_is_one_piece), cmocka_unit_test(ways_to_leave),
+        cmocka_unit_test(pasted_text_is_one_piece),
+        cmocka_unit_test(pasted_text_byte_by_byte), cmocka_unit_test(ways_to_leave),
         cmocka_unit_test(control_characters_are_shown), cmocka_unit_test(words_are_completed),
         cmocka_unit_test(history_is_kept_apart_and_saved),
     };

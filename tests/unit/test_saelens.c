@@ -10,68 +10,34 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "saescope/base/blas.h"
 #include "saescope/base/fileio.h"
 #include "saescope/base/memory.h"
 #include "saescope/files/safetensors.h"
-#include "saescope/formats/formats.h"
 #include "saescope/sae/bases.h"
 #include "saescope/sae/sae.h"
-#include "tests/support/support.h"
+#include "tests/support/golden.h"
+
+#define TOLERANCE 2e-5F
 
 static struct store *store;
-static struct safetensors expected;
 
 static char *saelens_path(const char *name)
 {
-    char *folder = data_path("saelens"), *path = path_join(folder, name);
-    free(folder);
-    return path;
+    return data_path_in("saelens", name);
 }
 
 static int set_up(void **state)
 {
-    struct error err = {0};
-    char *golden = data_path("saelens/expected.safetensors");
-    set_up_directory(state);
-    blas_start();
-    store = open_store("store");
-    assert_ok(safetensors_open(&expected, golden, &err));
-    free(golden);
+    set_up_golden(state, "saelens/expected.safetensors");
+    store = golden_store;
     return 0;
-}
-
-static int tear_down(void **state)
-{
-    safetensors_close(&expected);
-    store_close(store);
-    return tear_down_directory(state);
 }
 
 /* ---- Imports against SAELens' numbers. ---- */
 
-static float *golden_values(const char *name, const char *what, size_t *rows, size_t *columns)
-{
-    struct error err = {0};
-    const struct tensor *x;
-    char *full = what ? xasprintf("%s.%s", name, what) : xstrdup(name);
-    assert_ok(safetensors_need(&expected, full, &x, &err));
-    *rows = x->shape[0];
-    *columns = x->shape[1];
-    float *values = xreallocarray(NULL, *rows * *columns, sizeof(float));
-    floats_from(x->dtype, x->data, values, *rows * *columns);
-    free(full);
-    return values;
-}
-
 static artifact_id import_folder(const char *path, const char *name, artifact_id base)
 {
-    struct error err = {0};
-    artifact_id id = 0;
-    struct sae_import o = {.path = path, .name = name, .base = base};
-    if (sae_import_path(store, &o, NULL, &id, &err))
-        fail_msg("%s: %s", path, err.message);
-    return id;
+    return import_sae(&(struct sae_import){.path = path, .name = name, .base = base});
 }
 
 static artifact_id import_case(const char *name)
@@ -82,45 +48,6 @@ static artifact_id import_case(const char *name)
     return id;
 }
 
-static void assert_close(const float *got, const float *wanted, size_t n, const char *what)
-{
-    for (size_t i = 0; i < n; i++)
-        if (!(fabsf(got[i] - wanted[i]) <= 2e-5F * (1 + fabsf(wanted[i]))))
-            fail_msg("%s [%zu]: %g instead of %g", what, i, (double)got[i], (double)wanted[i]);
-}
-
-static void check_case(const char *name)
-{
-    struct error err = {0};
-    struct sae *sae;
-    struct sparse_rows f = {0};
-    size_t n, d, rows, d_sae, d_out;
-    float *x = golden_values("x", NULL, &n, &d);
-    artifact_id id = import_case(name);
-    struct store_txn *t = begin_reading(store);
-    assert_ok(sae_open(t, id, &sae, &err));
-    float *acts = golden_values(name, "acts", &rows, &d_sae),
-          *out = golden_values(name, "out", &rows, &d_out);
-    assert_int_equal(sae->d_in, d);
-    assert_int_equal(sae->d_sae, d_sae);
-    assert_ok(sae_encode(sae, x, n, &f, &err));
-    float *dense = xcalloc(n * d_sae, sizeof(float)), *x_hat = xcalloc(n * d, sizeof(float));
-    for (size_t r = 0; r < n; r++)
-        for (size_t p = f.offsets[r]; p < f.offsets[r + 1]; p++)
-            dense[r * d_sae + f.latents[p]] = f.values[p];
-    assert_close(dense, acts, n * d_sae, name);
-    assert_ok(sae_decode(sae, &f, x, x_hat, &err));
-    assert_close(x_hat, out, n * d, name);
-    sae_free(sae);
-    store_end(t);
-    sparse_rows_free(&f);
-    free(dense);
-    free(x_hat);
-    free(x);
-    free(acts);
-    free(out);
-}
-
 static void test_cases(void **state)
 {
     (void)state;
@@ -128,7 +55,7 @@ static void test_cases(void **state)
         "standard",     "square", "topk",      "topk-rescaled",   "jumprelu", "jumprelu-f16", "rescaled-norm",
         "average-norm", "flat",   "flat-topk", "layer-norm-bf16", "oldest",   "oldest-scaled"};
     for (size_t i = 0; i < ARRAY_LENGTH(names); i++)
-        check_case(names[i]);
+        check_golden(names[i], import_case(names[i]), TOLERANCE);
 }
 
 static artifact_id find(const char *name)
@@ -221,15 +148,10 @@ static char *make_folder(const char *config, const struct raw *tensors, size_t n
 
 static void refuse_import(const char *path, const struct sae_import *with, const char *says)
 {
-    struct error err = {0};
-    artifact_id id = 0;
     struct sae_import o = with ? *with : (struct sae_import){0};
     o.path = path;
     o.name = "refused";
-    int status = sae_import_path(store, &o, NULL, &id, &err);
-    if (status != STATUS_REFUSED || !strstr(err.message, says))
-        fail_msg("status %d, \"%s\" does not say \"%s\"", status, err.message, says);
-    assert_int_equal(find("refused"), 0);
+    refuse_sae(&o, says);
 }
 
 static void refuse_weights(const char *config, const struct raw *tensors, size_t n, const char *bad,
@@ -625,5 +547,5 @@ int main(void)
         cmocka_unit_test(test_training_scale),
         cmocka_unit_test(test_release_facts),
     };
-    return cmocka_run_group_tests_name("saelens", tests, set_up, tear_down);
+    return cmocka_run_group_tests_name("saelens", tests, set_up, tear_down_golden);
 }

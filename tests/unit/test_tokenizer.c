@@ -13,9 +13,8 @@
 #include "saescope/base/fileio.h"
 #include "saescope/base/json.h"
 #include "saescope/base/memory.h"
-#include "saescope/model/tokenizer_internal.h"
-#include "tests/support/support.h"
-#include "tests/unit/unicode_text.h"
+#include "tests/support/tokenizers.h"
+#include "tests/support/unicode_text.h"
 
 static struct tokenizer *demo;
 
@@ -35,35 +34,9 @@ static int tear_down(void **state)
     return tear_down_directory(state);
 }
 
-static struct token_list encode(const struct tokenizer *tok, const void *text, size_t n, int specials)
-{
-    struct error err = {0};
-    struct token_list ids = {0};
-    struct encoder *e = encoder_new(tok);
-    assert_ok(encoder_encode(e, text, n, specials, &ids, &err));
-    encoder_free(e);
-    return ids;
-}
-
-static struct strbuf decode(const struct tokenizer *tok, const struct token_list *ids)
-{
-    struct strbuf out = STRBUF_INIT;
-    for (size_t i = 0; i < ids->n; i++) {
-        size_t n;
-        const void *bytes = tokenizer_token(tok, ids->ids[i], &n);
-        strbuf_add(&out, bytes, n);
-    }
-    return out;
-}
-
 static void assert_round_trip(const struct tokenizer *tok, const void *text, size_t n)
 {
-    struct token_list ids = encode(tok, text, n, 1);
-    struct strbuf back = decode(tok, &ids);
-    assert_int_equal(back.length, n);
-    assert_memory_equal(strbuf_string(&back), text, n);
-    strbuf_free(&back);
-    token_list_free(&ids);
+    check_decoded(tok, text, n, text, n);
 }
 
 /* ---- Golden values. ---- */
@@ -101,25 +74,20 @@ static void check_pieces(const json *text, const json *lengths)
 static void test_phrases(void **state)
 {
     (void)state;
-    struct error err = {0};
-    struct strbuf file = STRBUF_INIT;
     char *path = data_path("tokenizer/phrases.jsonl");
-    assert_ok(file_read(path, 1 << 20, &file, &err));
-    size_t lines = 0;
-    for (char *line = strtok(file.data, "\n"); line; line = strtok(NULL, "\n"), lines++) {
-        json *phrase = json_parse(line, strlen(line), path, &err);
-        assert_non_null(phrase);
-        const json *text = json_get(phrase, "text"), *golden = json_get(phrase, "ids");
-        struct token_list ids = encode(demo, json_string(text, ""), json_string_length(text), 1);
+    size_t n;
+    json **phrases = read_json_lines(path, &n);
+    for (size_t line = 0; line < n; line++) {
+        const json *text = json_get(phrases[line], "text"), *golden = json_get(phrases[line], "ids");
+        struct token_list ids = tokens_of_text(demo, json_string(text, ""), json_string_length(text), 1);
         assert_int_equal(ids.n, json_length(golden));
         for (size_t i = 0; i < ids.n; i++)
             assert_int_equal(ids.ids[i], json_integer(json_at(golden, i), -1));
         token_list_free(&ids);
-        check_pieces(text, json_get(phrase, "pieces"));
-        json_free(phrase);
+        check_pieces(text, json_get(phrases[line], "pieces"));
     }
-    assert_true(lines > 50);
-    strbuf_free(&file);
+    assert_true(n > 50);
+    free_json_lines(phrases, n);
     free(path);
 }
 
@@ -156,15 +124,9 @@ static void check_chunk(struct encoder *e, struct cutter *c, const struct strbuf
     struct token_list ids = {0};
     assert_ok(encoder_encode(e, text->data, text->length, 1, &ids, &err));
     assert_int_equal(ids.n, n_ids);
-    uint64_t h = HASH_START;
-    for (size_t i = 0; i < ids.n; i++)
-        h = hash_number(h, ids.ids[i]);
-    assert_int_equal(h, ids_hash);
-    struct strbuf back = decode(demo, &ids);
-    assert_int_equal(back.length, text->length);
-    assert_memory_equal(back.data, text->data, text->length);
-    strbuf_free(&back);
+    assert_int_equal(token_list_hash(&ids), ids_hash);
     token_list_free(&ids);
+    assert_round_trip(demo, text->data, text->length);
 }
 
 static void test_every_character(void **state)
@@ -254,8 +216,8 @@ static void test_specials(void **state)
     assert_int_equal(tokenizer_eos(demo), 8191);
     assert_true(tokenizer_is_special(demo, 8191));
     assert_false(tokenizer_is_special(demo, 100));
-    struct token_list with = encode(demo, "a<|endoftext|>b", 15, 1),
-                      without = encode(demo, "a<|endoftext|>b", 15, 0);
+    struct token_list with = tokens_of_text(demo, "a<|endoftext|>b", 15, 1),
+                      without = tokens_of_text(demo, "a<|endoftext|>b", 15, 0);
     assert_int_equal(with.n, 3);
     assert_int_equal(with.ids[1], 8191);
     for (size_t i = 0; i < without.n; i++)
@@ -328,8 +290,8 @@ static void test_vocabulary_files(void **state)
     tokenizer_token(tok, 8999, &n);
     assert_int_equal(n, 0);
     const char phrase[] = "a physicist<|endoftext|> who isn't born in Germany";
-    struct token_list a = encode(demo, phrase, sizeof(phrase) - 1, 1),
-                      b = encode(tok, phrase, sizeof(phrase) - 1, 1);
+    struct token_list a = tokens_of_text(demo, phrase, sizeof(phrase) - 1, 1),
+                      b = tokens_of_text(tok, phrase, sizeof(phrase) - 1, 1);
     assert_int_equal(a.n, b.n);
     assert_memory_equal(a.ids, b.ids, a.n * sizeof(uint32_t));
     token_list_free(&a);
@@ -347,11 +309,7 @@ static void write_tokenizer(const char *more_vocabulary, const char *merges, con
     struct strbuf text = STRBUF_INIT;
     strbuf_adds(&text, "{\"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": false}, ");
     strbuf_addf(&text, "%s \"model\": {\"type\": \"BPE\", \"merges\": [%s], \"vocab\": {", more, merges);
-    for (unsigned b = 0, moved = 0x100; b < 256; b++) {
-        int itself = (b > 0x20 && b < 0x7F) || (b > 0xA0 && b != 0xAD);
-        strbuf_addf(&text, "\"\\u%04x\": %u, ", itself ? b : moved, b);
-        moved += !itself;
-    }
+    add_byte_vocabulary(&text);
     strbuf_addf(&text, "%s}}}", more_vocabulary);
     write_file("tokenizer.json", text.data);
     strbuf_free(&text);
@@ -378,7 +336,7 @@ static void test_added_tokens(void **state)
         {"<mm><m>x<m>y", {259, 260, 258, 121}, 4}, /* the longest of those that start first */
     };
     for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
-        struct token_list ids = encode(tok, cases[i].text, strlen(cases[i].text), 1);
+        struct token_list ids = tokens_of_text(tok, cases[i].text, strlen(cases[i].text), 1);
         assert_int_equal(ids.n, cases[i].n);
         assert_memory_equal(ids.ids, cases[i].ids, ids.n * sizeof(uint32_t));
         token_list_free(&ids);

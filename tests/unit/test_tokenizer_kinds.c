@@ -15,8 +15,8 @@
 #include "saescope/base/memory.h"
 #include "saescope/base/strbuf.h"
 #include "saescope/model/tokenizer_internal.h"
-#include "tests/unit/tokenizer_fixture.h"
-#include "tests/unit/unicode_text.h"
+#include "tests/support/tokenizers.h"
+#include "tests/support/unicode_text.h"
 
 static const char *const kinds[] = {"llama3",           "qwen2",           "neox",          "digits",
                                     "digit_runs",       "llama2",          "llama2_across", "metaspace_first",
@@ -41,19 +41,14 @@ static size_t text_lengths[512], n_texts;
 
 static void read_texts(void)
 {
-    struct error err = {0};
-    struct strbuf file = STRBUF_INIT;
     char *path = kind_file("texts", ".jsonl");
-    assert_ok(file_read(path, 1 << 20, &file, &err));
-    for (char *line = strtok(file.data, "\n"); line; line = strtok(NULL, "\n"), n_texts++) {
-        json *text = json_parse(line, strlen(line), path, &err);
-        assert_non_null(text);
-        assert_true(n_texts < ARRAY_LENGTH(texts));
-        text_lengths[n_texts] = json_string_length(text);
-        texts[n_texts] = xstrndup(json_string(text, ""), text_lengths[n_texts]);
-        json_free(text);
+    json **lines = read_json_lines(path, &n_texts);
+    assert_true(n_texts <= ARRAY_LENGTH(texts));
+    for (size_t i = 0; i < n_texts; i++) {
+        text_lengths[i] = json_string_length(lines[i]);
+        texts[i] = xstrndup(json_string(lines[i], ""), text_lengths[i]);
     }
-    strbuf_free(&file);
+    free_json_lines(lines, n_texts);
     free(path);
 }
 
@@ -73,27 +68,6 @@ static int tear_down(void **state)
     for (size_t i = 0; i < n_texts; i++)
         free(texts[i]);
     return tear_down_directory(state);
-}
-
-static struct token_list encode(const struct tokenizer *tok, const void *text, size_t n)
-{
-    struct error err = {0};
-    struct token_list ids = {0};
-    struct encoder *e = encoder_new(tok);
-    assert_ok(encoder_encode(e, text, n, 1, &ids, &err));
-    encoder_free(e);
-    return ids;
-}
-
-static struct strbuf decode(const struct tokenizer *tok, const struct token_list *ids)
-{
-    struct strbuf out = STRBUF_INIT;
-    for (size_t i = 0; i < ids->n; i++) {
-        size_t n;
-        const void *bytes = tokenizer_token(tok, ids->ids[i], &n);
-        strbuf_add(&out, bytes, n);
-    }
-    return out;
 }
 
 /* ---- Golden values. ---- */
@@ -140,9 +114,7 @@ static void check_characters(struct encoder *e, const char *kind, FILE *golden)
             assert_ok(encoder_encode(e, u.text.data, u.text.length, 1, &ids, &err));
         if (!ids.n)
             break;
-        uint64_t h = HASH_START;
-        for (size_t i = 0; i < ids.n; i++)
-            h = hash_number(h, ids.ids[i]);
+        uint64_t h = token_list_hash(&ids);
         assert_int_equal(fscanf(golden, "%zu %llx", &wanted_n, &wanted), 2);
         if (ids.n != wanted_n || h != wanted)
             fail_msg("%s, generated text, line %zu: %zu tokens, hash %llx, not %zu, %llx", kind, lines + 1,
@@ -257,26 +229,18 @@ static void check_split(const json *split, const char *text, size_t n)
     tokenizer_free(tok);
 }
 
+/* The first line is the text, the others are the patterns that cut it. */
 static void test_patterns(void **state)
 {
     (void)state;
-    struct error err = {0};
-    struct strbuf file = STRBUF_INIT;
     char *path = kind_file("patterns", ".jsonl");
-    assert_ok(file_read(path, 1 << 20, &file, &err));
-    char *line = strtok(file.data, "\n");
-    json *first = json_parse(line, strlen(line), path, &err);
-    const json *text = json_get(first, "text");
-    size_t lines = 0;
-    for (; (line = strtok(NULL, "\n")); lines++) {
-        json *split = json_parse(line, strlen(line), path, &err);
-        assert_non_null(split);
-        check_split(split, json_string(text, ""), json_string_length(text));
-        json_free(split);
-    }
-    assert_true(lines > 40);
-    json_free(first);
-    strbuf_free(&file);
+    size_t n;
+    json **lines = read_json_lines(path, &n);
+    assert_true(n > 41);
+    const json *text = json_get(lines[0], "text");
+    for (size_t i = 1; i < n; i++)
+        check_split(lines[i], json_string(text, ""), json_string_length(text));
+    free_json_lines(lines, n);
     free(path);
 }
 
@@ -284,12 +248,7 @@ static void test_patterns(void **state)
 
 static void assert_decoded(size_t kind, const char *text, size_t n, const char *wanted, size_t n_wanted)
 {
-    struct token_list ids = encode(tokenizers[kind], text, n);
-    struct strbuf back = decode(tokenizers[kind], &ids);
-    assert_int_equal(back.length, n_wanted);
-    assert_memory_equal(strbuf_string(&back), wanted, n_wanted);
-    strbuf_free(&back);
-    token_list_free(&ids);
+    check_decoded(tokenizers[kind], text, n, wanted, n_wanted);
 }
 
 /* Where nothing is normalized away, decoding gives the text back. */
@@ -309,7 +268,7 @@ static void test_any_bytes_come_back(void **state)
             bytes[i] = (char)draw_below(&d, 256);
         assert_decoded(LLAMA3, bytes, sizeof(bytes), bytes, sizeof(bytes));
         for (size_t k = 0; k < KINDS; k++) {
-            struct token_list ids = encode(tokenizers[k], bytes, sizeof(bytes));
+            struct token_list ids = tokens_of_text(tokenizers[k], bytes, sizeof(bytes), 1);
             for (size_t i = 0; i < ids.n; i++)
                 assert_true(ids.ids[i] < tokenizer_size(tokenizers[k]));
             token_list_free(&ids);
@@ -332,7 +291,8 @@ static void test_invalid_bytes_are_pieces(void **state)
     (void)state;
     for (size_t k = 0; k < KINDS; k++) {
         const struct tokenizer *tok = tokenizers[k];
-        struct token_list whole = encode(tok, "the cat\xE2\x96", 9), start = encode(tok, "the cat", 7);
+        struct token_list whole = tokens_of_text(tok, "the cat\xE2\x96", 9, 1),
+                          start = tokens_of_text(tok, "the cat", 7, 1);
         uint32_t tail[2] = {tok->byte_token[0xE2], tok->byte_token[0x96]};
         assert_int_equal(whole.n, start.n + 2);
         assert_memory_equal(whole.ids, start.ids, start.n * sizeof(*start.ids));
@@ -368,7 +328,7 @@ static size_t check_cuts(size_t kind)
     size_t cuts = 0;
     struct encoder *e = encoder_new(tokenizers[kind]);
     for (size_t i = 0; i < n_texts; i++) {
-        struct token_list whole = encode(tokenizers[kind], texts[i], text_lengths[i]);
+        struct token_list whole = tokens_of_text(tokenizers[kind], texts[i], text_lengths[i], 1);
         for (size_t at = 1; at < text_lengths[i]; at++) {
             struct token_list parts = {0};
             if (!tokenizer_may_cut(tokenizers[kind], (uint8_t *)texts[i], text_lengths[i], at))
@@ -430,7 +390,8 @@ static void assert_same(const struct tokenizer *a, const struct tokenizer *b)
     assert_int_equal(tokenizer_bos(a), tokenizer_bos(b));
     assert_int_equal(tokenizer_eos(a), tokenizer_eos(b));
     for (size_t i = 0; i < n_texts; i++) {
-        struct token_list x = encode(a, texts[i], text_lengths[i]), y = encode(b, texts[i], text_lengths[i]);
+        struct token_list x = tokens_of_text(a, texts[i], text_lengths[i], 1),
+                          y = tokens_of_text(b, texts[i], text_lengths[i], 1);
         assert_int_equal(x.n, y.n);
         assert_memory_equal(x.ids, y.ids, x.n * sizeof(*x.ids));
         token_list_free(&x);

@@ -10,7 +10,7 @@
 #include "saescope/base/json.h"
 #include "saescope/base/memory.h"
 #include "saescope/base/strbuf.h"
-#include "tests/unit/tokenizer_fixture.h"
+#include "tests/support/tokenizers.h"
 
 /* ---- What is not supported. ---- */
 

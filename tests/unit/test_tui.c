@@ -179,6 +179,51 @@ static void test_typed_bytes(void **state)
     assert_int_equal(key_bytes("<F7>", bytes), 0);
 }
 
+/* ---- The clipboard. ---- */
+
+static void expect_clipboard(const char *text, const char *base64)
+{
+    struct strbuf b = STRBUF_INIT;
+    char *expected = xasprintf("\033]52;c;%s\033\\", base64);
+    clipboard_sequence(&b, text);
+    assert_string_equal(strbuf_string(&b), expected);
+    free(expected);
+    strbuf_free(&b);
+}
+
+/* The vectors of RFC 4648, section 10, and one with every digit. */
+static void test_clipboard_is_base64(void **state)
+{
+    (void)state;
+    expect_clipboard("", "");
+    expect_clipboard("f", "Zg==");
+    expect_clipboard("fo", "Zm8=");
+    expect_clipboard("foo", "Zm9v");
+    expect_clipboard("foob", "Zm9vYg==");
+    expect_clipboard("fooba", "Zm9vYmE=");
+    expect_clipboard("foobar", "Zm9vYmFy");
+    expect_clipboard("\xfb\xff\xbe", "+/++");
+}
+
+/* Nothing of a text ends the sequence or is a control character of its own. */
+static void test_clipboard_is_closed(void **state)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=";
+    static const char *const texts[] = {"\033\\\033]52;c;!\007", "a\nrm -rf\r", "\x9c\xc2\x9c\x90q\x18\x1a",
+                                        ";;;?", "\xe2\x80\xae\xff"};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LENGTH(texts); i++) {
+        struct strbuf b = STRBUF_INIT;
+        size_t n = strlen("\033]52;c;");
+        clipboard_sequence(&b, texts[i]);
+        assert_memory_equal(b.data, "\033]52;c;", n);
+        size_t inside = strspn(b.data + n, digits);
+        assert_int_equal(inside, (strlen(texts[i]) + 2) / 3 * 4);
+        assert_string_equal(b.data + n + inside, "\033\\");
+        strbuf_free(&b);
+    }
+}
+
 /* ---- Drawing on a screen without a terminal. ---- */
 
 static void start_screen(int width, int height, int ascii)
@@ -367,6 +412,8 @@ int main(void)
         cmocka_unit_test(test_keys_are_canonical),
         cmocka_unit_test(test_actions_are_reachable),
         cmocka_unit_test(test_own_bindings_come_first),
+        cmocka_unit_test(test_clipboard_is_base64),
+        cmocka_unit_test(test_clipboard_is_closed),
         cmocka_unit_test(test_typed_bytes),
         cmocka_unit_test(test_bars),
         cmocka_unit_test(test_histogram),

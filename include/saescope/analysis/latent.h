@@ -34,6 +34,7 @@ struct sae_facts {
     size_t d_in, d_sae, k, context_size;
     int prepend_bos, center;
     artifact_id model, base, index; /* 0: none. model of a meta-SAE: its base's (followed down) */
+    artifact_id ground;             /* the SAE at the bottom of a chain of meta-SAEs; an SAE's own id */
     size_t n_bases;                 /* of a joint meta-SAE several; `base` is the first */
     artifact_id *bases;
     uint64_t indexed_tokens;

@@ -129,6 +129,8 @@ struct frontend {
     void (*progress)(void *arg, const struct job_status *status);
     /* Non-zero when the user asked to stop what runs (Ctrl-C). */
     int (*stop)(void *arg);
+    /* Puts text on the user's clipboard and says so, instead of it being printed; NULL: there is none. */
+    void (*copy)(void *arg, const char *text);
 };
 
 struct context {

@@ -37,7 +37,8 @@ enum lineedit_history {
 
 void lineedit_open(const char *prompt, const char *initial, enum lineedit_history history, lineedit_complete complete,
                    void *arg);
-/* Feeds terminal bytes as they came. What is left of them after the line ended (done or cancelled) is dropped. */
+/* Feeds terminal bytes as they came. What is left of them after the line ended (done or cancelled) is dropped: who wants
+ * what was typed ahead feeds one byte at a time. */
 enum lineedit_state lineedit_feed(const char *bytes, size_t n);
 int lineedit_escape_pending(void);
 enum lineedit_state lineedit_timeout(void);

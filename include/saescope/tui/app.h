@@ -64,6 +64,9 @@ void app_message_text(struct app *a, int is_error, const char *displayable_text)
 size_t messages_count(const struct app *a);
 const struct message *messages_at(const struct app *a, size_t i); /* oldest first */
 
+/* ---- The terminal's clipboard (clipboard.c), unless the setting says no: the notice is on the bottom line. ---- */
+void app_copy(struct app *a, const char *text);
+
 /* ---- Jobs as last seen (jobs.c). ---- */
 const struct job_status *app_jobs(const struct app *a, size_t *n); /* newest first */
 size_t app_jobs_active(const struct app *a);
@@ -94,6 +97,7 @@ struct task {
     struct settings *settings; /* a copy of the UI thread's, so that both may read */
     char *directory;
     int allow_pipe;
+    int may_copy; /* its result may go to the clipboard instead of being shown */
     struct lines *lines; /* what goes on when it is done, or NULL */
     /* Filled in by the command thread. */
     int status;

@@ -53,7 +53,10 @@ struct page_head {
     artifact_id base;
     size_t n_bases;
     char base_name[NAME_MAX_BYTES + 1]; /* of a meta-SAE; the first of a joint one */
-    char *label;                        /* NULL: none */
+    char ground_name[NAME_MAX_BYTES +
+                     1]; /* of the SAE that it is on in the end; its own when it is no meta-SAE */
+    int has_meta;        /* there is a meta-SAE of its SAE */
+    char *label;         /* NULL: none */
     enum label_source source;
     artifact_id index; /* 0: not indexed */
     uint64_t tokens, fired;
@@ -73,12 +76,18 @@ struct page_logits {
     size_t n_positive, n_negative;
 };
 
-/* The meta-latents of a latent, or the members of a meta-latent. */
+/* The members of a meta-latent. */
+struct page_members {
+    char sae[NAME_MAX_BYTES + 1]; /* whose latents they are; empty: its base is gone */
+    size_t n_saes;                /* of a joint meta-SAE they are of several: then `sae` is the first */
+    struct page_links links;
+};
+
+/* The meta-latents of a latent or meta-latent. */
 struct page_components {
     char sae[NAME_MAX_BYTES + 1]; /* whose latents they are; empty: there is no meta-SAE */
-    size_t n_saes;                /* members of a joint meta-SAE's latent are of several: then `sae` is the first */
     struct page_links links;
-    double explained_variance, residual_norm; /* of a latent's decomposition */
+    double explained_variance, residual_norm; /* of the decomposition */
 };
 
 struct page_relatives {
@@ -99,10 +108,12 @@ uint64_t page_relatives_hash(struct store_txn *t);
 
 int page_head_read(struct query *q, struct store_txn *t, void *arg, void **result, struct error *err);
 int page_logits_read(struct query *q, struct store_txn *t, void *arg, void **result, struct error *err);
+int page_members_read(struct query *q, struct store_txn *t, void *arg, void **result, struct error *err);
 int page_components_read(struct query *q, struct store_txn *t, void *arg, void **result, struct error *err);
 int page_relatives_read(struct query *q, struct store_txn *t, void *arg, void **result, struct error *err);
 void page_head_free(void *head);
 void page_logits_free(void *logits);
+void page_members_free(void *members);
 void page_components_free(void *components);
 void page_relatives_free(void *relatives);
 
@@ -116,11 +127,13 @@ char *page_label(struct store_txn *t, artifact_id sae, size_t latent, enum label
 
 /* ---- Where the panes are. ---- */
 struct latent_layout {
-    struct canvas header, components, histogram, logits, relatives, contexts; /* height 0: left out */
+    struct canvas header, members, components, histogram, logits, relatives,
+        contexts;                      /* height 0: left out */
     int boxed_logits, boxed_relatives; /* else lines without a border */
 };
 #define LATENT_WIDE 110 /* columns from which the panes stand side by side */
-void latent_layout(const struct canvas *c, int is_meta, struct latent_layout *out);
+/* has_meta: of a meta-latent's page, which else has no pane of components. */
+void latent_layout(const struct canvas *c, int is_meta, int has_meta, struct latent_layout *out);
 
 /* ---- Drawing. ---- */
 /* Without colour: brackets around strong tokens (PLAIN), or around all active ones and their activation

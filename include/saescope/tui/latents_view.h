@@ -39,7 +39,8 @@ struct nearest_in {
 struct latents {
     struct latent_table *table; /* NULL until it is there */
     struct nearest_in *compared; /* goes before what a stitch knows; NULL: nothing was asked for */
-    struct artifact meta;       /* id 0: none */
+    struct artifact meta;       /* its meta-SAE, or of a meta-SAE its base; id 0: none */
+    struct artifact ground;     /* the SAE that it is on in the end: itself when it is no meta-SAE */
     char *text_name;            /* of the index, or NULL */
     char *error;
     struct list list;

@@ -35,10 +35,13 @@ void screen_suspend(void);                 /* gives the terminal back, stops the
 int screen_input(void); /* descriptor to poll, -1 when headless */
 /* The next key that was typed, canonical (see command/keymap.h); 0 when there is none. Pasted text is no keys. */
 int screen_key(char key[KEY_TEXT_MAX]);
-/* Bytes as they came, for line editing. */
-size_t screen_bytes(char *bytes, size_t n);
-void screen_raw_input(int on); /* whether screen_bytes is used */
-void screen_clipboard(const char *text); /* OSC 52 */
+/* The next byte as it came, for line editing; 0 when there is none. */
+int screen_byte(char *byte);
+void screen_raw_input(int on); /* whether screen_byte is used */
+/* Asks the terminal to put text on its clipboard. */
+void screen_clipboard(const char *text);
+/* What asks for it: OSC 52, the text in base64, so that no byte of it reaches the terminal as it is (clipboard.c). */
+void clipboard_sequence(struct strbuf *out, const char *text);
 
 /* What was written to standard error since the last call. */
 void screen_stray_text(struct strbuf *out);

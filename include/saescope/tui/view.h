@@ -87,7 +87,7 @@ double app_time(struct app *a); /* monotonic seconds; fixed in tests */
 
 /* ---- Queries: work on the query thread with its own read transaction; one at a time a view and slot: starting a
  * new one in the same slot cancels the old. ---- */
-#define QUERY_SLOTS 4
+#define QUERY_SLOTS 5
 struct query {
     int (*cancelled)(struct query *q); /* poll between slices */
     void *state;

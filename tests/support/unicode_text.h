@@ -3,8 +3,8 @@
  * Text with every assigned character, as tests/reference/tokenizer.py makes it: in chunks, once in order and once drawn at
  * random, each character behind something that is drawn from a list.
  */
-#ifndef TESTS_UNIT_UNICODE_TEXT_H
-#define TESTS_UNIT_UNICODE_TEXT_H
+#ifndef TESTS_SUPPORT_UNICODE_TEXT_H
+#define TESTS_SUPPORT_UNICODE_TEXT_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Text with every assigned character. */
 #include "config.h"
 
 #include <stdlib.h>
 
 #include "saescope/base/memory.h"
-#include "tests/support/support.h"
-#include "tests/unit/unicode_text.h"
+#include "support.h"
+#include "unicode_text.h"
 
 #define CHUNK 512
 
