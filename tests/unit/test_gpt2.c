@@ -201,6 +201,12 @@ static void test_logits_and_changes(void **state)
     assert_golden(&golden_logits, plain, n);
     float *doubled = run_to_logits("blocks.1.hook_attn_out", twice, NULL);
     assert_golden(&golden_doubled, doubled, n);
+    float *embedded = run_to_logits("hook_embed", halve, NULL);
+    assert_golden(&golden_embedded, embedded, n);
+    free(embedded);
+    float *placed = run_to_logits("hook_pos_embed", twice, NULL);
+    assert_golden(&golden_placed, placed, n);
+    free(placed);
     float *halved = run_to_logits("blocks.1.ln2.hook_normalized", halve, NULL);
     assert_golden(&golden_halved, halved, n);
     free(halved);
@@ -316,6 +322,9 @@ static void test_hook_names(void **state)
         {"resid_post_layer_1x", "did you mean"},
         {"h.+1", "did you mean"},
         {"\x1b[31m", "blocks.3.hook_resid_pre?"},
+        {"hook_embd", "hook_embed?"},
+        {"blocks.0.hook_embed", "mean hook_embed?"},
+        {"embed.hook_pos_embed", "mean hook_pos_embed?"},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(wrong); i++) {
         struct hook hook;
@@ -342,6 +351,10 @@ static void test_other_hook_names(void **state)
         {"resid_out_layer2", "blocks.2.hook_resid_post"},
         {"mlp_out_layer0", "blocks.0.hook_mlp_out"},
         {"attn_out_layer_3", "blocks.3.hook_attn_out"},
+        {"transformer.wte", "hook_embed"},
+        {"wpe", "hook_pos_embed"},
+        {"model.embed_tokens", "hook_embed"},
+        {"gpt_neox.embed_in", "hook_embed"},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(same); i++) {
         struct hook hook, wanted;

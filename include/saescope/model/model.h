@@ -69,7 +69,10 @@ double model_multiply_adds(const struct model_config *config, size_t layers, siz
 
 /* A place in the model, in TransformerLens' notation, in the order of the pass. */
 enum hook_point {
-    HOOK_RESID_PRE,
+    HOOK_EMBED,     /* the tokens' embeddings, by √d_model where the model takes them so (Gemma) */
+    HOOK_POS_EMBED, /* the positions', of models that learned them; HOOK_EMBED and it are added after both */
+    MODEL_HOOK_POINTS, /* those before it are the model's ("hook_embed"), the others a layer's */
+    HOOK_RESID_PRE = MODEL_HOOK_POINTS,
     HOOK_NORM1, /* ln1.hook_normalized: before scale and shift */
     HOOK_Z,     /* attn.hook_z, heads side by side */
     HOOK_ATTN_OUT,
@@ -82,7 +85,7 @@ enum hook_point {
 };
 struct hook {
     enum hook_point point;
-    size_t layer;
+    size_t layer;  /* 0 of the model's points */
     char name[64]; /* "blocks.2.hook_resid_pre" */
 };
 /*
