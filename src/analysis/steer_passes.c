@@ -325,7 +325,7 @@ int steering_generate(struct steering *s, const uint32_t *tokens, size_t n, cons
             break;
         uint32_t next = g->temperature > 0 ? sample(s->logits, config->vocabulary_size, g->temperature, &rng)
                                            : likeliest(s->logits, config->vocabulary_size);
-        if (next == config->eos)
+        if (model_is_eos(config, next))
             break;
         token_list_add(&all, next);
         token_list_add(out, next);

@@ -345,11 +345,7 @@ static int check_tokenizer(struct import *in, const struct tokenizer *tokenizer,
         return error_set(err, STATUS_REFUSED,
                          "%s: the tokenizer has %zu tokens, config.json's vocab_size is %zu", directory,
                          tokenizer_size(tokenizer), in->config.vocabulary_size);
-    if (in->config.bos == TOKEN_NONE)
-        in->config.bos = tokenizer_bos(tokenizer);
-    if (in->config.eos == TOKEN_NONE)
-        in->config.eos = tokenizer_eos(tokenizer);
-    return STATUS_OK;
+    return import_special_tokens(directory, tokenizer, &in->config, err);
 }
 
 static json *build_manifest(const struct import *in, const char *directory)

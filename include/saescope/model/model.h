@@ -16,7 +16,8 @@
 #include "saescope/model/tokenizer.h"
 #include "saescope/store/store.h"
 
-#define MODEL_LAYERS_MAX 4096
+#define MODEL_LAYERS_MAX     4096
+#define MODEL_MORE_EOS_MAX   15
 
 enum activation {
     ACTIVATION_GELU_TANH, /* ½x(1 + tanh(√(2/π)(x + 0.044715 x³))) */
@@ -58,12 +59,17 @@ struct model_config {
     struct rotary rotary;
     size_t window; /* of local layers: keys from position − window + 1; 0: no layer is local */
     uint8_t local[MODEL_LAYERS_MAX / 8]; /* bit l: layer l is local */
-    uint32_t bos, eos; /* TOKEN_NONE when it has none */
+    uint32_t bos, eos, pad; /* TOKEN_NONE when it has none */
+    uint32_t more_eos[MODEL_MORE_EOS_MAX]; /* others that end a text or a turn: of generation_config.json, for instance */
+    size_t n_more_eos;
     int prepend_bos;   /* contexts start with BOS unless asked otherwise, as in TransformerLens */
 };
 /* As the model's manifest says (`where` names it); STATUS_REFUSED when it cannot be. */
 int model_config_read(const json *manifest, const char *where, struct model_config *out, struct error *err);
 int model_layer_is_local(const struct model_config *config, size_t layer);
+int model_is_eos(const struct model_config *config, uint32_t id); /* any of them */
+/* Whether it is neither BOS, EOS nor padding: these run through the model, and no statistic counts them. */
+int model_counts(const struct model_config *config, uint32_t id);
 /* Multiply-adds a token of a pass over so many layers, contexts of this length. */
 double model_multiply_adds(const struct model_config *config, size_t layers, size_t length);
 
