@@ -184,12 +184,14 @@ struct pass {
     const struct hook *hook; /* or NULL */
     hook_function at;        /* or NULL */
     void *arg;
+    struct monitor *monitor; /* or NULL */
     int stop_at_hook;
     int stopped;
     float *final; /* [n_tokens, d_model], or NULL */
 };
 
-/* To be called with the activations at every hook; when pass->stopped is set afterwards, the pass ends. */
+/* To be called with the activations at every hook; when pass->stopped is set afterwards, the pass ends. STATUS_FAILED when it
+ * was cancelled before. */
 int pass_hook(struct pass *pass, enum hook_point point, size_t layer, float *x, struct error *err);
 /* Whether somebody looks at it. */
 int pass_wants(const struct pass *pass, enum hook_point point, size_t layer);

@@ -131,6 +131,11 @@ typedef int (*hook_function)(void *arg, float *activations, size_t n_tokens, siz
 struct forward;
 int forward_new(const struct model *m, size_t n_contexts, size_t length, struct forward **out, struct error *err);
 void forward_free(struct forward *f);
+/*
+ * Passes from now on ask the monitor (NULL: nobody) between the parts of each product, a few tens of milliseconds apart at most:
+ * once it was cancelled, forward_run is STATUS_FAILED with "cancelled". It is not asked while a hook_function runs.
+ */
+void forward_watch(struct forward *f, struct monitor *m);
 size_t forward_bytes(const struct model *m, size_t n_contexts, size_t length); /* memory that it takes */
 
 /*
