@@ -182,18 +182,20 @@ static int open_mapped(struct tensor_file *tf, int may_be_index, struct error *e
     }
     if (is_shard_index(map->data, map->size)) {
         tf->container = CONTAINER_SHARDS;
-        return may_be_index ? sharded_open(tf, err)
-                            : tensor_file_refuse(tf, NULL, err, "an index of files, where a file of tensors belongs");
+        return may_be_index
+                   ? sharded_open(tf, err)
+                   : tensor_file_refuse(tf, NULL, err, "an index of files, where a file of tensors belongs");
     }
     if (is_safetensors(map)) {
         tf->container = CONTAINER_SAFETENSORS;
         return open_safetensors(tf, err);
     }
     if (is_pickle(map) || is_tar(map))
-        return tensor_file_refuse(tf, NULL, err,
-                                  "%s, as PyTorch wrote before %s: load it with torch.load and save it again, "
-                                  "as safetensors or with torch.save, or take a revision that has safetensors",
-                                  is_tar(map) ? "a tar archive" : "a bare pickle", is_tar(map) ? "0.2" : "1.6");
+        return tensor_file_refuse(
+            tf, NULL, err,
+            "%s, as PyTorch wrote before %s: load it with torch.load and save it again, "
+            "as safetensors or with torch.save, or take a revision that has safetensors",
+            is_tar(map) ? "a tar archive" : "a bare pickle", is_tar(map) ? "0.2" : "1.6");
     return tensor_file_refuse(tf, NULL, err,
                               map->size ? "neither safetensors, npy, npz nor a PyTorch checkpoint"
                                         : "the file is empty");
@@ -353,8 +355,9 @@ const json *tensor_file_values(const struct tensor_file *tf)
 
 int file_tensors_same(const struct file_tensor *a, const struct file_tensor *b)
 {
-    return a->shard == b->shard && a->storage == b->storage && a->offset == b->offset && a->swapped == b->swapped &&
-           a->tensor.dtype == b->tensor.dtype && a->tensor.ndim == b->tensor.ndim &&
+    return a->shard == b->shard && a->storage == b->storage && a->offset == b->offset &&
+           a->swapped == b->swapped && a->tensor.dtype == b->tensor.dtype &&
+           a->tensor.ndim == b->tensor.ndim &&
            !memcmp(a->tensor.shape, b->tensor.shape, (size_t)a->tensor.ndim * sizeof *a->tensor.shape) &&
            !memcmp(a->stride, b->stride, (size_t)a->tensor.ndim * sizeof *a->stride);
 }

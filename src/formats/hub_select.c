@@ -86,7 +86,8 @@ static int is_one_of(const char *name, const char *const *names)
 
 /* ---- Models: config.json, a tokenizer, and weights whole or in shards. ---- */
 
-/* How weights are kept, in the order in which model import looks for them; of others than the first, nothing is taken. */
+/* How weights are kept, in the order in which model import looks for them; of others than the first, nothing
+ * is taken. */
 struct model_weights {
     const char *file, *shards; /* shards NULL: the file is all */
 };

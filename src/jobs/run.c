@@ -158,7 +158,8 @@ static enum monitor_request ask(struct monitor *m)
     return reason != STOP_CANCEL && entry->kind->can_checkpoint ? MONITOR_CHECKPOINT : MONITOR_CANCEL;
 }
 
-/* A pause waits for the end of a slice, as does a checkpoint: the work under way is not thrown away for them. */
+/* A pause waits for the end of a slice, as does a checkpoint: the work under way is not thrown away for them.
+ */
 static int cancelled(struct monitor *m)
 {
     struct job_entry *entry = (struct job_entry *)m;

@@ -110,7 +110,8 @@ int config_add_eos(struct model_config *config, uint32_t id, const char *where, 
     if (config->eos == TOKEN_NONE)
         config->eos = id;
     else if (config->n_more_eos == MODEL_MORE_EOS_MAX)
-        return error_set(err, STATUS_REFUSED, "%s: more than %d tokens end a text", where, MODEL_MORE_EOS_MAX + 1);
+        return error_set(err, STATUS_REFUSED, "%s: more than %d tokens end a text", where,
+                         MODEL_MORE_EOS_MAX + 1);
     else
         config->more_eos[config->n_more_eos++] = id;
     return STATUS_OK;
@@ -121,12 +122,12 @@ int config_tokens(const json *config, const char *where, struct model_config *ou
     const json *bos = json_get(config, "bos_token_id"), *eos = json_get(config, "eos_token_id");
     size_t several = json_is_array(eos) ? json_length(eos) : 1;
     long long pad = json_get_integer(config, "pad_token_id", -1); /* below zero in some files: none */
-    int code = read_token(json_is_array(bos) ? json_at(bos, 0) : bos, "bos_token_id", where, out->vocabulary_size,
-                          &out->bos, err);
+    int code = read_token(json_is_array(bos) ? json_at(bos, 0) : bos, "bos_token_id", where,
+                          out->vocabulary_size, &out->bos, err);
     for (size_t i = 0; i < several && !code; i++) {
         uint32_t id;
-        code = read_token(json_is_array(eos) ? json_at(eos, i) : eos, "eos_token_id", where, out->vocabulary_size, &id,
-                          err);
+        code = read_token(json_is_array(eos) ? json_at(eos, i) : eos, "eos_token_id", where,
+                          out->vocabulary_size, &id, err);
         if (!code)
             code = config_add_eos(out, id, where, err);
     }

@@ -204,11 +204,10 @@ int hook_parse(const struct model_config *config, const char *name, struct hook 
         code = error_set(err, STATUS_REFUSED, "no hook %s (the model has %zu layers): did you mean %s?",
                          shown, config->layers, near.name);
     } else if (!has_point(config, out->point))
-        code = error_set(
-            err, STATUS_REFUSED, "no hook %s: %s", shown,
-            out->point == HOOK_POS_EMBED
-                ? "the model has no embeddings of positions"
-                : "the model's blocks add attention and MLP at once, with nothing between them");
+        code = error_set(err, STATUS_REFUSED, "no hook %s: %s", shown,
+                         out->point == HOOK_POS_EMBED
+                             ? "the model has no embeddings of positions"
+                             : "the model's blocks add attention and MLP at once, with nothing between them");
     else if (!lens && adds && family_has(model_family_find(config->family), ROLE_POST_NORM1))
         code = error_set(
             err, STATUS_REFUSED,
@@ -216,10 +215,10 @@ int hook_parse(const struct model_config *config, const char *name, struct hook 
             "stream, and %s is after it",
             shown, out->name);
     else if (!lens && out->point == HOOK_EMBED && config->embed_scale != 1)
-        code = error_set(
-            err, STATUS_REFUSED,
-            "no hook %s: the model multiplies that module's output by %g, and %s is what it gets", shown,
-            config->embed_scale, out->name);
+        code =
+            error_set(err, STATUS_REFUSED,
+                      "no hook %s: the model multiplies that module's output by %g, and %s is what it gets",
+                      shown, config->embed_scale, out->name);
     free(shown);
     if (code)
         memset(out, 0, sizeof *out);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Import of a Hugging Face folder: config.json, model.safetensors or pytorch_model.bin (or their shards) and the
- * tokenizer's files. Weights are read from the files' maps, a slice at a time. Matrices keep their precision, vectors are widened to float32. What does not fit is refused naming file and
- * tensor, and nothing of it stays in the store.
+ * Import of a Hugging Face folder: config.json, model.safetensors or pytorch_model.bin (or their shards) and
+ * the tokenizer's files. Weights are read from the files' maps, a slice at a time. Matrices keep their
+ * precision, vectors are widened to float32. What does not fit is refused naming file and tensor, and nothing
+ * of it stays in the store.
  */
 #include "config.h"
 
@@ -98,13 +99,13 @@ static int find_tensor(const struct import *in, const char *name, const struct w
     struct tensor wanted;
     spec_tensor(spec, &wanted);
     if (x->dtype != DTYPE_F32 && x->dtype != DTYPE_F16 && x->dtype != DTYPE_BF16)
-        return error_set(err, STATUS_REFUSED, "%s: tensor %s is %s, not F32, F16 or BF16%s", in->path,
-                         name, dtype_name(x->dtype),
+        return error_set(err, STATUS_REFUSED, "%s: tensor %s is %s, not F32, F16 or BF16%s", in->path, name,
+                         dtype_name(x->dtype),
                          dtype_size(x->dtype) == 1 ? ": is the checkpoint quantised?" : "");
     if (x->ndim != wanted.ndim || memcmp(x->shape, wanted.shape, (size_t)x->ndim * sizeof *x->shape) != 0) {
         char has[96], wants[96];
-        return error_set(err, STATUS_REFUSED, "%s: tensor %s is %s, but config.json makes it %s",
-                         in->path, name, tensor_shape_string(x, has, sizeof has),
+        return error_set(err, STATUS_REFUSED, "%s: tensor %s is %s, but config.json makes it %s", in->path,
+                         name, tensor_shape_string(x, has, sizeof has),
                          tensor_shape_string(&wanted, wants, sizeof wants));
     }
     return STATUS_OK;
@@ -245,7 +246,8 @@ static int check_layers(const struct import *in, struct error *err)
     return STATUS_OK;
 }
 
-/* *equal: whether two tensors of one shape hold the same numbers; a tied head is often the embedding itself. */
+/* *equal: whether two tensors of one shape hold the same numbers; a tied head is often the embedding itself.
+ */
 static int compare(struct import *in, const struct weight_spec *spec, const struct file_tensor *a,
                    const struct file_tensor *b, int *equal, struct error *err)
 {
@@ -284,8 +286,8 @@ static int check_head(struct import *in, const char *embed_name, struct error *e
         return code;
     if (in->head_is_tied && !equal)
         return error_set(err, STATUS_REFUSED,
-                         "%s: tensor %s differs from %s, but config.json says tie_word_embeddings",
-                         in->path, in->head, embed_name);
+                         "%s: tensor %s differs from %s, but config.json says tie_word_embeddings", in->path,
+                         in->head, embed_name);
     in->config.features |= equal ? 0 : MODEL_UNTIED;
     in->progress.steps += equal ? 0 : tensor_bytes(&x->tensor);
     return STATUS_OK;
@@ -377,8 +379,8 @@ static int write_model(struct import *in, const struct model_import *options,
 /* The one file, or the index of several; safetensors before what only PyTorch writes. */
 static int open_weights(struct import *in, const char *directory, struct error *err)
 {
-    static const char *const names[] = {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
-                                        "pytorch_model.bin.index.json"};
+    static const char *const names[] = {"model.safetensors", "model.safetensors.index.json",
+                                        "pytorch_model.bin", "pytorch_model.bin.index.json"};
     for (size_t i = 0; i < ARRAY_LENGTH(names); i++) {
         char *path = path_join(directory, names[i]);
         int is_there = path_exists(path);
@@ -391,10 +393,11 @@ static int open_weights(struct import *in, const char *directory, struct error *
             return STATUS_OK;
         }
     }
-    return error_set(err, STATUS_REFUSED,
-                     "%s: no weights: neither model.safetensors nor pytorch_model.bin, nor an index of several "
-                     "such files",
-                     directory);
+    return error_set(
+        err, STATUS_REFUSED,
+        "%s: no weights: neither model.safetensors nor pytorch_model.bin, nor an index of several "
+        "such files",
+        directory);
 }
 
 int model_import_folder(struct store *s, const struct model_import *options, struct monitor *m,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Which tokens a model's files call BOS, EOS and padding beside config.json. EOS are all at which generation ends
- * (transformers' generation_config.json), and the tokenizer's own, which SAELens takes for EOS.
+ * Which tokens a model's files call BOS, EOS and padding beside config.json. EOS are all at which generation
+ * ends (transformers' generation_config.json), and the tokenizer's own, which SAELens takes for EOS.
  */
 #include "config.h"
 
@@ -37,7 +37,8 @@ static int named_token(const struct tokenizer *tokenizer, const json *names, con
 }
 
 /* generation_config.json: an id, or a list of them. Those that no token has are somebody's slip. */
-static int add_generation(const json *generation, const char *where, struct model_config *config, struct error *err)
+static int add_generation(const json *generation, const char *where, struct model_config *config,
+                          struct error *err)
 {
     const json *eos = json_get(generation, "eos_token_id");
     size_t several = json_is_array(eos) ? json_length(eos) : 1;
@@ -72,12 +73,13 @@ static int add_named(const json *names, const struct tokenizer *tokenizer, const
     return config_add_eos(config, eos, where, err);
 }
 
-int import_special_tokens(const char *directory, const struct tokenizer *tokenizer, struct model_config *config,
-                          struct error *err)
+int import_special_tokens(const char *directory, const struct tokenizer *tokenizer,
+                          struct model_config *config, struct error *err)
 {
     json *generation = read_optional(directory, "generation_config.json", err), *names = NULL;
-    int code = generation && (names = read_optional(directory, "tokenizer_config.json", err)) ? STATUS_OK
-                                                                                             : STATUS_REFUSED;
+    int code = generation && (names = read_optional(directory, "tokenizer_config.json", err))
+                   ? STATUS_OK
+                   : STATUS_REFUSED;
     if (!code)
         code = add_generation(generation, directory, config, err);
     if (!code)

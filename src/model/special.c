@@ -53,7 +53,8 @@ void uncounted_look(struct uncounted *u, const uint32_t *ids, size_t n)
             u->tokens[j].times += ids[i] == u->tokens[j].id;
 }
 
-static void save_one(const struct uncounted *u, json *manifest, const char *key, const char *times_key, uint32_t id)
+static void save_one(const struct uncounted *u, json *manifest, const char *key, const char *times_key,
+                     uint32_t id)
 {
     const struct uncounted_token *token = uncounted_find(u, id);
     json_set(manifest, key, token ? json_new_integer(id) : json_new_null());

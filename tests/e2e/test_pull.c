@@ -77,7 +77,8 @@ static int set_up(void **state)
     add_sae("standard", "blocks.8.hook_resid_pre");
     add_sae("topk", "blocks.9.hook_resid_pre");
     torch = hub_server_start("roneneldan/TinyStories-33M");
-    add_family("gpt_neo", NULL, (const char *const[]){"config.json", "tokenizer.json", "pytorch_model.bin", NULL});
+    add_family("gpt_neo", NULL,
+               (const char *const[]){"config.json", "tokenizer.json", "pytorch_model.bin", NULL});
     add_family("gpt_neox", "shards",
                (const char *const[]){"config.json", "tokenizer.json", "pytorch_model.bin.index.json",
                                      "pytorch_model-00001-of-00003.bin", "pytorch_model-00002-of-00003.bin",
@@ -486,12 +487,17 @@ static void test_secret(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sae),           cmocka_unit_test(test_model),
+        cmocka_unit_test(test_sae),
+        cmocka_unit_test(test_model),
         cmocka_unit_test(test_torch),
-        cmocka_unit_test(test_names),         cmocka_unit_test(test_refused_import),
-        cmocka_unit_test(test_only_download), cmocka_unit_test(test_offline),
-        cmocka_unit_test(test_producers),     cmocka_unit_test(test_others),
-        cmocka_unit_test(test_killed),        cmocka_unit_test(test_cancelled),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_refused_import),
+        cmocka_unit_test(test_only_download),
+        cmocka_unit_test(test_offline),
+        cmocka_unit_test(test_producers),
+        cmocka_unit_test(test_others),
+        cmocka_unit_test(test_killed),
+        cmocka_unit_test(test_cancelled),
         cmocka_unit_test(test_secret),
     };
     if (!http_library_version()) {

@@ -243,7 +243,7 @@ static void test_workers(void **state)
 
 struct watched {
     struct monitor monitor;
-    pthread_t thread; /* that it is asked on */
+    pthread_t thread;         /* that it is asked on */
     int questions, cancel_at; /* the question, from 1, that is answered so; 0: none */
     int elsewhere;
     _Atomic int asked, begun;
@@ -260,7 +260,8 @@ static int count_questions(struct monitor *m)
 
 static struct watched watched(int cancel_at)
 {
-    return (struct watched){.monitor.cancelled = count_questions, .thread = pthread_self(), .cancel_at = cancel_at};
+    return (struct watched){
+        .monitor.cancelled = count_questions, .thread = pthread_self(), .cancel_at = cancel_at};
 }
 
 /* Others' blocks wait for the first answer: what they begin before it is one each. */

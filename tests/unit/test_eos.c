@@ -39,8 +39,10 @@ static void put(const char *folder, const char *name, const char *text)
     free(path);
 }
 
-/* The small llama3 with another "eos_token_id" line in its config.json, and these files' texts (NULL: no file). */
-static int import_with(const char *line, const char *generation, const char *names, artifact_id *id, struct error *err)
+/* The small llama3 with another "eos_token_id" line in its config.json, and these files' texts (NULL: no
+ * file). */
+static int import_with(const char *line, const char *generation, const char *names, artifact_id *id,
+                       struct error *err)
 {
     static const char *const files[] = {"config.json", "tokenizer.json", "model.safetensors"};
     static const char was[] = "\"eos_token_id\": 257";
@@ -52,7 +54,8 @@ static int import_with(const char *line, const char *generation, const char *nam
     assert_int_equal(make_directories(folder, 0700, NULL), 0);
     for (size_t i = 0; i < ARRAY_LENGTH(files); i++) {
         struct strbuf b = STRBUF_INIT;
-        char *relative = path_join("families/llama3", files[i]), *from = data_path(relative), *to = path_join(folder, files[i]);
+        char *relative = path_join("families/llama3", files[i]), *from = data_path(relative),
+             *to = path_join(folder, files[i]);
         assert_int_equal(file_read(from, 1 << 20, &b, NULL), 0);
         assert_int_equal(file_write_atomic(to, b.data, b.length, NULL), 0);
         if (i == 0) {
@@ -120,15 +123,45 @@ static void test_sources(void **state)
     } cases[] = {
         {"\"eos_token_id\": 257", NULL, NULL, 257, TOKEN_NONE, {256, 257}, 2},
         {"\"eos_token_id\": [259, 257, 258]", NULL, NULL, 259, TOKEN_NONE, {256, 257, 258, 259}, 4},
-        {"\"eos_token_id\": 257", "{\"eos_token_id\": [257, 260], \"pad_token_id\": 3}", NULL, 257, TOKEN_NONE, {256, 257, 260}, 3},
+        {"\"eos_token_id\": 257",
+         "{\"eos_token_id\": [257, 260], \"pad_token_id\": 3}",
+         NULL,
+         257,
+         TOKEN_NONE,
+         {256, 257, 260},
+         3},
         {"\"eos_token_id\": 258", "{\"eos_token_id\": 261}", NULL, 258, TOKEN_NONE, {256, 258, 261}, 3},
-        {"\"eos_token_id\": null", "{\"eos_token_id\": [9999, -1, null, 262]}", NULL, 262, TOKEN_NONE, {256, 262}, 2},
+        {"\"eos_token_id\": null",
+         "{\"eos_token_id\": [9999, -1, null, 262]}",
+         NULL,
+         262,
+         TOKEN_NONE,
+         {256, 262},
+         2},
         {"\"eos_token_id\": []", "{}", NULL, TOKEN_NONE, TOKEN_NONE, {256}, 1},
         /* The tokenizer's own, by its text; padding when it is a special token. */
-        {"\"eos_token_id\": 258", NULL, "{\"eos_token\": {\"content\": \"<eos>\"}}", 258, TOKEN_NONE, {256, 257, 258}, 3},
-        {"\"eos_token_id\": 258", NULL, "{\"eos_token\": \"two\", \"pad_token\": \"<eos>\"}", 258, 257, {256, 257, 258}, 3},
+        {"\"eos_token_id\": 258",
+         NULL,
+         "{\"eos_token\": {\"content\": \"<eos>\"}}",
+         258,
+         TOKEN_NONE,
+         {256, 257, 258},
+         3},
+        {"\"eos_token_id\": 258",
+         NULL,
+         "{\"eos_token\": \"two\", \"pad_token\": \"<eos>\"}",
+         258,
+         257,
+         {256, 257, 258},
+         3},
         {"\"eos_token_id\": 258, \"pad_token_id\": 257", NULL, NULL, 258, 257, {256, 257, 258}, 3},
-        {"\"eos_token_id\": 258, \"pad_token_id\": 65", NULL, "{\"pad_token\": null}", 258, TOKEN_NONE, {256, 258}, 2},
+        {"\"eos_token_id\": 258, \"pad_token_id\": 65",
+         NULL,
+         "{\"pad_token\": null}",
+         258,
+         TOKEN_NONE,
+         {256, 258},
+         2},
         {"\"eos_token_id\": 258, \"pad_token_id\": -1", NULL, NULL, 258, TOKEN_NONE, {256, 258}, 2},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
@@ -164,7 +197,8 @@ static void test_refused(void **state)
     for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
         struct error err = {0};
         artifact_id id;
-        assert_int_equal(import_with(cases[i].line, cases[i].generation, cases[i].names, &id, &err), STATUS_REFUSED);
+        assert_int_equal(import_with(cases[i].line, cases[i].generation, cases[i].names, &id, &err),
+                         STATUS_REFUSED);
         assert_says(cases[i].says);
     }
 }
@@ -210,8 +244,8 @@ static artifact_id import_tokens(const uint16_t *tokens, size_t n)
 }
 
 /* How many contexts hold so many counted tokens, and how many these are. */
-static void check_counts(artifact_id text, const struct model *m, struct store_txn *t, uint64_t tokens, size_t contexts,
-                         uint64_t counted)
+static void check_counts(artifact_id text, const struct model *m, struct store_txn *t, uint64_t tokens,
+                         size_t contexts, uint64_t counted)
 {
     struct error err = {0};
     struct contexts *c;
@@ -231,7 +265,8 @@ static void check_counts(artifact_id text, const struct model *m, struct store_t
 static void test_counted(void **state)
 {
     (void)state;
-    static const uint16_t tokens[] = {256, 1, 2, 258, 3, 257, 4, 258, 258, 5, 6, 7, 8, 257, 9, 10, 11, 259, 12};
+    static const uint16_t tokens[] = {256, 1, 2, 258, 3, 257, 4,  258, 258, 5,
+                                      6,   7, 8, 257, 9, 10,  11, 259, 12};
     struct error err = {0};
     artifact_id model;
     struct model *m;
@@ -346,8 +381,9 @@ static void test_generation(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sources), cmocka_unit_test(test_refused),    cmocka_unit_test(test_older_manifest),
-        cmocka_unit_test(test_counted), cmocka_unit_test(test_older_text), cmocka_unit_test(test_generation),
+        cmocka_unit_test(test_sources),        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_older_manifest), cmocka_unit_test(test_counted),
+        cmocka_unit_test(test_older_text),     cmocka_unit_test(test_generation),
     };
     return cmocka_run_group_tests_name("several EOS", tests, set_up, tear_down);
 }

@@ -440,15 +440,11 @@ static void test_meta(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_evaluate),
-        cmocka_unit_test(test_ce_alone),
-        cmocka_unit_test(test_center),
-        cmocka_unit_test(test_saebench),
-        cmocka_unit_test(test_parts_of_text),
-        cmocka_unit_test(test_json),
-        cmocka_unit_test(test_cancel), cmocka_unit_test(test_cancel_within),
-        cmocka_unit_test(test_encode_text),
-        cmocka_unit_test(test_long_and_empty_text),
+        cmocka_unit_test(test_evaluate),      cmocka_unit_test(test_ce_alone),
+        cmocka_unit_test(test_center),        cmocka_unit_test(test_saebench),
+        cmocka_unit_test(test_parts_of_text), cmocka_unit_test(test_json),
+        cmocka_unit_test(test_cancel),        cmocka_unit_test(test_cancel_within),
+        cmocka_unit_test(test_encode_text),   cmocka_unit_test(test_long_and_empty_text),
         cmocka_unit_test(test_meta),
     };
     return cmocka_run_group_tests_name("evaluate", tests, set_up, tear_down);

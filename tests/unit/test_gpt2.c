@@ -228,7 +228,8 @@ struct cancelling {
     struct hook hook;
     struct capture got;
     float *wanted, *final; /* [GOLDEN_TOKENS, 256] */
-    int questions, before_hook; /* that a whole pass asks, and those of them before the hook; at least, with threads */
+    int questions,
+        before_hook; /* that a whole pass asks, and those of them before the hook; at least, with threads */
 };
 
 static int pass_of(struct cancelling *c, int to_end, struct error *err)
@@ -274,7 +275,8 @@ static void test_cancelled(void **state)
     memcpy(c.wanted, c.final, n * sizeof *c.final);
     forward_watch(c.f, &c.monitor);
     cancel_everywhere(&c);
-    /* Without threads the questions are the same each time: a few of every product, evenly over the four layers. */
+    /* Without threads the questions are the same each time: a few of every product, evenly over the four
+     * layers. */
     parallel_stop();
     cancel_everywhere(&c);
     assert_true(c.questions > 4 * 8 * 2);
@@ -727,7 +729,8 @@ int main(void)
         cmocka_unit_test(test_config),
         cmocka_unit_test(test_every_hook),
         cmocka_unit_test(test_logits_and_changes),
-        cmocka_unit_test(test_cancelled), cmocka_unit_test(test_ending_a_pass),
+        cmocka_unit_test(test_cancelled),
+        cmocka_unit_test(test_ending_a_pass),
         cmocka_unit_test(test_batches),
         cmocka_unit_test(test_direction_logits),
         cmocka_unit_test(test_hook_names),

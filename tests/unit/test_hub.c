@@ -430,7 +430,8 @@ static void test_selection(void **state)
     /* PyTorch's files, only where there are no others. */
     check_choice(PATHS("config.json", "flax_model.msgpack", "generation_config.json", "pytorch_model.bin",
                        "training_args.bin", "vocab.json", "merges.txt"),
-                 "", HUB_MODEL, "", "config.json generation_config.json merges.txt pytorch_model.bin vocab.json ");
+                 "", HUB_MODEL, "",
+                 "config.json generation_config.json merges.txt pytorch_model.bin vocab.json ");
     check_choice(PATHS("config.json", "pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin",
                        "pytorch_model.bin.index.json", "tokenizer.json"),
                  "", HUB_MODEL, "",

@@ -241,7 +241,8 @@ static void await_slice(struct fixture *x, uint64_t id)
         nap();
 }
 
-/* Within a slice, which a pause does not end, and of what stops an engine only that which will not be taken up. */
+/* Within a slice, which a pause does not end, and of what stops an engine only that which will not be taken
+ * up. */
 static void cancelled_within_a_slice(void **state)
 {
     struct fixture *x = *state;

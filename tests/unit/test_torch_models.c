@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Models of which there are only PyTorch's files, one or several (tests/reference/families.py): what is in the
- * store is what the same model's safetensors give, bit by bit. And what is refused.
+ * Models of which there are only PyTorch's files, one or several (tests/reference/families.py): what is in
+ * the store is what the same model's safetensors give, bit by bit. And what is refused.
  */
 #include "config.h"
 
@@ -257,9 +257,10 @@ static void test_other_files(void **state)
     static const struct {
         const char *container, *says;
     } cases[] = {
-        {"containers/bare.pt", "pytorch_model.bin: a bare pickle, as PyTorch wrote before 1.6: load it with torch.load "
-                               "and save it again, as safetensors or with torch.save, or take a revision that has "
-                               "safetensors"},
+        {"containers/bare.pt",
+         "pytorch_model.bin: a bare pickle, as PyTorch wrote before 1.6: load it with torch.load "
+         "and save it again, as safetensors or with torch.save, or take a revision that has "
+         "safetensors"},
         {"containers/system.pt", "system"},
         {"containers/alone.pt", "no tensor wte.weight (it has: data)"},
         {"containers/bomb.npz", "pytorch_model.bin"},
@@ -282,8 +283,8 @@ static void test_other_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_file),        cmocka_unit_test(test_shards),
-        cmocka_unit_test(test_choice),          cmocka_unit_test(test_hostile_indexes),
+        cmocka_unit_test(test_one_file),    cmocka_unit_test(test_shards),
+        cmocka_unit_test(test_choice),      cmocka_unit_test(test_hostile_indexes),
         cmocka_unit_test(test_other_files),
     };
     if (!zip_library_version()) {
