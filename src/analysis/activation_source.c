@@ -429,9 +429,11 @@ int activation_source_open(struct store *s, const struct stream_options *o, size
                            struct monitor *m, struct batch_source **out, struct error *err)
 {
     struct activation_source *src = xcalloc(1, sizeof(*src));
+    struct stream_options watched = *o;
     int status;
 
     *out = NULL;
+    watched.monitor = m;
     src->store = s;
     src->monitor = m;
     src->seed = seed;
@@ -439,7 +441,7 @@ int activation_source_open(struct store *s, const struct stream_options *o, size
     src->base.seek = source_seek;
     src->base.held_out = source_held_out;
     src->base.close = source_close;
-    status = stream_open(s, o, &src->stream, err);
+    status = stream_open(s, &watched, &src->stream, err);
     if (!status) {
         src->base.d_in = stream_width(src->stream);
         src->length = stream_length(src->stream);

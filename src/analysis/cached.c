@@ -71,12 +71,12 @@ struct importing {
     struct tensor_file *file, *token_file;
     const struct file_tensor *x, *tokens; /* tokens NULL: none */
     char *shown, *shown_tokens;
-    uint32_t bos, eos;
+    uint32_t bos;
+    struct uncounted uncounted; /* among the tokens */
     size_t vocabulary;
     struct hook hook;
     size_t width;                  /* d_in */
     size_t rows, length, contexts; /* rows: that are kept */
-    uint64_t n_bos, n_eos;         /* among the tokens */
     int starts_with_bos;
 };
 
@@ -283,9 +283,8 @@ static int check_tokens(struct importing *im, const unsigned char *raw, size_t a
 
 static void count_special(struct importing *im, const uint32_t *ids, size_t at, size_t n)
 {
+    uncounted_look(&im->uncounted, ids, n);
     for (size_t i = 0; i < n; i++) {
-        im->n_bos += im->bos != TOKEN_NONE && ids[i] == im->bos;
-        im->n_eos += im->eos != TOKEN_NONE && ids[i] == im->eos;
         if ((at + i) % im->length == 0 && (im->bos == TOKEN_NONE || ids[i] != im->bos))
             im->starts_with_bos = 0;
     }
@@ -342,11 +341,6 @@ static int write_tokens(struct importing *im, artifact_id id, struct error *err)
 
 /* ---- The whole. ---- */
 
-static json *token_or_null(uint32_t id)
-{
-    return id == TOKEN_NONE ? json_new_null() : json_new_integer(id);
-}
-
 static json *make_manifest(const struct importing *im, enum dtype dtype)
 {
     json *m = json_new_object(), *references = json_new_object();
@@ -362,10 +356,7 @@ static json *make_manifest(const struct importing *im, enum dtype dtype)
     json_set(m, "context_size", json_new_integer((long long)im->length));
     json_set(m, "prepend_bos", json_new_boolean(im->starts_with_bos));
     json_set(m, "has_tokens", json_new_boolean(im->tokens != NULL));
-    json_set(m, "bos", token_or_null(im->bos));
-    json_set(m, "bos_tokens", json_new_integer((long long)im->n_bos));
-    json_set(m, "eos", token_or_null(im->eos));
-    json_set(m, "eos_tokens", json_new_integer((long long)im->n_eos));
+    uncounted_save(&im->uncounted, m);
     return m;
 }
 
@@ -383,7 +374,7 @@ static int look_at_model(struct importing *im, struct error *err)
         const struct model_config *config = model_get_config(m);
         im->width = hook_width(config, &im->hook);
         im->bos = config->bos;
-        im->eos = config->eos;
+        uncounted_init(&im->uncounted, config);
         im->vocabulary = config->vocabulary_size;
         if (im->options->bos && im->bos == TOKEN_NONE)
             status = error_set(err, STATUS_REFUSED, "contexts that start with BOS: %s has no BOS token",

@@ -154,6 +154,7 @@ static int open_splicer(struct evaluator *e, struct error *err)
         .counted_only = e->options->saebench,
         .sae_only = e->options->ce_alone,
         .mean = e->mean,
+        .monitor = e->monitor,
     };
     int status = store_begin(e->store, &t, err);
     if (status)
@@ -446,6 +447,7 @@ int evaluate_run(struct store *s, const struct evaluate_options *o, struct monit
     struct evaluator e = {.store = s, .options = o, .monitor = m};
     memset(out, 0, sizeof(*out));
     int status = open_sae(&e, err);
+    e.range.monitor = m;
     if (!status)
         status = stream_open(s, &e.range, &e.stream, err);
     if (!status)

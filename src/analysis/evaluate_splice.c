@@ -93,6 +93,8 @@ int splicer_new(struct store_txn *t, const struct splice_options *o, struct spli
     if (!status)
         status = forward_new(s->model, o->n_contexts, o->length, &s->forward, err);
     if (!status)
+        forward_watch(s->forward, o->monitor);
+    if (!status)
         status = allocate(s, err);
     if (status)
         splicer_free(s);
@@ -218,6 +220,9 @@ static int measure(struct splicer *s, const struct stream_batch *b, struct splic
                 return status;
             parallel_for(n, measure_row, &(struct tile){s, b, first, i});
         }
+        int status = parallel_cancelled(err);
+        if (status)
+            return status;
         add_losses(s, b, first, n, sums);
     }
     return STATUS_OK;
@@ -235,5 +240,10 @@ int splicer_run(struct splicer *s, struct store_txn *t, const struct stream_batc
                              i == SPLICE_NOTHING ? NULL : &s->hook, i == SPLICE_NOTHING ? NULL : splice_in,
                              &pass, s->final[i], err);
     }
-    return status ? status : measure(s, b, sums, err);
+    if (status)
+        return status;
+    parallel_watch(s->options.monitor);
+    status = measure(s, b, sums, err);
+    parallel_watch(NULL);
+    return status;
 }

@@ -369,6 +369,7 @@ static int open_stream(struct indexing *ix, struct error *err)
         return status;
     status = open_saes(ix, t, hook, err);
     store_end(t);
+    ix->stream_options.monitor = ix->monitor;
     if (!status)
         status = stream_open(ix->store, &ix->stream_options, &ix->stream, err);
     if (!status)

@@ -223,11 +223,13 @@ static int prepare(struct steering *s, size_t n, struct error *err)
     return status;
 }
 
-static int run(struct steering *s, const uint32_t *tokens, size_t n, int steered, struct error *err)
+static int run(struct steering *s, const uint32_t *tokens, size_t n, int steered, struct monitor *m,
+               struct error *err)
 {
     int status = prepare(s, n, err);
     if (status)
         return status;
+    forward_watch(s->forward, m);
     struct steer_pass pass = {s, tokens, 0};
     int hooked = steered && s->n_edits > 0;
     if (steered)
@@ -251,7 +253,7 @@ int steering_next(struct steering *s, const uint32_t *tokens, size_t n, int stee
                   struct error *err)
 {
     double lse = 0;
-    int status = run(s, tokens, n, steered, err);
+    int status = run(s, tokens, n, steered, NULL, err);
     if (!status)
         status = unembed(s, n - 1, &lse, err);
     for (size_t i = 0; !status && i < model_get_config(s->model)->vocabulary_size; i++)
@@ -267,7 +269,7 @@ int steering_answer(struct steering *s, const uint32_t *tokens, size_t n, const 
     uint32_t *all = xreallocarray(NULL, n + n_answer, sizeof *all);
     memcpy(all, tokens, n * sizeof *all);
     memcpy(all + n, answer, n_answer * sizeof *all);
-    int status = run(s, all, n + n_answer - 1, steered, err);
+    int status = run(s, all, n + n_answer - 1, steered, NULL, err);
     *log_prob = 0;
     for (size_t i = 0; !status && i < n_answer; i++) {
         double lse;
@@ -318,14 +320,14 @@ int steering_generate(struct steering *s, const uint32_t *tokens, size_t n, cons
         double lse;
         status = monitor_check(m, err);
         if (!status)
-            status = run(s, all.ids, all.n, steered, err);
+            status = run(s, all.ids, all.n, steered, m, err);
         if (!status)
             status = unembed(s, all.n - 1, &lse, err);
         if (status)
             break;
         uint32_t next = g->temperature > 0 ? sample(s->logits, config->vocabulary_size, g->temperature, &rng)
                                            : likeliest(s->logits, config->vocabulary_size);
-        if (next == config->eos)
+        if (model_is_eos(config, next))
             break;
         token_list_add(&all, next);
         token_list_add(out, next);

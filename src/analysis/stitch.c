@@ -145,6 +145,7 @@ static int check_options(const struct stitch_options *o, struct error *err)
 
 static int open_stream(struct stitching *x, struct error *err)
 {
+    x->contexts.monitor = x->monitor;
     int status = stream_open(x->store, &x->contexts, &x->stream, err);
     if (!status)
         status = stream_limit(x->stream, x->options->tokens, &x->n_counted, err);

@@ -108,6 +108,8 @@ static int open_parts(struct stream *st, struct store_txn *t, const struct strea
         status = forward_new(st->model, st->batch_contexts, st->length, &st->forward, err);
     if (status)
         return status;
+    if (st->forward)
+        forward_watch(st->forward, o->monitor);
     tokens = st->batch_contexts * st->length;
     st->ids = array_alloc(tokens, sizeof(*st->ids), "tokens", err);
     st->counted = st->ids ? array_alloc(tokens, 1, "tokens", err) : NULL;

@@ -38,6 +38,11 @@ enum monitor_request monitor_ask(struct monitor *m)
     return m && m->ask ? m->ask(m) : MONITOR_GO_ON;
 }
 
+int monitor_cancelled(struct monitor *m)
+{
+    return m && m->cancelled && m->cancelled(m);
+}
+
 int monitor_check(struct monitor *m, struct error *err)
 {
     if (monitor_ask(m) == MONITOR_GO_ON)

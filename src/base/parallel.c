@@ -24,6 +24,7 @@ struct call {
     void *arg;
     size_t n_blocks, next, finished;
     enum parallel_priority priority;
+    int watched; /* by its caller's monitor */
     pthread_cond_t all_finished;
     struct call *following;
 };
@@ -38,6 +39,8 @@ static struct {
 } pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER, .n_threads = 1};
 
 static _Thread_local enum parallel_priority thread_priority;
+static _Thread_local struct monitor *thread_monitor;
+static _Thread_local int thread_cancelled; /* it was: no more blocks are begun */
 static _Thread_local int inside;           /* a block is running on this thread */
 static _Thread_local size_t inside_worker; /* as which worker */
 
@@ -60,6 +63,14 @@ static void dequeue(struct call *call)
     }
 }
 
+/* Whether the calling thread's monitor ends its call; blocks are left out then. */
+static int stops(void)
+{
+    if (thread_monitor && !thread_cancelled)
+        thread_cancelled = monitor_cancelled(thread_monitor);
+    return thread_cancelled;
+}
+
 static void run_block(struct call *call, size_t block, size_t worker)
 {
     inside = 1;
@@ -75,8 +86,15 @@ static void take_block(struct call *call, size_t worker)
     if (call->next == call->n_blocks)
         dequeue(call);
     pthread_mutex_unlock(&pool.lock);
-    run_block(call, block, worker);
+    int stopped = worker == 0 && call->watched && stops();
+    if (!stopped)
+        run_block(call, block, worker);
     pthread_mutex_lock(&pool.lock);
+    if (stopped && call->next < call->n_blocks) {
+        call->finished += call->n_blocks - call->next;
+        call->next = call->n_blocks;
+        dequeue(call);
+    }
     /* After the last one the caller may return at once, and the call is gone. */
     if (++call->finished == call->n_blocks)
         pthread_cond_signal(&call->all_finished);
@@ -172,6 +190,17 @@ void parallel_set_priority(enum parallel_priority priority)
     thread_priority = priority;
 }
 
+void parallel_watch(struct monitor *m)
+{
+    thread_monitor = m;
+    thread_cancelled = 0;
+}
+
+int parallel_cancelled(struct error *err)
+{
+    return thread_cancelled ? error_set(err, STATUS_FAILED, "cancelled") : STATUS_OK;
+}
+
 /* All blocks on this thread. Inside a block it stays the worker it is: its scratch is its own. */
 static void run_alone(size_t n_blocks, void (*fn)(size_t block, size_t worker, void *arg), void *arg)
 {
@@ -179,7 +208,7 @@ static void run_alone(size_t n_blocks, void (*fn)(size_t block, size_t worker, v
     size_t worker = was_inside ? inside_worker : 0;
     inside = 1;
     inside_worker = worker;
-    for (size_t block = 0; block < n_blocks; block++)
+    for (size_t block = 0; block < n_blocks && (was_inside || !stops()); block++)
         fn(block, worker, arg);
     inside = was_inside;
 }
@@ -190,7 +219,11 @@ void parallel_for(size_t n_blocks, void (*fn)(size_t block, size_t worker, void 
         run_alone(n_blocks, fn, arg);
         return;
     }
-    struct call call = {.fn = fn, .arg = arg, .n_blocks = n_blocks, .priority = thread_priority};
+    struct call call = {.fn = fn,
+                        .arg = arg,
+                        .n_blocks = n_blocks,
+                        .priority = thread_priority,
+                        .watched = thread_monitor != NULL};
     pthread_cond_init(&call.all_finished, NULL);
     pthread_mutex_lock(&pool.lock);
     enqueue(&call);

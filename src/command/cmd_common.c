@@ -96,11 +96,17 @@ static enum monitor_request query_ask(struct monitor *m)
     return f && f->stop && f->stop(f->arg) ? MONITOR_CANCEL : MONITOR_GO_ON;
 }
 
+static int query_cancelled(struct monitor *m)
+{
+    return query_ask(m) != MONITOR_GO_ON;
+}
+
 void query_monitor_start(struct query_monitor *q, struct context *ctx, const char *title)
 {
     memset(q, 0, sizeof *q);
     q->monitor.report = query_report;
     q->monitor.ask = query_ask;
+    q->monitor.cancelled = query_cancelled;
     q->ctx = ctx;
     q->start = clock_seconds();
     q->status.state = JOB_RUNNING;

@@ -87,9 +87,9 @@ const struct command import_model_command = {
     .group = GROUP_EXCHANGE,
     .summary = "import a language model from a Hugging Face folder",
     .description =
-        "DIR holds config.json, model.safetensors (F32, F16 or BF16) or its shards with "
-        "model.safetensors.index.json, and tokenizer.json, or vocab.json and merges.txt. MODELS lists the families "
-        "that are known. Matrices keep their precision in the store.",
+        "DIR holds config.json; model.safetensors or, when there is none, pytorch_model.bin (F32, F16 or BF16), or "
+        "the shards of either with its index (.index.json); and tokenizer.json, or vocab.json and merges.txt. MODELS "
+        "lists the families that are known. Matrices keep their precision in the store.",
     .arguments = directory_argument,
     .options = import_model_options,
     .cost = COST_JOB,

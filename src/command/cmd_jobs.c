@@ -196,6 +196,7 @@ const struct command cancel_command = {
     .name = "cancel",
     .group = GROUP_JOBS,
     .summary = "cancel a job; what it made is thrown away",
+    .description = "A pass of the model that is under way ends within; a pause waits for its end.",
     .arguments = job_arguments,
     .cost = COST_QUERY,
     .needs_store = 1,

@@ -1,22 +1,31 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* safetensors in several files, by their index. */
+/* Tensors in several files, by their index: what it says is compared with what they hold. */
 #include "config.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "saescope/base/display.h"
-#include "saescope/base/memory.h"
 #include "saescope/base/strbuf.h"
-#include "saescope/files/sharded.h"
+#include "saescope/files/internal.h"
 
 #define SHARDS_MAX 10000
 
-static int refuse(const struct sharded *s, struct error *err, const char *subject, const char *what)
+static int refuse(const struct tensor_file *tf, struct error *err, const char *subject, const char *what)
 {
-    char *path = displayable_string(s->path), *shown = displayable_string(subject);
-    int code = error_set(err, STATUS_REFUSED, "%s: %s %s", path, shown, what);
-    free(path);
+    char *shown = displayable_string(subject);
+    int code = tensor_file_refuse(tf, NULL, err, "%s %s", shown, what);
+    free(shown);
+    return code;
+}
+
+/* The same of a tensor that a shard has or has not. */
+static int refuse_tensor(const struct tensor_file *tf, struct error *err, const char *shard, const char *has,
+                         const char *tensor, const char *what)
+{
+    char *shown = displayable_string(tensor), *text = xasprintf("%s %s, %s", has, shown, what);
+    int code = refuse(tf, err, shard, text);
+    free(text);
     free(shown);
     return code;
 }
@@ -33,7 +42,8 @@ static int compare_strings(const void *a, const void *b)
 }
 
 /* The distinct shards that the map names, in the order of their names; borrowed from it. */
-static int list_shards(const struct sharded *s, json *map, const char **names, size_t *n, struct error *err)
+static int list_shards(const struct tensor_file *tf, json *map, const char **names, size_t *n,
+                       struct error *err)
 {
     void *iter = NULL;
     const char *tensor;
@@ -43,7 +53,7 @@ static int list_shards(const struct sharded *s, json *map, const char **names, s
     while (json_next(map, &iter, &tensor, &file)) {
         const char *name = json_string(file, NULL);
         if (!name || strlen(name) != json_string_length(file) || !is_plain_name(name))
-            return refuse(s, err, name ? name : tensor,
+            return refuse(tf, err, name ? name : tensor,
                           name ? "is no name of a file in this folder" : "is mapped to no file name");
         names[all++] = name;
     }
@@ -53,8 +63,8 @@ static int list_shards(const struct sharded *s, json *map, const char **names, s
         if (!*n || strcmp(names[*n - 1], names[i]) != 0)
             names[(*n)++] = names[i];
     if (!*n)
-        return refuse(s, err, "weight_map", "names no tensors");
-    return *n > SHARDS_MAX ? refuse(s, err, "weight_map", "names more than 10,000 files") : STATUS_OK;
+        return refuse(tf, err, "weight_map", "names no tensors");
+    return *n > SHARDS_MAX ? refuse(tf, err, "weight_map", "names more than 10,000 files") : STATUS_OK;
 }
 
 static char *beside(const char *path, const char *name)
@@ -66,67 +76,75 @@ static char *beside(const char *path, const char *name)
     return out;
 }
 
-static void add_tensor(struct sharded *s, const struct named_tensor *t)
+static int open_shard(struct tensor_file *tf, const char *name, struct error *err)
 {
-    /* Room for as many as the file has was made by its caller. */
-    s->tensors[s->n_tensors++] = *t;
-}
-
-/* The tensors of one shard that the map places there. One that it places elsewhere is in two places. */
-static int add_shard(struct sharded *s, const char *name, const json *map, struct error *err)
-{
-    char *path = beside(s->path, name);
-    struct safetensors *file = &s->files[s->n_files];
-    int code = path_exists(path) ? safetensors_open(file, path, err)
-                                 : refuse(s, err, name, "is named there, but is not in its folder");
+    char *path = beside(tf->path, name);
+    struct tensor_file *shard = NULL;
+    int code = path_exists(path) ? tensor_file_open_shard(path, tf->scratch, &shard, err)
+                                 : refuse(tf, err, name, "is named there, but is not in its folder");
     free(path);
     if (code)
         return code;
-    s->n_files++;
-    s->tensors = xreallocarray(s->tensors, s->n_tensors + file->n_tensors + 1, sizeof *s->tensors);
-    for (size_t i = 0; i < file->n_tensors && !code; i++) {
-        const char *placed = json_string(json_get(map, file->tensors[i].name), NULL);
-        if (placed && strcmp(placed, name) != 0) {
-            char *shown = displayable_string(file->tensors[i].name);
-            char *what = xasprintf("has tensor %s, which the index places in another file", shown);
-            code = refuse(s, err, name, what);
-            free(what);
-            free(shown);
-        } else if (placed) {
-            add_tensor(s, &file->tensors[i]);
-        }
+    tf->shards[tf->n_shards++] = shard;
+    return shard->container == CONTAINER_SAFETENSORS || shard->container == CONTAINER_TORCH
+               ? STATUS_OK
+               : refuse(tf, err, name, "is neither a safetensors file nor a PyTorch checkpoint");
+}
+
+/* The tensors of one shard that the map places there. One that it places elsewhere is in two places. */
+static int add_shard(struct tensor_file *tf, const char *name, const json *map, struct error *err)
+{
+    int code = open_shard(tf, name, err);
+    if (code)
+        return code;
+    const struct tensor_file *shard = tf->shards[tf->n_shards - 1];
+    for (size_t i = 0; i < shard->n_tensors; i++) {
+        const struct file_tensor *found = &shard->tensors[i];
+        const char *placed = json_string(json_get(map, found->name), NULL);
+        if (placed && strcmp(placed, name) != 0)
+            return refuse_tensor(tf, err, name, "has tensor", found->name,
+                                 "which the index places in another file");
+        if (!placed)
+            continue;
+        struct file_tensor *t = tensor_file_add(tf, found->name);
+        const char *own_name = t->name;
+        *t = *found;
+        t->name = own_name;
+        t->shard = tf->n_shards;
     }
-    return code;
+    return STATUS_OK;
 }
 
 /* Every tensor of the map was found: as many were added as the map has, and none twice. */
-static int check_map(const struct sharded *s, json *map, struct error *err)
+static int check_map(const struct tensor_file *tf, json *map, struct error *err)
 {
-    if (s->n_tensors == json_length(map))
+    if (tf->n_tensors == json_length(map))
         return STATUS_OK;
     json *found = json_new_object();
-    for (size_t i = 0; i < s->n_tensors; i++)
-        json_set(found, s->tensors[i].name, json_new_null());
+    for (size_t i = 0; i < tf->n_tensors; i++)
+        json_set(found, tf->tensors[i].name, json_new_null());
     void *iter = NULL;
     const char *tensor;
     json *file;
     int code = STATUS_OK;
     while (!code && json_next(map, &iter, &tensor, &file)) {
-        if (!json_get(found, tensor)) {
-            char *shown = displayable_string(tensor);
-            char *what = xasprintf("has no tensor %s, which the index places there", shown);
-            code = refuse(s, err, json_string(file, ""), what);
-            free(what);
-            free(shown);
-        }
+        if (!json_get(found, tensor))
+            code = refuse_tensor(tf, err, json_string(file, ""), "has no tensor", tensor,
+                                 "which the index places there");
     }
     json_free(found);
     return code;
 }
 
-static int open_index(struct sharded *s, struct error *err)
+int is_shard_index(const void *bytes, size_t n)
 {
-    json *index = json_parse_file(s->path, err);
+    /* A header's length that starts like JSON has zeros above: no header has 2^32 bytes. */
+    return n > 8 && !memcmp(bytes, "{", 1) && !memchr(bytes, 0, 8);
+}
+
+int sharded_open(struct tensor_file *tf, struct error *err)
+{
+    json *index = json_parse_file(tf->path, err);
     if (!index)
         return STATUS_REFUSED;
     json *map = json_get(index, "weight_map");
@@ -134,89 +152,20 @@ static int open_index(struct sharded *s, struct error *err)
     size_t n = 0;
     int code = STATUS_OK;
     if (!json_is_object(map))
-        code = refuse(s, err, "\"weight_map\"", "is missing: it is no index of safetensors files");
+        code = refuse(tf, err, "\"weight_map\"", "is missing: it is no index of files of tensors");
     if (!code && !(names = array_alloc(json_length(map) + 1, sizeof *names, "the names of shards", err)))
         code = STATUS_FAILED;
     if (!code)
-        code = list_shards(s, map, names, &n, err);
+        code = list_shards(tf, map, names, &n, err);
     if (!code)
-        s->files = xcalloc(n, sizeof *s->files);
+        tf->shards = xcalloc(n, sizeof *tf->shards);
     for (size_t i = 0; i < n && !code; i++)
-        code = add_shard(s, names[i], map, err);
+        code = add_shard(tf, names[i], map, err);
     if (!code)
-        code = check_map(s, map, err);
+        code = check_map(tf, map, err);
     if (!code && json_is_object(json_get(index, "metadata")))
-        s->metadata = json_retain(json_get(index, "metadata"));
+        tf->values = json_retain(json_get(index, "metadata"));
     free(names);
     json_free(index);
-    return code;
-}
-
-static int open_only_file(struct sharded *s, struct error *err)
-{
-    s->files = xcalloc(1, sizeof *s->files);
-    int code = safetensors_open(&s->files[0], s->path, err);
-    if (code)
-        return code;
-    s->n_files = 1;
-    s->tensors = xcalloc(s->files[0].n_tensors + 1, sizeof *s->tensors);
-    for (size_t i = 0; i < s->files[0].n_tensors; i++)
-        add_tensor(s, &s->files[0].tensors[i]);
-    if (s->files[0].metadata)
-        s->metadata = json_retain(s->files[0].metadata);
-    return STATUS_OK;
-}
-
-int sharded_is_index(const void *bytes, size_t n)
-{
-    /* A header's length that starts like JSON has zeros above: no header has 2^32 bytes. */
-    return n > 8 && !memcmp(bytes, "{", 1) && !memchr(bytes, 0, 8);
-}
-
-int sharded_open(struct sharded *s, const char *path, struct error *err)
-{
-    memset(s, 0, sizeof *s);
-    s->path = xstrdup(path);
-    struct file_map map;
-    int code = file_map_open(&map, path, err);
-    if (!code) {
-        int is_index = sharded_is_index(map.data, map.size);
-        file_map_close(&map);
-        code = is_index ? open_index(s, err) : open_only_file(s, err);
-    }
-    if (code)
-        sharded_close(s);
-    return code;
-}
-
-void sharded_close(struct sharded *s)
-{
-    for (size_t i = 0; i < s->n_files; i++)
-        safetensors_close(&s->files[i]);
-    free(s->files);
-    free(s->tensors);
-    json_free(s->metadata);
-    free(s->path);
-    memset(s, 0, sizeof *s);
-}
-
-const struct tensor *sharded_find(const struct sharded *s, const char *name)
-{
-    for (size_t i = 0; i < s->n_tensors; i++)
-        if (!strcmp(s->tensors[i].name, name))
-            return &s->tensors[i].tensor;
-    return NULL;
-}
-
-int sharded_need(const struct sharded *s, const char *name, const struct tensor **out, struct error *err)
-{
-    *out = sharded_find(s, name);
-    if (*out)
-        return STATUS_OK;
-    if (s->n_files == 1)
-        return safetensors_need(&s->files[0], name, out, err);
-    char *what = xasprintf("has no tensor %s among its %zu in %zu files", name, s->n_tensors, s->n_files);
-    int code = refuse(s, err, "the index", what);
-    free(what);
     return code;
 }

@@ -109,18 +109,19 @@ int storage_load(struct tensor_file *tf, size_t storage, const char *tensor, str
 
 static int open_safetensors(struct tensor_file *tf, struct error *err)
 {
-    int code = sharded_open(&tf->sharded, tf->path, err);
-    for (size_t i = 0; i < tf->sharded.n_tensors && !code; i++) {
-        const struct tensor *tensor = &tf->sharded.tensors[i].tensor;
+    struct safetensors *file = &tf->safetensors;
+    int code = safetensors_open(file, tf->path, err);
+    for (size_t i = 0; !code && i < file->n_tensors; i++) {
+        const struct tensor *tensor = &file->tensors[i].tensor;
         struct storage storage = {.bytes = tensor->data, .size = tensor_bytes(tensor)};
-        struct file_tensor *t = tensor_file_add(tf, tf->sharded.tensors[i].name);
+        struct file_tensor *t = tensor_file_add(tf, file->tensors[i].name);
         t->tensor = *tensor;
         t->tensor.data = NULL;
         t->storage = tensor_file_add_storage(tf, &storage);
         set_strides(t, 0);
     }
-    if (!code && tf->sharded.metadata)
-        tf->values = json_retain(tf->sharded.metadata);
+    if (!code && file->metadata)
+        tf->values = json_retain(file->metadata);
     return code;
 }
 
@@ -159,12 +160,18 @@ static int is_pickle(const struct file_map *map)
     return map->size > 2 && map->data[0] == 0x80 && map->data[1] >= 2 && map->data[1] <= 5;
 }
 
+/* PyTorch's first format: members storages, tensors and pickle. */
+static int is_tar(const struct file_map *map)
+{
+    return map->size > 512 && !memcmp(map->data + 257, "ustar", 5);
+}
+
 static int is_safetensors(const struct file_map *map)
 {
     return map->size > 8 && map->data[8] == '{' && !map->data[7];
 }
 
-static int open_mapped(struct tensor_file *tf, struct error *err)
+static int open_mapped(struct tensor_file *tf, int may_be_index, struct error *err)
 {
     const struct file_map *map = &tf->map;
     if (starts_with(map, "PK\3\4", 4) || starts_with(map, "PK\5\6", 4))
@@ -173,15 +180,22 @@ static int open_mapped(struct tensor_file *tf, struct error *err)
         tf->container = CONTAINER_NPY;
         return npy_open(tf, err);
     }
-    int is_index = sharded_is_index(map->data, map->size);
-    if (is_index || is_safetensors(map)) {
-        tf->container = is_index ? CONTAINER_SHARDS : CONTAINER_SAFETENSORS;
+    if (is_shard_index(map->data, map->size)) {
+        tf->container = CONTAINER_SHARDS;
+        return may_be_index
+                   ? sharded_open(tf, err)
+                   : tensor_file_refuse(tf, NULL, err, "an index of files, where a file of tensors belongs");
+    }
+    if (is_safetensors(map)) {
+        tf->container = CONTAINER_SAFETENSORS;
         return open_safetensors(tf, err);
     }
-    if (is_pickle(map))
-        return tensor_file_refuse(tf, NULL, err,
-                                  "a bare pickle, as PyTorch wrote before 1.6: load it there and save it "
-                                  "again, as safetensors or with torch.save");
+    if (is_pickle(map) || is_tar(map))
+        return tensor_file_refuse(
+            tf, NULL, err,
+            "%s, as PyTorch wrote before %s: load it with torch.load and save it again, "
+            "as safetensors or with torch.save, or take a revision that has safetensors",
+            is_tar(map) ? "a tar archive" : "a bare pickle", is_tar(map) ? "0.2" : "1.6");
     return tensor_file_refuse(tf, NULL, err,
                               map->size ? "neither safetensors, npy, npz nor a PyTorch checkpoint"
                                         : "the file is empty");
@@ -210,14 +224,15 @@ static int check_names(const struct tensor_file *tf, struct error *err)
     return code;
 }
 
-int tensor_file_open(const char *path, const char *scratch, struct tensor_file **out, struct error *err)
+static int open_file(const char *path, const char *scratch, int may_be_index, struct tensor_file **out,
+                     struct error *err)
 {
     struct tensor_file *tf = xcalloc(1, sizeof *tf);
     tf->path = xstrdup(path);
     tf->scratch = scratch ? xstrdup(scratch) : NULL;
     int code = file_map_open(&tf->map, path, err);
     if (!code)
-        code = open_mapped(tf, err);
+        code = open_mapped(tf, may_be_index, err);
     if (!code)
         code = check_names(tf, err);
     if (!code && !tf->values)
@@ -230,10 +245,23 @@ int tensor_file_open(const char *path, const char *scratch, struct tensor_file *
     return code;
 }
 
+int tensor_file_open(const char *path, const char *scratch, struct tensor_file **out, struct error *err)
+{
+    return open_file(path, scratch, 1, out, err);
+}
+
+int tensor_file_open_shard(const char *path, const char *scratch, struct tensor_file **out, struct error *err)
+{
+    return open_file(path, scratch, 0, out, err);
+}
+
 void tensor_file_close(struct tensor_file *tf)
 {
     if (!tf)
         return;
+    for (size_t i = 0; i < tf->n_shards; i++)
+        tensor_file_close(tf->shards[i]);
+    free(tf->shards);
     for (size_t i = 0; i < tf->n_storages; i++) {
         free(tf->storages[i].heap);
         scratch_close(&tf->storages[i].inflated);
@@ -247,7 +275,7 @@ void tensor_file_close(struct tensor_file *tf)
     free(tf->names);
     free(tf->reasons);
     json_free(tf->values);
-    sharded_close(&tf->sharded);
+    safetensors_close(&tf->safetensors);
     zip_archive_close(tf->zip);
     if (tf->map.path)
         file_map_close(&tf->map);
@@ -267,7 +295,7 @@ const char *container_name(enum container c)
 {
     static const char *const names[] = {
         [CONTAINER_SAFETENSORS] = "safetensors",
-        [CONTAINER_SHARDS] = "sharded safetensors",
+        [CONTAINER_SHARDS] = "several files by their index",
         [CONTAINER_NPY] = "npy",
         [CONTAINER_NPZ] = "npz",
         [CONTAINER_TORCH] = "PyTorch checkpoint",
@@ -325,6 +353,15 @@ const json *tensor_file_values(const struct tensor_file *tf)
     return tf->values;
 }
 
+int file_tensors_same(const struct file_tensor *a, const struct file_tensor *b)
+{
+    return a->shard == b->shard && a->storage == b->storage && a->offset == b->offset &&
+           a->swapped == b->swapped && a->tensor.dtype == b->tensor.dtype &&
+           a->tensor.ndim == b->tensor.ndim &&
+           !memcmp(a->tensor.shape, b->tensor.shape, (size_t)a->tensor.ndim * sizeof *a->tensor.shape) &&
+           !memcmp(a->stride, b->stride, (size_t)a->tensor.ndim * sizeof *a->stride);
+}
+
 /* ---- Numbers. ---- */
 
 static int prepare_rows(struct tensor_file *tf, const struct file_tensor *t, size_t first, size_t n,
@@ -335,8 +372,9 @@ static int prepare_rows(struct tensor_file *tf, const struct file_tensor *t, siz
     size_t rows = t->tensor.ndim ? t->tensor.shape[0] : 1;
     if (first > rows || n > rows - first)
         return tensor_file_refuse(tf, t->name, err, "it has %zu rows, not %zu", rows, first + n);
-    int code = storage_load(tf, t->storage, t->name, err);
-    *bytes = tf->storages[t->storage].bytes;
+    struct tensor_file *file = t->shard ? tf->shards[t->shard - 1] : tf;
+    int code = storage_load(file, t->storage, t->name, err);
+    *bytes = file->storages[t->storage].bytes;
     return code;
 }
 

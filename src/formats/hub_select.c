@@ -84,12 +84,31 @@ static int is_one_of(const char *name, const char *const *names)
     return 0;
 }
 
-/* ---- Models: config.json, a tokenizer, and model.safetensors whole or in shards. ---- */
+/* ---- Models: config.json, a tokenizer, and weights whole or in shards. ---- */
+
+/* How weights are kept, in the order in which model import looks for them; of others than the first, nothing
+ * is taken. */
+struct model_weights {
+    const char *file, *shards; /* shards NULL: the file is all */
+};
+static const struct model_weights model_weights[] = {
+    {"model.safetensors", NULL},
+    {"model.safetensors.index.json", "model-*.safetensors"},
+    {"pytorch_model.bin", NULL},
+    {"pytorch_model.bin.index.json", "pytorch_model-*.bin"},
+};
+
+static const struct model_weights *find_weights(const struct hub_listing *list, const char *folder)
+{
+    for (size_t i = 0; i < ARRAY_LENGTH(model_weights); i++)
+        if (find_in(list, folder, model_weights[i].file))
+            return &model_weights[i];
+    return NULL;
+}
 
 static int is_model(const struct hub_listing *list, const char *folder)
 {
-    return find_in(list, folder, "config.json") && (find_in(list, folder, "model.safetensors") ||
-                                                    find_in(list, folder, "model.safetensors.index.json"));
+    return find_in(list, folder, "config.json") && find_weights(list, folder);
 }
 
 static void select_model(struct hub_listing *list, const char *folder)
@@ -103,16 +122,14 @@ static void select_model(struct hub_listing *list, const char *folder)
                                         "vocab.json",
                                         "merges.txt",
                                         NULL};
-    int is_whole = find_in(list, folder, "model.safetensors") != NULL;
+    const struct model_weights *weights = find_weights(list, folder);
     for (size_t i = 0; i < list->n; i++) {
         struct hub_file *file = &list->files[i];
         const char *name = path_base(file->path);
         if (!is_in(file->path, folder))
             continue;
-        file->selected =
-            is_one_of(name, small) || (is_whole ? strcmp(name, "model.safetensors") == 0
-                                                : strcmp(name, "model.safetensors.index.json") == 0 ||
-                                                      fnmatch("model-*.safetensors", name, 0) == 0);
+        file->selected = is_one_of(name, small) || strcmp(name, weights->file) == 0 ||
+                         (weights->shards && fnmatch(weights->shards, name, 0) == 0);
     }
 }
 
@@ -122,8 +139,8 @@ static int refuse_model(const struct hub_listing *list, const char *folder, cons
     if (find_in(list, folder, "config.json"))
         return error_set(
             err, STATUS_REFUSED,
-            "%s has no model.safetensors, and other files of weights are not read for models: a pull request "
-            "may have a converted one (@refs/pr/N)",
+            "%s has neither model.safetensors nor pytorch_model.bin, and other files of weights are not read "
+            "for models: a pull request may have a converted one (@refs/pr/N)",
             where);
     return error_set(err, STATUS_REFUSED, "%s has no config.json: no model is there", where);
 }
@@ -409,9 +426,6 @@ int hub_select(struct hub_listing *list, const struct hub_source *source, const 
             *import = xstrdup(source->folder);
             *content = *content == HUB_NONE ? HUB_NONE : HUB_MODEL;
         }
-    } else if (*content == HUB_AUTO && find_in(list, source->folder, "config.json") &&
-               find_in(list, source->folder, "pytorch_model.bin")) {
-        status = refuse_model(list, source->folder, where, err);
     } else if (*content != HUB_NONE && place_of_others(where)) {
         status = error_set(err, STATUS_REFUSED, "%s: %s, " OTHERS_REFUSED " (--import none only downloads)",
                            where, place_of_others(where));

@@ -35,15 +35,13 @@ void import_module(struct importing *im, const char *module, int input)
         mark[strlen("layers")] = '.';
     free(im->module);
     im->module = NULL;
-    if (strcmp(module, "embed_tokens") == 0) {
-        import_hook(im, "hook_embed");
-    } else if (hook_translate(name, &hook)) {
+    if (hook_translate(name, &hook)) {
         int adds = hook.point == HOOK_ATTN_OUT || hook.point == HOOK_MLP_OUT;
         if (input && hook.point == HOOK_RESID_POST)
             import_hook_at(im, "hook_resid_pre", (long long)hook.layer);
         else if (!input || !adds)
             import_hook(im, hook.name);
-        if (adds && !input)
+        if ((adds || hook.point == HOOK_EMBED) && !input)
             im->module = xstrdup(name);
     }
     free(name);

@@ -158,11 +158,26 @@ static enum monitor_request ask(struct monitor *m)
     return reason != STOP_CANCEL && entry->kind->can_checkpoint ? MONITOR_CHECKPOINT : MONITOR_CANCEL;
 }
 
+/* A pause waits for the end of a slice, as does a checkpoint: the work under way is not thrown away for them.
+ */
+static int cancelled(struct monitor *m)
+{
+    struct job_entry *entry = (struct job_entry *)m;
+    enum stop_reason reason = (enum stop_reason)atomic_load(&entry->stop);
+    if (reason == STOP_NONE)
+        reason = asked_to_stop(entry);
+    if (reason == STOP_NONE || (reason != STOP_CANCEL && entry->kind->can_checkpoint))
+        return 0;
+    atomic_store(&entry->stop, (int)reason);
+    return 1;
+}
+
 void entry_init(struct job_entry *entry)
 {
     pthread_mutex_init(&entry->mutex, NULL);
     entry->monitor.report = report;
     entry->monitor.ask = ask;
+    entry->monitor.cancelled = cancelled;
     job_file_read(&entry->file, &entry->progress); /* of an earlier run: its curve and time go on */
     entry->elapsed_before = entry->progress.elapsed;
     entry_show(entry, JOB_QUEUED, "");

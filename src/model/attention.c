@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * Causal attention, within a window on local layers, several heads of queries to one of keys and values. A
- * block is a head of a context: tiles of queries against the keys that any of them sees.
+ * block is a tile of a context's and a head's queries, against the keys that any of them sees.
  */
 #include "config.h"
 
@@ -16,6 +16,7 @@ struct attention {
     const float *qkv;
     float *z;
     size_t window; /* keys that a query sees, its own included; at least the length when not local */
+    size_t tiles;  /* of a context's queries */
 };
 
 struct heads heads_layout(const struct model *m)
@@ -74,26 +75,26 @@ static void attend_tile(const struct attention *a, const float *q, const float *
     }
 }
 
-static void attend_head(size_t block, size_t worker, void *arg)
+static void attend_block(size_t block, size_t worker, void *arg)
 {
     const struct attention *a = arg;
     const struct pass *pass = a->pass;
     const struct model_config *c = &pass->model->config;
-    size_t first = block / c->heads * pass->length, head = block % c->heads;
+    size_t from = block % a->tiles * ATTENTION_TILE, head = block / a->tiles % c->heads;
+    size_t first = block / a->tiles / c->heads * pass->length;
     size_t kv_head = head / (c->heads / c->kv_heads);
     const float *x = a->qkv + first * a->at->row, *q = x + a->at->q + head * a->at->q_step;
     const float *k = x + a->at->k + kv_head * a->at->kv_step, *v = x + a->at->v + kv_head * a->at->kv_step;
     float *z = a->z + first * c->heads * c->d_head + head * c->d_head;
     float *scores = pass->workspace.floats + worker * pass->workspace.stride;
-    for (size_t from = 0; from < pass->length; from += ATTENTION_TILE) {
-        size_t n = pass->length - from < ATTENTION_TILE ? pass->length - from : ATTENTION_TILE;
-        attend_tile(a, q, k, v, z, from, n, scores);
-    }
+    size_t n = pass->length - from < ATTENTION_TILE ? pass->length - from : ATTENTION_TILE;
+    attend_tile(a, q, k, v, z, from, n, scores);
 }
 
 void attend(const struct pass *pass, const struct heads *at, int local, const float *qkv, float *z)
 {
     const struct model_config *c = &pass->model->config;
-    struct attention a = {pass, at, qkv, z, local ? c->window : pass->length};
-    parallel_for(pass->n_contexts * c->heads, attend_head, &a);
+    size_t tiles = (pass->length + ATTENTION_TILE - 1) / ATTENTION_TILE;
+    struct attention a = {pass, at, qkv, z, local ? c->window : pass->length, tiles};
+    parallel_for(pass->n_contexts * c->heads * tiles, attend_block, &a);
 }

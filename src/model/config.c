@@ -89,14 +89,10 @@ int config_sizes(const json *config, const char *where, const struct config_keys
 
 /* ---- Tokens. ---- */
 
-/* The first, when there are several. */
-static int read_token(const json *config, const char *key, const char *where, size_t vocabulary,
-                      uint32_t *out, struct error *err)
+static int read_token(const json *value, const char *key, const char *where, size_t vocabulary, uint32_t *out,
+                      struct error *err)
 {
-    const json *value = json_get(config, key);
     *out = TOKEN_NONE;
-    if (json_is_array(value))
-        value = json_at(value, 0);
     if (json_is_null(value))
         return STATUS_OK;
     long long id = json_integer(value, -1);
@@ -107,10 +103,36 @@ static int read_token(const json *config, const char *key, const char *where, si
     return STATUS_OK;
 }
 
+int config_add_eos(struct model_config *config, uint32_t id, const char *where, struct error *err)
+{
+    if (id == TOKEN_NONE || model_is_eos(config, id))
+        return STATUS_OK;
+    if (config->eos == TOKEN_NONE)
+        config->eos = id;
+    else if (config->n_more_eos == MODEL_MORE_EOS_MAX)
+        return error_set(err, STATUS_REFUSED, "%s: more than %d tokens end a text", where,
+                         MODEL_MORE_EOS_MAX + 1);
+    else
+        config->more_eos[config->n_more_eos++] = id;
+    return STATUS_OK;
+}
+
 int config_tokens(const json *config, const char *where, struct model_config *out, struct error *err)
 {
-    int code = read_token(config, "bos_token_id", where, out->vocabulary_size, &out->bos, err);
-    return code ? code : read_token(config, "eos_token_id", where, out->vocabulary_size, &out->eos, err);
+    const json *bos = json_get(config, "bos_token_id"), *eos = json_get(config, "eos_token_id");
+    size_t several = json_is_array(eos) ? json_length(eos) : 1;
+    long long pad = json_get_integer(config, "pad_token_id", -1); /* below zero in some files: none */
+    int code = read_token(json_is_array(bos) ? json_at(bos, 0) : bos, "bos_token_id", where,
+                          out->vocabulary_size, &out->bos, err);
+    for (size_t i = 0; i < several && !code; i++) {
+        uint32_t id;
+        code = read_token(json_is_array(eos) ? json_at(eos, i) : eos, "eos_token_id", where,
+                          out->vocabulary_size, &id, err);
+        if (!code)
+            code = config_add_eos(out, id, where, err);
+    }
+    out->pad = pad >= 0 && (unsigned long long)pad < out->vocabulary_size ? (uint32_t)pad : TOKEN_NONE;
+    return code;
 }
 
 /* ---- Words, numbers, flags. ---- */

@@ -18,8 +18,7 @@ struct contexts {
     size_t n_documents, size;
     int prepend_bos;
     uint32_t bos;
-    uint32_t text_bos, text_eos; /* what the import counted in the documents */
-    uint64_t n_bos, n_eos;
+    struct uncounted absent; /* what the documents are known not to have */
     uint64_t *starts; /* [count + 1] positions in the text; NULL without BOS: multiples of size */
     size_t count;
 };
@@ -123,7 +122,7 @@ static int take(struct walk *w, size_t n, uint32_t *ids, struct error *err)
 static int needs_bos(struct walk *w, int *needed, struct error *err)
 {
     *needed = w->c->prepend_bos;
-    if (!*needed || (w->c->bos == w->c->text_bos && !w->c->n_bos))
+    if (!*needed || uncounted_find(&w->c->absent, w->c->bos))
         return STATUS_OK;
     int status = column_seek(&w->tokens, (size_t)w->at, err);
     if (!status)
@@ -190,10 +189,7 @@ static int read_manifest(struct contexts *c, struct store_txn *t, artifact_id te
     json *manifest = store_manifest(t, text, err);
     if (!manifest)
         return err->code;
-    c->text_bos = (uint32_t)json_get_integer(manifest, "bos", TOKEN_NONE);
-    c->text_eos = (uint32_t)json_get_integer(manifest, "eos", TOKEN_NONE);
-    c->n_bos = (uint64_t)json_get_integer(manifest, "bos_tokens", 1);
-    c->n_eos = (uint64_t)json_get_integer(manifest, "eos_tokens", 1);
+    uncounted_read_absent(&c->absent, manifest);
     json_free(manifest);
     return STATUS_OK;
 }
@@ -290,7 +286,7 @@ size_t contexts_counted(const struct model *m, const uint32_t *ids, size_t n, ui
     const struct model_config *config = model_get_config(m);
     size_t sum = 0;
     for (size_t i = 0; i < n; i++) {
-        counted[i] = ids[i] != config->bos && ids[i] != config->eos;
+        counted[i] = (uint8_t)model_counts(config, ids[i]);
         sum += counted[i];
     }
     return sum;
@@ -299,9 +295,12 @@ size_t contexts_counted(const struct model *m, const uint32_t *ids, size_t n, ui
 /* Whether every token of the text counts and every BOS put before does not. */
 static int all_text_counts(const struct contexts *c, const struct model_config *config)
 {
-    int bos_absent = config->bos == TOKEN_NONE || (config->bos == c->text_bos && !c->n_bos);
-    int eos_absent = config->eos == TOKEN_NONE || (config->eos == c->text_eos && !c->n_eos);
-    return bos_absent && eos_absent && (!c->prepend_bos || c->bos == config->bos || c->bos == config->eos);
+    struct uncounted all;
+    uncounted_init(&all, config);
+    for (size_t i = 0; i < all.n; i++)
+        if (!uncounted_find(&c->absent, all.tokens[i].id))
+            return 0;
+    return !c->prepend_bos || !model_counts(config, c->bos);
 }
 
 /* Reads contexts until there are enough tokens. */

@@ -175,6 +175,20 @@ static int run_block(const struct block *b, struct error *err)
     return pass_hook(pass, HOOK_RESID_POST, b->layer, b->at->residual, err);
 }
 
+/* residual = tokens' embeddings (+ positions') */
+static int embed(struct pass *pass, const struct buffers *at, struct error *err)
+{
+    embed_tokens(pass, at->residual);
+    int code = pass_hook(pass, HOOK_EMBED, 0, at->residual, err);
+    if (code || pass->stopped || !model_weight(pass->model, ROLE_POSITIONS, 0))
+        return code;
+    embed_positions(pass, at->out);
+    code = pass_hook(pass, HOOK_POS_EMBED, 0, at->out, err);
+    if (!code && !pass->stopped)
+        add_rows(at->residual, at->out, pass->n_tokens, pass->model->config.d_model);
+    return code;
+}
+
 int decoder_run(struct pass *pass, struct error *err)
 {
     const struct model *m = pass->model;
@@ -189,9 +203,11 @@ int decoder_run(struct pass *pass, struct error *err)
                          .hidden = wide,
                          .linear = wide + n * c->d_mlp};
     struct block b = {.pass = pass, .at = &at, .heads = heads_layout(m)};
-    embed_tokens(pass, at.residual);
+    int code = embed(pass, &at, err);
+    if (code || pass->stopped)
+        return code;
     for (b.layer = 0; b.layer < c->layers; b.layer++) {
-        int code = run_block(&b, err);
+        code = run_block(&b, err);
         if (code || pass->stopped)
             return code;
     }

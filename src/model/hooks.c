@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Names of hooks: TransformerLens' blocks.LAYER.POINT, and what others call the same places. */
+/* Names of hooks: TransformerLens' POINT and blocks.LAYER.POINT, and what others call the same places. */
 #include "config.h"
 
 #include <stdio.h>
@@ -12,6 +12,8 @@
 #include "saescope/model/family.h"
 
 static const char *const point_names[HOOK_POINTS] = {
+    [HOOK_EMBED] = "hook_embed",
+    [HOOK_POS_EMBED] = "hook_pos_embed",
     [HOOK_RESID_PRE] = "hook_resid_pre",
     [HOOK_NORM1] = "ln1.hook_normalized",
     [HOOK_Z] = "attn.hook_z",
@@ -25,6 +27,8 @@ static const char *const point_names[HOOK_POINTS] = {
 
 static int has_point(const struct model_config *config, enum hook_point point)
 {
+    if (point == HOOK_POS_EMBED)
+        return family_has(model_family_find(config->family), ROLE_POSITIONS);
     return point != HOOK_RESID_MID || !(config->features & MODEL_PARALLEL);
 }
 
@@ -32,8 +36,11 @@ static void hook_set(struct hook *hook, enum hook_point point, size_t layer)
 {
     memset(hook, 0, sizeof *hook);
     hook->point = point;
-    hook->layer = layer;
-    snprintf(hook->name, sizeof hook->name, "blocks.%zu.%s", layer, point_names[point]);
+    hook->layer = point < MODEL_HOOK_POINTS ? 0 : layer;
+    if (point < MODEL_HOOK_POINTS)
+        snprintf(hook->name, sizeof hook->name, "%s", point_names[point]);
+    else
+        snprintf(hook->name, sizeof hook->name, "blocks.%zu.%s", layer, point_names[point]);
 }
 
 char **hook_names(const struct model_config *config)
@@ -41,7 +48,7 @@ char **hook_names(const struct model_config *config)
     char **names = xcalloc(config->layers * HOOK_POINTS + 1, sizeof *names);
     size_t n = 0;
     for (size_t layer = 0; layer < config->layers; layer++) {
-        for (int point = 0; point < HOOK_POINTS; point++) {
+        for (int point = layer ? MODEL_HOOK_POINTS : 0; point < HOOK_POINTS; point++) {
             struct hook hook;
             if (!has_point(config, (enum hook_point)point))
                 continue;
@@ -124,7 +131,7 @@ static int layer_suffix_hook(const struct model_config *config, const char *name
     return 1;
 }
 
-/* Modules of transformers, whose output sparsify and dictionary_learning look at: layers.5, h.5.mlp. */
+/* Modules of transformers, whose output sparsify and dictionary_learning look at: layers.5, h.5.mlp, wte. */
 static int module_hook(const struct model_config *config, const char *name, struct hook *out)
 {
     static const char *const roots[] = {"model.", "transformer.", "gpt_neox."};
@@ -132,6 +139,8 @@ static int module_hook(const struct model_config *config, const char *name, stru
         {"", HOOK_RESID_POST},         {".mlp", HOOK_MLP_OUT},        {".attn", HOOK_ATTN_OUT},
         {".self_attn", HOOK_ATTN_OUT}, {".attention", HOOK_ATTN_OUT},
     };
+    static const struct other_name embeddings[] = {
+        {"embed_tokens", HOOK_EMBED}, {"wte", HOOK_EMBED}, {"embed_in", HOOK_EMBED}, {"wpe", HOOK_POS_EMBED}};
     const char *end;
     enum hook_point point;
     size_t layer;
@@ -140,6 +149,10 @@ static int module_hook(const struct model_config *config, const char *name, stru
             name += strlen(roots[i]);
             break;
         }
+    }
+    if (find_other(name, strlen(name), embeddings, ARRAY_LENGTH(embeddings), &point)) {
+        hook_set(out, point, 0);
+        return 1;
     }
     size_t list = !strncmp(name, "layers.", 7) ? 7 : !strncmp(name, "h.", 2) ? 2 : 0;
     if (!list || !read_layer(name + list, config->layers, &layer, &end) ||
@@ -153,10 +166,16 @@ static int transformer_lens_hook(const struct model_config *config, const char *
 {
     const char prefix[] = "blocks.", *end;
     size_t layer;
+    for (int point = 0; point < MODEL_HOOK_POINTS; point++) {
+        if (!strcmp(name, point_names[point])) {
+            hook_set(out, (enum hook_point)point, 0);
+            return 1;
+        }
+    }
     if (strncmp(name, prefix, sizeof prefix - 1) != 0 ||
         !read_layer(name + sizeof prefix - 1, config->layers, &layer, &end) || *end != '.')
         return 0;
-    for (int point = 0; point < HOOK_POINTS; point++) {
+    for (int point = MODEL_HOOK_POINTS; point < HOOK_POINTS; point++) {
         if (!strcmp(end + 1, point_names[point])) {
             hook_set(out, (enum hook_point)point, layer);
             return 1;
@@ -185,15 +204,21 @@ int hook_parse(const struct model_config *config, const char *name, struct hook 
         code = error_set(err, STATUS_REFUSED, "no hook %s (the model has %zu layers): did you mean %s?",
                          shown, config->layers, near.name);
     } else if (!has_point(config, out->point))
-        code = error_set(
-            err, STATUS_REFUSED,
-            "no hook %s: the model's blocks add attention and MLP at once, with nothing between them", shown);
+        code = error_set(err, STATUS_REFUSED, "no hook %s: %s", shown,
+                         out->point == HOOK_POS_EMBED
+                             ? "the model has no embeddings of positions"
+                             : "the model's blocks add attention and MLP at once, with nothing between them");
     else if (!lens && adds && family_has(model_family_find(config->family), ROLE_POST_NORM1))
         code = error_set(
             err, STATUS_REFUSED,
             "no hook %s: that module's output goes through a norm before it is added to the residual "
             "stream, and %s is after it",
             shown, out->name);
+    else if (!lens && out->point == HOOK_EMBED && config->embed_scale != 1)
+        code =
+            error_set(err, STATUS_REFUSED,
+                      "no hook %s: the model multiplies that module's output by %g, and %s is what it gets",
+                      shown, config->embed_scale, out->name);
     free(shown);
     if (code)
         memset(out, 0, sizeof *out);

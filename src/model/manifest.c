@@ -47,6 +47,7 @@ static const struct member members[] = {
     {"window", OPTIONAL_SIZE, AT(window)},
     {"bos", TOKEN, AT(bos)},
     {"eos", TOKEN, AT(eos)},
+    {"pad", TOKEN, AT(pad)},
     {"prepend_bos", FLAG, AT(prepend_bos)},
 };
 
@@ -80,7 +81,7 @@ void model_config_start(struct model_config *config)
     config->norm_epsilon = 1e-5;
     config->embed_scale = 1;
     config->rotary.base = 10000;
-    config->bos = config->eos = TOKEN_NONE;
+    config->bos = config->eos = config->pad = TOKEN_NONE;
     config->prepend_bos = 1;
 }
 
@@ -106,10 +107,13 @@ static json *member_json(const struct model_config *config, const struct member 
 
 void model_config_save(const struct model_config *config, json *manifest)
 {
-    json *local = json_new_array();
+    json *local = json_new_array(), *more_eos = json_new_array();
     json_set(manifest, "family", json_new_string(config->family));
     for (size_t i = 0; i < ARRAY_LENGTH(members); i++)
         json_set(manifest, members[i].key, member_json(config, &members[i]));
+    for (size_t i = 0; i < config->n_more_eos; i++)
+        json_append(more_eos, json_new_integer(config->more_eos[i]));
+    json_set(manifest, "more_eos", more_eos);
     json_set(manifest, "activation", json_new_string(activation_names[config->activation]));
     json_set(manifest, "rotary_scaling", json_new_string(scaling_names[config->rotary.scaling]));
     for (size_t i = 0; i < ARRAY_LENGTH(features); i++)
@@ -187,7 +191,12 @@ int model_config_read(const json *manifest, const char *where, struct model_conf
         out->features |= json_get_boolean(manifest, features[i].key, 0) ? features[i].feature : 0;
     if (!json_get_boolean(manifest, "tied", 1))
         out->features |= MODEL_UNTIED;
-    const json *local = json_get(manifest, "local_layers");
+    const json *local = json_get(manifest, "local_layers"), *more_eos = json_get(manifest, "more_eos");
+    for (size_t i = 0; i < json_length(more_eos); i++) {
+        long long id = json_integer(json_at(more_eos, i), -1);
+        if (id < 0 || id >= TOKEN_UNKNOWN || config_add_eos(out, (uint32_t)id, where, NULL))
+            return refuse_manifest(where, err);
+    }
     for (size_t i = 0; i < json_length(local); i++) {
         long long layer = json_integer(json_at(local, i), -1);
         if (layer < 0 || layer >= MODEL_LAYERS_MAX)

@@ -174,6 +174,7 @@ struct forward {
     size_t capacity, length; /* tokens in all, tokens a context */
     size_t workers, worker_stride;
     float *scratch, *rotary, *worker_scratch; /* one allocation */
+    struct monitor *monitor;
 };
 
 /* Floats of a pass's parts, each a multiple of 64 bytes. */
@@ -253,6 +254,11 @@ void forward_free(struct forward *f)
     free(f);
 }
 
+void forward_watch(struct forward *f, struct monitor *m)
+{
+    f->monitor = m;
+}
+
 int pass_wants(const struct pass *pass, enum hook_point point, size_t layer)
 {
     return pass->hook && pass->hook->point == point && pass->hook->layer == layer;
@@ -260,11 +266,15 @@ int pass_wants(const struct pass *pass, enum hook_point point, size_t layer)
 
 int pass_hook(struct pass *pass, enum hook_point point, size_t layer, float *x, struct error *err)
 {
-    if (!pass_wants(pass, point, layer))
-        return STATUS_OK;
+    int code = parallel_cancelled(err);
+    if (code || !pass_wants(pass, point, layer))
+        return code;
     pass->stopped = pass->stop_at_hook;
     size_t width = hook_width(&pass->model->config, pass->hook);
-    return pass->at ? pass->at(pass->arg, x, pass->n_tokens, width, err) : STATUS_OK;
+    parallel_watch(NULL);
+    code = pass->at ? pass->at(pass->arg, x, pass->n_tokens, width, err) : STATUS_OK;
+    parallel_watch(pass->monitor);
+    return code;
 }
 
 int forward_run(struct forward *f, const struct model *m, const uint32_t *tokens, size_t n_contexts,
@@ -290,6 +300,7 @@ int forward_run(struct forward *f, const struct model *m, const uint32_t *tokens
                         .hook = hook,
                         .at = at,
                         .arg = arg,
+                        .monitor = f->monitor,
                         .stop_at_hook = !final,
                         .final = final};
     for (size_t i = 0; i < pass.n_tokens; i++) {
@@ -297,7 +308,12 @@ int forward_run(struct forward *f, const struct model *m, const uint32_t *tokens
             return error_set(err, STATUS_REFUSED, "token %u is not in model %s's vocabulary of %zu",
                              (unsigned)tokens[i], m->name, m->config.vocabulary_size);
     }
-    return decoder_run(&pass, err);
+    parallel_watch(pass.monitor);
+    code = decoder_run(&pass, err);
+    if (!code)
+        code = parallel_cancelled(err);
+    parallel_watch(NULL);
+    return code;
 }
 
 /* ---- Unembedding. ---- */

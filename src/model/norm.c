@@ -35,26 +35,35 @@ static void embed_block(size_t block, size_t worker, void *arg)
 {
     const struct rows *r = arg;
     const struct weight *tokens = model_weight(r->pass->model, ROLE_EMBED, 0);
-    const struct weight *positions = model_weight(r->pass->model, ROLE_POSITIONS, 0);
-    float *position = r->pass->workspace.floats + worker * r->pass->workspace.stride;
     float scale = (float)r->pass->model->config.embed_scale;
+    (void)worker;
     for (size_t i = block * ROWS_PER_BLOCK; i < block_end(r, block); i++) {
         float *out = r->out + i * r->width;
         weight_row(tokens, r->pass->tokens[i], out);
         for (size_t j = 0; j < r->width; j++)
             out[j] *= scale;
-        if (!positions)
-            continue;
-        weight_row(positions, i % r->pass->length, position);
-        for (size_t j = 0; j < r->width; j++)
-            out[j] += position[j];
     }
+}
+
+static void position_block(size_t block, size_t worker, void *arg)
+{
+    const struct rows *r = arg;
+    const struct weight *positions = model_weight(r->pass->model, ROLE_POSITIONS, 0);
+    (void)worker;
+    for (size_t i = block * ROWS_PER_BLOCK; i < block_end(r, block); i++)
+        weight_row(positions, i % r->pass->length, r->out + i * r->width);
 }
 
 void embed_tokens(const struct pass *pass, float *x)
 {
     struct rows rows = {.pass = pass, .out = x, .n = pass->n_tokens, .width = pass->model->config.d_model};
     over_rows(&rows, embed_block);
+}
+
+void embed_positions(const struct pass *pass, float *x)
+{
+    struct rows rows = {.pass = pass, .out = x, .n = pass->n_tokens, .width = pass->model->config.d_model};
+    over_rows(&rows, position_block);
 }
 
 /* ---- Norms. ---- */

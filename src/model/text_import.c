@@ -33,7 +33,8 @@ struct block {
 
 struct text_sink {
     struct monitor *monitor;
-    struct tokenizer *tok;
+    struct model *model;
+    const struct tokenizer *tok; /* the model's */
     struct encoder **encoders; /* one a worker */
     size_t n_workers;
     struct tensor_writer *tokens, *documents;
@@ -52,7 +53,8 @@ struct text_sink {
     struct token_list kept; /* of a token file's part */
     int in_document;        /* of a token file */
 
-    uint64_t n_tokens, n_documents, n_bos, n_eos;
+    uint64_t n_tokens, n_documents;
+    struct uncounted uncounted; /* as the documents have them */
     uint64_t bytes_read, bytes_expected;
     double began;
 };
@@ -106,11 +108,7 @@ static void encode_block(size_t number, size_t worker, void *arg)
 
 static int append_tokens(struct text_sink *sink, const struct token_list *tokens, struct error *err)
 {
-    uint32_t bos = tokenizer_bos(sink->tok), eos = tokenizer_eos(sink->tok);
-    for (size_t i = 0; i < tokens->n; i++) {
-        sink->n_bos += tokens->ids[i] == bos;
-        sink->n_eos += tokens->ids[i] == eos;
-    }
+    uncounted_look(&sink->uncounted, tokens->ids, tokens->n);
     sink->n_tokens += tokens->n;
     if (!sink->narrow)
         return store_tensor_append(sink->tokens, tokens->ids, tokens->n, err);
@@ -214,8 +212,7 @@ int text_sink_add_tokens(struct text_sink *sink, const uint32_t *ids, size_t n, 
 
 /* ---- A text. ---- */
 
-static int find_model(struct store *s, const char *name, struct tokenizer **tok, artifact_id *model,
-                      struct error *err)
+static int find_model(struct text_sink *sink, struct store *s, const char *name, struct error *err)
 {
     struct store_txn *t;
     struct artifact artifact;
@@ -224,11 +221,13 @@ static int find_model(struct store *s, const char *name, struct tokenizer **tok,
         return status;
     status = store_find(t, ARTIFACT_MODEL, name, &artifact, err);
     if (!status)
-        status = tokenizer_open(t, artifact.id, tok, err);
+        status = model_open(t, artifact.id, &sink->model, err);
     store_end(t);
-    if (!status)
-        *model = artifact.id;
-    return status;
+    if (status)
+        return status;
+    sink->tok = model_tokenizer(sink->model);
+    uncounted_init(&sink->uncounted, model_get_config(sink->model));
+    return STATUS_OK;
 }
 
 static int open_writers(struct text_sink *sink, struct store *s, artifact_id id, struct error *err)
@@ -282,31 +281,25 @@ static void free_sink(struct text_sink *sink)
     free(sink->starts);
     strbuf_free(&sink->text);
     token_list_free(&sink->kept);
-    tokenizer_free(sink->tok);
+    model_free(sink->model);
 }
 
-/* bos_tokens and eos_tokens count those in the documents: when there are none, contexts are cut without a
- * look at the tokens. */
-static json *make_manifest(const struct text_sink *sink, const struct text_import *options, artifact_id model)
+static json *make_manifest(const struct text_sink *sink, const struct text_import *options)
 {
     json *manifest = json_new_object(), *references = json_new_object();
-    uint32_t bos = tokenizer_bos(sink->tok), eos = tokenizer_eos(sink->tok);
-    json_set(references, "model", json_new_integer((long long)model));
+    json_set(references, "model", json_new_integer((long long)model_id(sink->model)));
     json_set(manifest, "kind", json_new_string("text"));
     json_set(manifest, "references", references);
     json_set(manifest, "tokens", json_new_integer((long long)sink->n_tokens));
     json_set(manifest, "documents", json_new_integer((long long)sink->n_documents));
     json_set(manifest, "source", json_new_string(options->path));
     json_set(manifest, "bytes", json_new_integer((long long)sink->bytes_read));
-    json_set(manifest, "bos", bos == TOKEN_NONE ? json_new_null() : json_new_integer(bos));
-    json_set(manifest, "bos_tokens", json_new_integer((long long)sink->n_bos));
-    json_set(manifest, "eos", eos == TOKEN_NONE ? json_new_null() : json_new_integer(eos));
-    json_set(manifest, "eos_tokens", json_new_integer((long long)sink->n_eos));
+    uncounted_save(&sink->uncounted, manifest);
     return manifest;
 }
 
 static int import_sources(struct text_sink *sink, struct store *s, const struct text_import *options,
-                          artifact_id model, artifact_id id, struct error *err)
+                          artifact_id id, struct error *err)
 {
     struct text_sources sources;
     int status = text_sources_find(options->path, &sources, err);
@@ -320,20 +313,20 @@ static int import_sources(struct text_sink *sink, struct store *s, const struct 
     text_sources_free(&sources);
     if (!status)
         status = finish_writers(sink, options->path, err);
-    return status ? status : store_publish(s, id, make_manifest(sink, options, model), err);
+    return status ? status : store_publish(s, id, make_manifest(sink, options), err);
 }
 
 int text_import(struct store *s, const struct text_import *options, struct monitor *m, artifact_id *id,
                 struct error *err)
 {
     struct text_sink sink = {.monitor = m, .text = STRBUF_INIT};
-    artifact_id model, made;
-    int status = find_model(s, options->model, &sink.tok, &model, err);
+    artifact_id made;
+    int status = find_model(&sink, s, options->model, err);
     if (status)
         return status;
     status = store_create(s, ARTIFACT_TEXT, options->name, options->replace, &made, err);
     if (!status) {
-        status = import_sources(&sink, s, options, model, made, err);
+        status = import_sources(&sink, s, options, made, err);
         if (status) {
             struct error first = *err;
             free_sink(&sink);

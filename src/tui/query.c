@@ -46,9 +46,14 @@ static enum monitor_request ask_query(struct monitor *m)
     return q->cancelled(q) ? MONITOR_CANCEL : MONITOR_GO_ON;
 }
 
+static int query_is_cancelled(struct monitor *m)
+{
+    return ask_query(m) != MONITOR_GO_ON;
+}
+
 struct query_watch query_watch(struct query *q)
 {
-    return (struct query_watch){.monitor.ask = ask_query, .query = q};
+    return (struct query_watch){.monitor = {.ask = ask_query, .cancelled = query_is_cancelled}, .query = q};
 }
 
 static void ended(struct app *a, struct event *e)

@@ -283,7 +283,7 @@ static int store_open_view(struct view *v, const char *target, struct error *err
 static void draw_empty(struct view *v, const struct canvas *c)
 {
     static const char *const lines[][2] = {
-        {"import model DIR --name NAME", "a model: config.json, model.safetensors and tokenizer"},
+        {"import model DIR --name NAME", "a model, as Hugging Face has it"},
         {"import text FILE --name NAME --model MODEL", "a text, a document a line"},
         {"train sae NAME --model MODEL --hook HOOK --text TEXT --width W", ""},
     };

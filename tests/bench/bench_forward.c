@@ -6,7 +6,7 @@
  *
  * With the argument "large": a Gemma 2 of 2.6 billion BF16 parameters (random ones; 11 GB of disk under
  * $TMPDIR) is imported and run on 1,024 tokens to its last layer and its logits; what is told is the
- * anonymous memory of the process.
+ * anonymous memory of the process, and how long a pass goes without asking whether it is cancelled.
  */
 #include "config.h"
 
@@ -241,6 +241,22 @@ static void write_large(const char *folder)
     free(config);
 }
 
+/* How far apart a pass asks whether to go on. */
+static struct {
+    double last, longest; /* seconds */
+    unsigned questions;
+} gaps;
+
+static int note_gap(struct monitor *m)
+{
+    double now = clock_seconds();
+    (void)m;
+    if (gaps.questions++ && now - gaps.last > gaps.longest)
+        gaps.longest = now - gaps.last;
+    gaps.last = now;
+    return 0;
+}
+
 static void run_large(struct store *s, artifact_id id)
 {
     enum { LOGITS = 16 }; /* rows of them at a time */
@@ -249,13 +265,18 @@ static void run_large(struct store *s, artifact_id id)
     float *final = random_floats((size_t)L_LENGTH * L_D, 1, 1),
           *logits = random_floats((size_t)LOGITS * L_VOCABULARY, 1, 1);
 
+    struct monitor monitor = {.cancelled = note_gap};
+
     open_pass(&p, s, id, "blocks.25.hook_resid_post", 1, L_LENGTH);
+    forward_watch(p.f, &monitor);
     before = (double)anonymous_kib() * 1.024 / 1e3;
     start = clock_seconds();
     need(forward_run(p.f, p.m, p.tokens, 1, L_LENGTH, &p.hook, look_inside, &seen, final, &failure));
     look_at_memory();
     printf("  a pass of %d tokens: %.1f s; it says that it takes %.0f MB\n", L_LENGTH,
            clock_seconds() - start, (double)forward_bytes(p.m, 1, L_LENGTH) / 1e6);
+    printf("  asked %u times whether it is cancelled, at most %.0f ms apart (goal 50)\n", gaps.questions,
+           gaps.longest * 1e3);
     start = clock_seconds();
     need(model_unembed(p.m, final, LOGITS, logits, &failure));
     look_at_memory();

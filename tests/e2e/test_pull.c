@@ -26,7 +26,7 @@
 
 extern char **environ;
 
-static struct hub_server *models, *saes;
+static struct hub_server *models, *saes, *torch;
 
 static void use(struct hub_server *s, const char *cache)
 {
@@ -44,6 +44,24 @@ static void add_sae(const char *name, const char *below)
     free(path);
 }
 
+static char *family_file(const char *name, const char *file)
+{
+    return xasprintf("%s/families/%s/%s", getenv("SAESCOPE_TESTDATA"), name, file);
+}
+
+static void add_family(const char *name, const char *below, const char *const *files)
+{
+    for (; *files; files++) {
+        struct strbuf b = STRBUF_INIT;
+        char *from = family_file(name, *files), *path = below ? path_join(below, *files) : xstrdup(*files);
+        assert_int_equal(file_read(from, 1 << 20, &b, NULL), 0);
+        hub_server_add(torch, path, b.data, b.length, strstr(*files, ".bin") && !strstr(*files, ".json"));
+        strbuf_free(&b);
+        free(from);
+        free(path);
+    }
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -58,6 +76,13 @@ static int set_up(void **state)
     saes = hub_server_start("jbloom/GPT2-Small-SAEs-Reformatted");
     add_sae("standard", "blocks.8.hook_resid_pre");
     add_sae("topk", "blocks.9.hook_resid_pre");
+    torch = hub_server_start("roneneldan/TinyStories-33M");
+    add_family("gpt_neo", NULL,
+               (const char *const[]){"config.json", "tokenizer.json", "pytorch_model.bin", NULL});
+    add_family("gpt_neox", "shards",
+               (const char *const[]){"config.json", "tokenizer.json", "pytorch_model.bin.index.json",
+                                     "pytorch_model-00001-of-00003.bin", "pytorch_model-00002-of-00003.bin",
+                                     "pytorch_model-00003-of-00003.bin", NULL});
     return 0;
 }
 
@@ -66,6 +91,7 @@ static int tear_down(void **state)
     (void)state;
     hub_server_stop(models);
     hub_server_stop(saes);
+    hub_server_stop(torch);
     program_tear_down();
     return 0;
 }
@@ -133,6 +159,40 @@ static void test_model(void **state)
     json_free(first);
     json_free(second);
     free(folder);
+}
+
+/* What the store holds of a model, but for the manifest's words on where it came from. */
+static long long bytes_of(const json *info)
+{
+    return json_get_integer(info, "bytes", 0) - (long long)strlen(text_of(info, "source"));
+}
+
+/* Repositories that have PyTorch's files only: the model that the safetensors of the same weights give. */
+static void check_torch(const char *source, const char *name, const char *family, int files)
+{
+    use(torch, "hub");
+    json *made = PROGRAM_JSON("pull", source, "--name", name);
+    assert_string_equal(text_of(made, "kind"), "model");
+    assert_int_equal(json_get_integer(made, "files", 0), files);
+    char *folder = family_file(family, "");
+    PROGRAM_DONE("import", "model", folder, "--name", "safetensors", "--replace");
+    json *first = PROGRAM_JSON("info", name), *second = PROGRAM_JSON("info", "safetensors");
+    assert_string_equal(text_of(first, "family"), family);
+    assert_string_equal(text_of(first, "dtype"), text_of(second, "dtype"));
+    assert_true(bytes_of(first) > 20000);
+    assert_int_equal(bytes_of(first), bytes_of(second));
+    json_free(first);
+    json_free(second);
+    json_free(made);
+    free(folder);
+}
+
+static void test_torch(void **state)
+{
+    (void)state;
+    check_torch("hf:roneneldan/TinyStories-33M", "stories", "gpt_neo", 3);
+    check_torch("hf:roneneldan/TinyStories-33M/shards", "pythia", "gpt_neox", 6);
+    assert_int_equal(hub_server_requests(torch, "GET /cdn/shards/pytorch_model-0000", NULL), 3);
 }
 
 static void test_names(void **state)
@@ -427,11 +487,17 @@ static void test_secret(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sae),           cmocka_unit_test(test_model),
-        cmocka_unit_test(test_names),         cmocka_unit_test(test_refused_import),
-        cmocka_unit_test(test_only_download), cmocka_unit_test(test_offline),
-        cmocka_unit_test(test_producers),     cmocka_unit_test(test_others),
-        cmocka_unit_test(test_killed),        cmocka_unit_test(test_cancelled),
+        cmocka_unit_test(test_sae),
+        cmocka_unit_test(test_model),
+        cmocka_unit_test(test_torch),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_refused_import),
+        cmocka_unit_test(test_only_download),
+        cmocka_unit_test(test_offline),
+        cmocka_unit_test(test_producers),
+        cmocka_unit_test(test_others),
+        cmocka_unit_test(test_killed),
+        cmocka_unit_test(test_cancelled),
         cmocka_unit_test(test_secret),
     };
     if (!http_library_version()) {

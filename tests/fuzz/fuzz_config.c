@@ -30,7 +30,9 @@ static void check_taken(const struct model_family *family, struct model_config *
     model_config_save(config, manifest);
     if (model_config_read(manifest, "manifest", &back, err) || back.layers != config->layers ||
         back.features != config->features || back.window != config->window ||
-        back.activation != config->activation || memcmp(back.local, config->local, sizeof back.local) != 0)
+        back.activation != config->activation || back.eos != config->eos || back.pad != config->pad ||
+        back.n_more_eos != config->n_more_eos ||
+        memcmp(back.more_eos, config->more_eos, sizeof back.more_eos) != 0 || memcmp(back.local, config->local, sizeof back.local) != 0)
         abort();
     json_free(manifest);
 }

@@ -161,6 +161,7 @@ def texts():
     for family in sorted(os.listdir(os.path.join(TOP, "tests", "data", "families"))):
         write("config", family, read("tests", "data", "families", family, "config.json"))
     config = json.loads(read("data", "wordnet-lm", "config.json"))
+    write("config", "several-eos", json.dumps({**config, "eos_token_id": [8191, 5, 5, 7], "pad_token_id": 9}))
     write("config", "large", json.dumps({**config, "n_layer": 1 << 40, "n_embd": 1 << 62}))
     write("config", "llama", json.dumps({
         "model_type": "llama", "hidden_size": 64, "intermediate_size": 172, "num_hidden_layers": 2, "num_attention_heads": 4,

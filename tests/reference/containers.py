@@ -235,7 +235,11 @@ def hostile():
         z.writestr("W.npy", array)
 
 
-# ---- safetensors. ----
+# ---- Several files. ----
+
+def torch_name(shard):
+    return shard.replace("model-", "pytorch_model-").replace(".safetensors", ".bin")
+
 
 def shards():
     folder = path("sharded")
@@ -244,6 +248,9 @@ def shards():
              "model-00002-of-00002.safetensors": {"c": tensor("c", (2, 2), torch.float16)}}
     for name, tensors in files.items():
         safetensors.torch.save_file(tensors, os.path.join(folder, name), metadata={"format": "pt"})
+        torch.save(tensors, os.path.join(folder, torch_name(name)))
+    with open(os.path.join(folder, "f4.npy"), "wb") as f:
+        f.write(npy_bytes(golden("a", (3, 4), "f4")))
     places = {t: name for name, tensors in files.items() for t in tensors}
     one, two = files
 
@@ -259,6 +266,16 @@ def shards():
     index("absolute.json", {**places, "a": "/etc/passwd"})
     index("nothing.json", {})
     index("number.json", {"a": 3})
+    index("itself.json", {**places, "d": "itself.json"})
+    index("array.json", {**places, "d": "f4.npy"})
+    index("text.json", {**places, "d": "text.txt"})
+    with open(os.path.join(folder, "text.txt"), "w") as f:
+        f.write("text, not tensors\n")
+    in_torch = {t: torch_name(name) for t, name in places.items()}
+    index("pytorch_model.bin.index.json", in_torch)
+    index("disagree-torch.json", {**in_torch, "a": torch_name(two)})
+    index("absent-torch.json", {**in_torch, "d": torch_name(two)})
+    index("mixed.json", {**places, "c": torch_name(two)})
 
 
 os.makedirs(OUT, exist_ok=True)

@@ -7,7 +7,8 @@ Writes tests/data/families/NAME: config.json, tokenizer.json, model.safetensors 
 those of two directions of hook_z and of mlp.hook_post of the last layer, through W_O or W_out and W_U. Activations and logits are
 TransformerLens', loaded without processing; they are compared with transformers' first (its logits, and its hidden states
 for the residual stream). Where TransformerLens differs from transformers (said at the family), transformers' modules are
-hooked instead.
+hooked instead. TORCH names families that get PyTorch's files of the same weights too, as versions of transformers before 5 wrote
+them: pytorch_model.bin with all of state_dict(), or shards with pytorch_model.bin.index.json.
 
     tests/reference/families.py [NAME...]
 """
@@ -19,6 +20,7 @@ import sys
 try:
     import torch
     import transformers
+    from huggingface_hub import split_torch_state_dict_into_shards
     from safetensors.torch import load_file, save_file
     import transformer_lens
     from transformer_lens import HookedTransformer, HookedTransformerConfig
@@ -76,10 +78,13 @@ FAMILIES = {
                                    max_window_layers=1, rope_parameters=rope(1000000.0)), "bfloat16"),
     "qwen3": ("Qwen3", dict(LLAMA, head_dim=6, tie_word_embeddings=True, rope_parameters=rope(1000000.0)), "float16"),
 }
+# How large PyTorch's shards may be; None: one file. The head of a tied model is the embedding's own storage in it.
+TORCH = {"gpt_neo": None, "gpt_neox": "20KB"}
 CONVERT = {"GPT2": "gpt2", "GPTNeo": "neo", "GPTNeoX": "neox", "Llama": "llama", "Mistral": "mistral", "Gemma": "gemma",
            "Gemma2": "gemma", "Qwen2": "qwen2", "Qwen3": "qwen3"}
 ACTIVATIONS = {"gelu_new": "gelu_new", "gelu_fast": "gelu_fast", "gelu_pytorch_tanh": "gelu_pytorch_tanh",
                "gelu": "gelu", "silu": "silu"}
+MODEL_POINTS = ["hook_embed", "hook_pos_embed"]
 POINTS = ["hook_resid_pre", "ln1.hook_normalized", "attn.hook_z", "hook_attn_out", "hook_resid_mid",
           "ln2.hook_normalized", "mlp.hook_post", "hook_mlp_out", "hook_resid_post"]
 
@@ -156,13 +161,14 @@ def lens_activations(model, kind, name, tokens):
     lens.load_and_process_state_dict(state, fold_ln=False, center_writing_weights=False, center_unembed=False,
                                      fold_value_biases=False, refactor_factored_attn_matrices=False)
     logits, cache = lens.run_with_cache(tokens, prepend_bos=False)
-    names = [f"blocks.{i}.{p}" for i in range(cfg.n_layers) for p in POINTS]
+    names = MODEL_POINTS + [f"blocks.{i}.{p}" for i in range(cfg.n_layers) for p in POINTS]
+    assert torch.equal(cache["blocks.0.hook_resid_pre"], sum(cache[n] for n in MODEL_POINTS if n in cache.cache_dict))
     return {n: cache[n] for n in names if n in cache.cache_dict}, logits
 
 
 def module_activations(model, tokens):
     """What transformers' own modules of Llama's family read and give; norms without their scale."""
-    found, handles = {}, []
+    found, handles = {}, []  # Llama's embeddings are not scaled
 
     def keep(name):
         return lambda module, args, out: found.__setitem__(name, out[0] if isinstance(out, tuple) else out)
@@ -170,6 +176,7 @@ def module_activations(model, tokens):
     def keep_input(name):
         return lambda module, args: found.__setitem__(name, args[0])
 
+    handles.append(model.model.embed_tokens.register_forward_hook(keep("hook_embed")))
     for i, layer in enumerate(model.model.layers):
         p = f"blocks.{i}."
         norm = lambda x, m: x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + m.variance_epsilon)
@@ -237,6 +244,23 @@ def old_style(config):
     config["torch_dtype"] = config.pop("dtype", None)
 
 
+def write_torch(model, folder, size):
+    state = model.state_dict()
+    if hasattr(model.config, "attention_layers"):  # buffers that GPT-Neo's files had, and nothing reads
+        causal = torch.tril(torch.ones((16, 16), dtype=torch.bool)).view(1, 1, 16, 16)
+        for i in range(model.config.num_layers):
+            state[f"transformer.h.{i}.attn.attention.bias"] = causal
+            state[f"transformer.h.{i}.attn.attention.masked_bias"] = torch.tensor(-1e9)
+    if size is None:
+        torch.save(state, folder / "pytorch_model.bin")
+        return
+    plan = split_torch_state_dict_into_shards(state, max_shard_size=size, filename_pattern="pytorch_model{suffix}.bin")
+    for file, names in plan.filename_to_tensors.items():
+        torch.save({n: state[n] for n in names}, folder / file)
+    index = dict(metadata=plan.metadata, weight_map=plan.tensor_to_filename)
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
+
+
 def write_family(name, seed):
     kind, options, dtype = FAMILIES[name]
     folder = OUT / name
@@ -259,6 +283,8 @@ def write_family(name, seed):
     save_file(expected | {"tokens": tokens.to(torch.int32)}, folder / "expected.safetensors")
     shards = {"max_shard_size": "6KB"} if name == "qwen2" else {}
     model.to(getattr(torch, dtype)).save_pretrained(folder, **shards)
+    if name in TORCH:
+        write_torch(model, folder, TORCH[name])
     (folder / "generation_config.json").unlink(missing_ok=True)
     config = json.loads((folder / "config.json").read_text())
     if name in ("llama3", "mistral"):

@@ -25,6 +25,7 @@ TEXTS = [
 ]
 LENGTH = 24
 SAMPLES = 24  # coordinates kept of each hook
+MODEL_POINTS = ["hook_embed", "hook_pos_embed"]
 POINTS = ["hook_resid_pre", "ln1.hook_normalized", "attn.hook_z", "hook_attn_out", "hook_resid_mid",
           "ln2.hook_normalized", "mlp.hook_post", "hook_mlp_out", "hook_resid_post"]
 
@@ -45,11 +46,12 @@ def forward(w, config, tokens, change=None):
     hooks = {}
 
     def at(layer, point, x):
-        name = f"blocks.{layer}.{point}"
+        name = point if layer is None else f"blocks.{layer}.{point}"
         hooks[name] = x = (change or {}).get(name, lambda v: v)(x)
         return x
 
-    x = w["wte.weight"][tokens] + w["wpe.weight"][:t]
+    x = at(None, "hook_embed", w["wte.weight"][tokens])
+    x = x + at(None, "hook_pos_embed", np.broadcast_to(w["wpe.weight"][:t], x.shape))
     for i in range(config["n_layer"]):
         p = f"h.{i}."
         x = at(i, "hook_resid_pre", x)
@@ -115,6 +117,8 @@ def main(folder):
     assert tokens.shape == (len(TEXTS), LENGTH)
     hooks, logits = forward(w, config, tokens)
     compare_with_torch(folder, tokens, hooks, logits)
+    _, embedded = forward(w, config, tokens, {"hook_embed": lambda v: v / 2})
+    _, placed = forward(w, config, tokens, {"hook_pos_embed": lambda v: 2 * v})
     _, changed = forward(w, config, tokens, {"blocks.1.hook_attn_out": lambda v: 2 * v})
     _, halved = forward(w, config, tokens, {"blocks.1.ln2.hook_normalized": lambda v: v / 2})
     _, spliced = forward(w, config, tokens, {"blocks.2.hook_resid_pre": lambda v: v - 0.5 * v[..., ::-1]})
@@ -129,13 +133,13 @@ def main(folder):
         print(f"    {', '.join(map(str, row))},")
     print("};\nstruct golden {\n    const char *hook;\n    double rms;\n    double samples[GOLDEN_SAMPLES];\n};")
     print("static const struct golden golden_hooks[] = {")
-    for layer in range(config["n_layer"]):
-        for point in POINTS:
-            name = f"blocks.{layer}.{point}"
-            print(f'    {{"{name}", {rms(hooks[name]):.9g}, {{{numbers(samples(hooks[name], SAMPLES))}}}}},')
+    for name in MODEL_POINTS + [f"blocks.{layer}.{p}" for layer in range(config["n_layer"]) for p in POINTS]:
+        print(f'    {{"{name}", {rms(hooks[name]):.9g}, {{{numbers(samples(hooks[name], SAMPLES))}}}}},')
     print("};")
     for name, comment, x in [
         ("logits", "of the contexts", logits),
+        ("embedded", "with hook_embed halved", embedded),
+        ("placed", "with hook_pos_embed doubled", placed),
         ("doubled", "with blocks.1.hook_attn_out doubled", changed),
         ("halved", "with blocks.1.ln2.hook_normalized halved", halved),
         ("spliced", "with blocks.2.hook_resid_pre less half of its mirror image over d_model", spliced),

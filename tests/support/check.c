@@ -117,3 +117,11 @@ enum monitor_request cancel_later(struct monitor *m)
     (void)m;
     return asks_before_cancel-- > 0 ? MONITOR_GO_ON : MONITOR_CANCEL;
 }
+
+int looks_before_cancel;
+
+int cancelled_later(struct monitor *m)
+{
+    (void)m;
+    return looks_before_cancel-- <= 0;
+}

@@ -75,6 +75,9 @@ const char *xml_attribute(const struct xml_element *e, const char *name); /* NUL
 /* A monitor's `ask`: cancels when it has been asked this often before. */
 extern int asks_before_cancel;
 enum monitor_request cancel_later(struct monitor *m);
+/* Its `cancelled`: says so when it has been asked this often before. */
+extern int looks_before_cancel;
+int cancelled_later(struct monitor *m);
 
 /* ---- Stores. ---- */
 

@@ -63,6 +63,14 @@ static int publish(struct store *s, const json *parameters, struct error *err)
     return status;
 }
 
+/* One that has no end but that of the job. */
+static int long_slice(struct monitor *m, struct error *err)
+{
+    while (!monitor_cancelled(m))
+        nap();
+    return error_set(err, STATUS_FAILED, "cancelled");
+}
+
 /* Counts up to "steps"; the checkpoint is the number. */
 static int count(struct store *s, const json *parameters, struct monitor *m, int checkpoints, json **result,
                  struct error *err)
@@ -91,6 +99,8 @@ static int count(struct store *s, const json *parameters, struct monitor *m, int
             status = STATUS_FAILED;
         monitor_report(m, &p);
         nap();
+        if (status == STATUS_OK && (uint64_t)json_get_integer(parameters, "slice_at", -1) == p.step)
+            status = long_slice(m, err);
     }
     free(path);
     if (status == STATUS_OK)

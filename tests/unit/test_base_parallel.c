@@ -239,6 +239,113 @@ static void test_workers(void **state)
     assert_false(sigismember(&mask, SIGINT));
 }
 
+/* ---- Cancelling within. ---- */
+
+struct watched {
+    struct monitor monitor;
+    pthread_t thread;         /* that it is asked on */
+    int questions, cancel_at; /* the question, from 1, that is answered so; 0: none */
+    int elsewhere;
+    _Atomic int asked, begun;
+};
+
+static int count_questions(struct monitor *m)
+{
+    struct watched *w = (struct watched *)m;
+    w->elsewhere += !pthread_equal(w->thread, pthread_self());
+    w->questions++;
+    atomic_store(&w->asked, w->questions);
+    return w->questions == w->cancel_at;
+}
+
+static struct watched watched(int cancel_at)
+{
+    return (struct watched){
+        .monitor.cancelled = count_questions, .thread = pthread_self(), .cancel_at = cancel_at};
+}
+
+/* Others' blocks wait for the first answer: what they begin before it is one each. */
+static void wait_for_answer(size_t block, size_t worker, void *arg)
+{
+    struct watched *w = arg;
+    (void)block;
+    w->begun++;
+    while (worker && !atomic_load(&w->asked))
+        usleep(100);
+}
+
+static void test_cancelled_at_once(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct watched w = watched(1);
+    parallel_watch(&w.monitor);
+    assert_int_equal(parallel_cancelled(&err), STATUS_OK);
+    parallel_for(10000, wait_for_answer, &w);
+    assert_true(w.begun < THREADS + 100); /* those that end while the caller takes the rest away */
+    assert_int_equal(w.questions, 1);
+    assert_int_equal(parallel_cancelled(&err), STATUS_FAILED);
+    assert_string_equal(err.message, "cancelled");
+    /* Nothing more is begun, or asked, whatever its size. */
+    w.begun = 0;
+    for (size_t n = 0; n < 5; n++)
+        parallel_for(n, wait_for_answer, &w);
+    assert_int_equal(w.begun, 0);
+    assert_int_equal(w.questions, 1);
+    assert_int_equal(parallel_cancelled(&err), STATUS_FAILED);
+    /* Another thread's calls are its own. */
+    pthread_t other;
+    void *complaint;
+    assert_int_equal(pthread_create(&other, NULL, call_many, &w), 0);
+    pthread_join(other, &complaint);
+    assert_null(complaint);
+    parallel_watch(NULL);
+    assert_int_equal(parallel_cancelled(&err), STATUS_OK);
+    run_squares(1000);
+    assert_int_equal(w.questions, 1);
+    assert_int_equal(w.elsewhere, 0);
+}
+
+static void count_block(size_t block, size_t worker, void *arg)
+{
+    struct watched *w = arg;
+    (void)block;
+    (void)worker;
+    w->begun++;
+}
+
+static void nested_block(size_t block, size_t worker, void *arg)
+{
+    (void)block;
+    (void)worker;
+    parallel_for(3, count_block, arg);
+}
+
+/* The n-th question ends it; a block that was begun is whole, what it calls included. */
+static void test_cancelled_later(void **state)
+{
+    (void)state;
+    parallel_stop();
+    for (int alone = 1; alone >= 0; alone--) {
+        for (int n = 1; n < 20; n++) {
+            struct watched w = watched(n);
+            parallel_watch(&w.monitor);
+            for (int i = 0; i < 3; i++)
+                parallel_for(5, nested_block, &w);
+            int cancelled = parallel_cancelled(NULL) != STATUS_OK;
+            parallel_watch(NULL);
+            assert_int_equal(w.begun % 3, 0);
+            assert_int_equal(cancelled, w.questions == n);
+            assert_int_equal(cancelled, w.begun < 45);
+            if (alone)
+                assert_int_equal(w.begun, n <= 15 ? 3 * (n - 1) : 45);
+            assert_int_equal(w.elsewhere, 0);
+        }
+        if (alone)
+            parallel_start(THREADS);
+    }
+}
+
 static void test_not_started(void **state)
 {
     (void)state;
@@ -387,7 +494,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_block_once), cmocka_unit_test(test_nested),
         cmocka_unit_test(test_several_callers),  cmocka_unit_test(test_queries_first),
-        cmocka_unit_test(test_workers),          cmocka_unit_test(test_not_started),
+        cmocka_unit_test(test_workers),          cmocka_unit_test(test_cancelled_at_once),
+        cmocka_unit_test(test_cancelled_later),  cmocka_unit_test(test_not_started),
         cmocka_unit_test(test_products),         cmocka_unit_test(test_products_repeatable),
         cmocka_unit_test(test_vectors),
     };

@@ -226,6 +226,26 @@ static void test_cancel(void **state)
     assert_int_equal(evaluate_run(store, &o, &m, &e, &err), STATUS_FAILED);
 }
 
+/* Within a pass, at any question: in the stream's, in the spliced ones, and between logits. */
+static void test_cancel_within(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct monitor m = {.cancelled = cancelled_later};
+    struct evaluate_options o = {.sae = sae, .text = text};
+    struct evaluation e;
+    int status = STATUS_FAILED, questions = 0;
+    for (int step = 1; status; questions += step, step += questions / 16) {
+        looks_before_cancel = questions;
+        status = evaluate_run(store, &o, &m, &e, &err);
+        if (status) {
+            assert_int_equal(status, STATUS_FAILED);
+            assert_string_equal(err.message, "cancelled");
+        }
+    }
+    assert_true(questions > 100);
+}
+
 /* ---- Text through model and SAE. ---- */
 
 static void test_encode_text(void **state)
@@ -420,15 +440,11 @@ static void test_meta(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_evaluate),
-        cmocka_unit_test(test_ce_alone),
-        cmocka_unit_test(test_center),
-        cmocka_unit_test(test_saebench),
-        cmocka_unit_test(test_parts_of_text),
-        cmocka_unit_test(test_json),
-        cmocka_unit_test(test_cancel),
-        cmocka_unit_test(test_encode_text),
-        cmocka_unit_test(test_long_and_empty_text),
+        cmocka_unit_test(test_evaluate),      cmocka_unit_test(test_ce_alone),
+        cmocka_unit_test(test_center),        cmocka_unit_test(test_saebench),
+        cmocka_unit_test(test_parts_of_text), cmocka_unit_test(test_json),
+        cmocka_unit_test(test_cancel),        cmocka_unit_test(test_cancel_within),
+        cmocka_unit_test(test_encode_text),   cmocka_unit_test(test_long_and_empty_text),
         cmocka_unit_test(test_meta),
     };
     return cmocka_run_group_tests_name("evaluate", tests, set_up, tear_down);

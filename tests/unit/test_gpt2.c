@@ -201,6 +201,12 @@ static void test_logits_and_changes(void **state)
     assert_golden(&golden_logits, plain, n);
     float *doubled = run_to_logits("blocks.1.hook_attn_out", twice, NULL);
     assert_golden(&golden_doubled, doubled, n);
+    float *embedded = run_to_logits("hook_embed", halve, NULL);
+    assert_golden(&golden_embedded, embedded, n);
+    free(embedded);
+    float *placed = run_to_logits("hook_pos_embed", twice, NULL);
+    assert_golden(&golden_placed, placed, n);
+    free(placed);
     float *halved = run_to_logits("blocks.1.ln2.hook_normalized", halve, NULL);
     assert_golden(&golden_halved, halved, n);
     free(halved);
@@ -214,6 +220,78 @@ static void test_logits_and_changes(void **state)
     free(doubled);
     free(spliced);
     free(looked_at);
+}
+
+struct cancelling {
+    struct forward *f;
+    struct monitor monitor;
+    struct hook hook;
+    struct capture got;
+    float *wanted, *final; /* [GOLDEN_TOKENS, 256] */
+    int questions,
+        before_hook; /* that a whole pass asks, and those of them before the hook; at least, with threads */
+};
+
+static int pass_of(struct cancelling *c, int to_end, struct error *err)
+{
+    c->got.calls = 0;
+    return forward_run(c->f, model, golden_tokens, GOLDEN_CONTEXTS, GOLDEN_LENGTH, &c->hook, capture, &c->got,
+                       to_end ? c->final : NULL, err);
+}
+
+/* Cancels at every question until a pass is done before it is asked so often. */
+static void cancel_everywhere(struct cancelling *c)
+{
+    struct error err;
+    int status = STATUS_FAILED;
+    c->questions = c->before_hook = 0;
+    while (status) {
+        looks_before_cancel = c->questions++;
+        status = pass_of(c, 1, &err);
+        c->before_hook += c->got.calls == 0;
+        assert_true(c->got.calls <= 1);
+        if (status) {
+            assert_int_equal(status, STATUS_FAILED);
+            assert_string_equal(err.message, "cancelled");
+        }
+    }
+    assert_int_equal(c->got.calls, 1);
+    assert_memory_equal(c->final, c->wanted, GOLDEN_TOKENS * 256 * sizeof *c->final);
+}
+
+/* Cancelled at any question, the pass ends there; the next is as if nothing had been. */
+static void test_cancelled(void **state)
+{
+    (void)state;
+    const size_t n = GOLDEN_TOKENS * 256;
+    struct error err;
+    struct cancelling c = {.monitor.cancelled = cancelled_later,
+                           .got.x = xmalloc(n * sizeof(float)),
+                           .wanted = xmalloc(n * sizeof(float)),
+                           .final = xmalloc(n * sizeof(float))};
+    assert_ok(hook_parse(model_get_config(model), "blocks.1.hook_attn_out", &c.hook, &err));
+    assert_ok(forward_new(model, GOLDEN_CONTEXTS, GOLDEN_LENGTH, &c.f, &err));
+    assert_ok(pass_of(&c, 1, &err));
+    memcpy(c.wanted, c.final, n * sizeof *c.final);
+    forward_watch(c.f, &c.monitor);
+    cancel_everywhere(&c);
+    /* Without threads the questions are the same each time: a few of every product, evenly over the four
+     * layers. */
+    parallel_stop();
+    cancel_everywhere(&c);
+    assert_true(c.questions > 4 * 8 * 2);
+    assert_true(c.before_hook > c.questions / 4 && c.before_hook < c.questions / 2);
+    looks_before_cancel = c.before_hook;
+    assert_ok(pass_of(&c, 0, &err));
+    assert_int_equal(looks_before_cancel, 0);
+    parallel_start(TEST_THREADS);
+    forward_watch(c.f, NULL);
+    assert_ok(pass_of(&c, 1, &err));
+    assert_memory_equal(c.final, c.wanted, n * sizeof *c.final);
+    forward_free(c.f);
+    free(c.got.x);
+    free(c.wanted);
+    free(c.final);
 }
 
 static void test_ending_a_pass(void **state)
@@ -316,6 +394,9 @@ static void test_hook_names(void **state)
         {"resid_post_layer_1x", "did you mean"},
         {"h.+1", "did you mean"},
         {"\x1b[31m", "blocks.3.hook_resid_pre?"},
+        {"hook_embd", "hook_embed?"},
+        {"blocks.0.hook_embed", "mean hook_embed?"},
+        {"embed.hook_pos_embed", "mean hook_pos_embed?"},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(wrong); i++) {
         struct hook hook;
@@ -342,6 +423,10 @@ static void test_other_hook_names(void **state)
         {"resid_out_layer2", "blocks.2.hook_resid_post"},
         {"mlp_out_layer0", "blocks.0.hook_mlp_out"},
         {"attn_out_layer_3", "blocks.3.hook_attn_out"},
+        {"transformer.wte", "hook_embed"},
+        {"wpe", "hook_pos_embed"},
+        {"model.embed_tokens", "hook_embed"},
+        {"gpt_neox.embed_in", "hook_embed"},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(same); i++) {
         struct hook hook, wanted;
@@ -644,6 +729,7 @@ int main(void)
         cmocka_unit_test(test_config),
         cmocka_unit_test(test_every_hook),
         cmocka_unit_test(test_logits_and_changes),
+        cmocka_unit_test(test_cancelled),
         cmocka_unit_test(test_ending_a_pass),
         cmocka_unit_test(test_batches),
         cmocka_unit_test(test_direction_logits),

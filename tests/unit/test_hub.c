@@ -427,6 +427,20 @@ static void test_selection(void **state)
                  "", HUB_MODEL, "",
                  "config.json model-00001-of-00002.safetensors model-00002-of-00002.safetensors "
                  "model.safetensors.index.json tokenizer.json ");
+    /* PyTorch's files, only where there are no others. */
+    check_choice(PATHS("config.json", "flax_model.msgpack", "generation_config.json", "pytorch_model.bin",
+                       "training_args.bin", "vocab.json", "merges.txt"),
+                 "", HUB_MODEL, "",
+                 "config.json generation_config.json merges.txt pytorch_model.bin vocab.json ");
+    check_choice(PATHS("config.json", "pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin",
+                       "pytorch_model.bin.index.json", "tokenizer.json"),
+                 "", HUB_MODEL, "",
+                 "config.json pytorch_model-00001-of-00002.bin pytorch_model-00002-of-00002.bin "
+                 "pytorch_model.bin.index.json tokenizer.json ");
+    check_choice(PATHS("config.json", "model-00001-of-00001.safetensors", "model.safetensors.index.json",
+                       "pytorch_model-00001-of-00001.bin", "pytorch_model.bin.index.json", "tokenizer.json"),
+                 "", HUB_MODEL, "",
+                 "config.json model-00001-of-00001.safetensors model.safetensors.index.json tokenizer.json ");
     check_choice(
         PATHS("b/cfg.json", "b/sae_weights.safetensors", "b/sparsity.safetensors", "b/runner_cfg.json"), "b",
         HUB_SAE, "b", "b/cfg.json b/runner_cfg.json b/sae_weights.safetensors b/sparsity.safetensors ");
@@ -489,8 +503,9 @@ static void test_selection_refused(void **state)
     refuses(PATHS("a/cfg.json", "a/sae_weights.safetensors", "b/cfg.json", "b/sae_weights.safetensors"),
             HUB_AUTO, "holds 2 SAEs: name one of their folders or files: a, b");
     refuses(PATHS("a/0.pt", "a/1.pt"), HUB_SAE, "a/0.pt, a/1.pt");
-    refuses(PATHS("config.json", "pytorch_model.bin"), HUB_AUTO, "no model.safetensors");
-    refuses(PATHS("config.json", "pytorch_model.bin"), HUB_MODEL, "no model.safetensors");
+    refuses(PATHS("config.json", "flax_model.msgpack", "training_args.bin"), HUB_MODEL,
+            "neither model.safetensors nor pytorch_model.bin");
+    refuses(PATHS("config.json", "flax_model.msgpack"), HUB_AUTO, "no file of weights");
     refuses(PATHS("model.safetensors"), HUB_MODEL, "no config.json");
     struct choice c = choose(PATHS("transcoder/x/config.json", "transcoder/x/params.safetensors"),
                              "transcoder/x", NULL, HUB_AUTO);

@@ -233,6 +233,39 @@ static void a_failure_is_told(void **state)
     assert_false(work_exists(x, id));
 }
 
+/* Running, and past the first question. */
+static void await_slice(struct fixture *x, uint64_t id)
+{
+    await(x, id, JOB_RUNNING);
+    for (int n = 0; n < 30; n++)
+        nap();
+}
+
+/* Within a slice, which a pause does not end, and of what stops an engine only that which will not be taken
+ * up. */
+static void cancelled_within_a_slice(void **state)
+{
+    struct fixture *x = *state;
+    struct error err;
+    static const char *const kinds[] = {"plain", "count"};
+    for (size_t i = 0; i < 2; i++) {
+        uint64_t id = submit(x, kinds[i], "{\"steps\":1000000,\"slice_at\":0}");
+        await_slice(x, id);
+        assert_ok(job_pause(x->s, id, &err));
+        for (int n = 0; n < 50; n++)
+            nap();
+        assert_false(job_state_final(status_of(x, id).state));
+        assert_ok(job_cancel(x->s, id, &err));
+        await(x, id, JOB_CANCELLED);
+        assert_false(work_exists(x, id));
+    }
+    uint64_t id = submit(x, "plain", "{\"steps\":1000000,\"slice_at\":0}");
+    await_slice(x, id);
+    job_engine_stop(x->e, 0);
+    x->e = start_engine(x->s, self);
+    assert_int_equal(status_of(x, id).state, JOB_INTERRUPTED);
+}
+
 static void one_at_a_time_in_order(void **state)
 {
     struct fixture *x = *state;
@@ -556,6 +589,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(refuses_what_cannot_be_planned, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_failure_is_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_at_a_time_in_order, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(cancelled_within_a_slice, set_up, tear_down),
         cmocka_unit_test_setup_teardown(pauses_and_goes_on, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_queued_job_can_be_paused_and_cancelled, set_up, tear_down),
         cmocka_unit_test_setup_teardown(waits_for_what_another_makes, set_up, tear_down),

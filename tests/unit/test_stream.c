@@ -342,6 +342,49 @@ static enum monitor_request cancel(struct monitor *m)
     return MONITOR_CANCEL;
 }
 
+/* A batch is cancelled within its pass; asked for again, it is what it would have been. */
+static void test_cancelled_within(void **state)
+{
+    struct fixture *f = *state;
+    struct monitor m = {.cancelled = cancelled_later};
+    struct stream_options o = fixture_stream(f), watched = o;
+    struct stream_batch a, b;
+    struct stream *whole, *st;
+
+    watched.monitor = &m;
+    assert_ok(stream_open(f->store, &o, &whole, &err));
+    assert_ok(stream_next(whole, &a, &err));
+    assert_ok(stream_open(f->store, &watched, &st, &err));
+    for (int n = 0; n < 3; n++) {
+        looks_before_cancel = n;
+        assert_int_equal(stream_next(st, &b, &err), STATUS_FAILED);
+        assert_says("cancelled");
+    }
+    looks_before_cancel = INT_MAX;
+    assert_ok(stream_next(st, &b, &err));
+    assert_int_equal(a.n_tokens, b.n_tokens);
+    assert_int_equal(b.first_context, 0);
+    assert_memory_equal(a.activations, b.activations, a.n_tokens * stream_width(st) * sizeof(float));
+    stream_close(st);
+    stream_close(whole);
+}
+
+/* The source of a training's rows too. */
+static void test_source_cancelled_within(void **state)
+{
+    struct fixture *f = *state;
+    struct stream_options o = fixture_stream(f);
+    struct monitor m = {.cancelled = cancelled_later};
+    struct batch_source *src;
+    float x[256];
+
+    assert_ok(activation_source_open(f->store, &o, 1000, 7, &m, &src, &err));
+    looks_before_cancel = 5;
+    assert_int_equal(src->next(src, x, 1, &err), STATUS_FAILED);
+    assert_says("cancelled");
+    src->close(src);
+}
+
 static void test_source_errors(void **state)
 {
     struct fixture *f = *state;
@@ -422,6 +465,8 @@ int main(void)
         cmocka_unit_test(test_source_replays),
         cmocka_unit_test(test_source_stops_while_filling),
         cmocka_unit_test(test_source_serves_all),
+        cmocka_unit_test(test_cancelled_within),
+        cmocka_unit_test(test_source_cancelled_within),
         cmocka_unit_test(test_source_errors),
         cmocka_unit_test(test_decoder_rows_as_data),
     };

@@ -19,6 +19,7 @@ struct stream_options {
     int prepend_bos;
     int center; /* subtract the mean over d_model from each activation (LayerNorm models only) */
     size_t first_context, n_contexts; /* n_contexts 0: all from first_context on */
+    struct monitor *monitor; /* whose cancelling ends a pass within (forward_watch), or NULL */
     int cached;                       /* the text is one of cached activations (cached.h): see stream_options_fit */
 };
 /*

@@ -45,6 +45,7 @@ struct splice_options {
     int counted_only;   /* SAEBench: cross-entropy over counted positions only */
     int sae_only;       /* SPLICE_SAE alone: the other sums, and all of KL, stay 0 */
     const double *mean; /* [d_in] */
+    struct monitor *monitor; /* whose cancelling ends splicer_run within, or NULL */
 };
 int splicer_new(struct store_txn *t, const struct splice_options *o, struct splicer **out, struct error *err);
 void splicer_free(struct splicer *s);

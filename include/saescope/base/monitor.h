@@ -27,6 +27,9 @@ struct monitor {
     void (*report)(struct monitor *m, const struct progress *p);
     /* Returns at once when running; blocks while paused. */
     enum monitor_request (*ask)(struct monitor *m);
+    /* Whether to cancel, asked inside of a slice: returns at once, also when paused. What else is asked for waits for the
+     * slice's end. NULL: never. */
+    int (*cancelled)(struct monitor *m);
     /* Directory for checkpoints, spools and caches of this run, or NULL (then none are kept). */
     const char *work_dir;
 };
@@ -36,6 +39,7 @@ void progress_init(struct progress *p); /* zeros, NaNs, NULLs */
 void progress_add_steps(struct strbuf *b, const struct progress *p);
 void monitor_report(struct monitor *m, const struct progress *p); /* m may be NULL */
 enum monitor_request monitor_ask(struct monitor *m);              /* m may be NULL: MONITOR_GO_ON */
+int monitor_cancelled(struct monitor *m);                         /* m may be NULL: 0 */
 
 /* STATUS_OK, or STATUS_FAILED with "cancelled" when asked to cancel or to stop (for computations without checkpoints). */
 int monitor_check(struct monitor *m, struct error *err);

@@ -7,6 +7,7 @@
 #define SAESCOPE_BASE_PARALLEL_H
 
 #include <stddef.h>
+#include "saescope/base/monitor.h"
 
 /* Starts the pool (once, from main, before any other thread): `threads` computing threads including the caller of
  * parallel_for; 0 = the affinity mask's count. Workers block all signals and run at nice 5. */
@@ -26,5 +27,15 @@ void parallel_set_priority(enum parallel_priority priority);
  * inside fn runs its blocks on the calling thread alone.
  */
 void parallel_for(size_t n_blocks, void (*fn)(size_t block, size_t worker, void *arg), void *arg);
+
+/*
+ * For slices that would be too long to wait for. From now on this thread's calls of parallel_for ask the monitor, on this
+ * thread, before the blocks that it takes. Once it was cancelled, no more blocks are begun, and later calls return at once:
+ * what they would have written is not there. So the caller looks at parallel_cancelled before it takes anything of it for
+ * true, and sets this only around what writes plain numbers. NULL ends it; both ways parallel_cancelled starts anew.
+ */
+void parallel_watch(struct monitor *m);
+/* STATUS_FAILED with "cancelled" when blocks were left out since parallel_watch. */
+int parallel_cancelled(struct error *err);
 
 #endif

@@ -5,8 +5,8 @@
 
 #include "saescope/base/fileio.h"
 #include "saescope/base/memory.h"
+#include "saescope/files/safetensors.h"
 #include "saescope/files/scratch.h"
-#include "saescope/files/sharded.h"
 #include "saescope/files/tensor_file.h"
 #include "saescope/files/zip_archive.h"
 
@@ -24,7 +24,9 @@ struct tensor_file {
     enum container container;
     char *path;
     char *scratch; /* directory, or NULL */
-    struct sharded sharded;
+    struct tensor_file **shards; /* in the order of their names; with an index only */
+    size_t n_shards;
+    struct safetensors safetensors;
     struct file_map map; /* npy, zip */
     struct zip_archive *zip;
     struct storage *storages;
@@ -58,6 +60,19 @@ int storage_load(struct tensor_file *tf, size_t storage, const char *tensor, str
 #define VIEW_TILE 64
 void view_raw_rows(const struct file_tensor *t, const unsigned char *bytes, size_t first, size_t n, void *dst);
 void view_float_rows(const struct file_tensor *t, const unsigned char *bytes, size_t first, size_t n, void *floats);
+
+/* ---- src/files/sharded.c: tensors in several files. ---- */
+
+/* Whether a file that starts so is an index, not a safetensors file. */
+int is_shard_index(const void *bytes, size_t n);
+/*
+ * "NAME.index.json" maps tensors to shards in its own folder: {"metadata": {…}, "weight_map": {tensor: file}}; tf->path is it.
+ * Refused: a shard that is missing or lies elsewhere ("../", "/"; links are followed) or is no container of named tensors,
+ * a tensor that its shard has not, a tensor that lies in another shard than the index says.
+ */
+int sharded_open(struct tensor_file *tf, struct error *err);
+/* tensor_file_open of one of several files: an index is refused. */
+int tensor_file_open_shard(const char *path, const char *scratch, struct tensor_file **out, struct error *err);
 
 /* The readers; tf->map is open. */
 int npy_open(struct tensor_file *tf, struct error *err);

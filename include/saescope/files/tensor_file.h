@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Files of named tensors, whatever the container: safetensors (one file, or shards by their index), npy, npz and
- * PyTorch checkpoints. The container is told by the file's bytes, never by its name. Files are hostile: every size, offset
+ * Files of named tensors, whatever the container: safetensors, npy, npz and PyTorch checkpoints; safetensors and
+ * checkpoints also in several files, by their index. The container is told by the file's bytes, never by its name. Files are hostile: every size, offset
  * and stride is checked against the bytes that are there before a tensor is handed out, and nothing is executed.
  *
  *   struct tensor_file *tf;
@@ -40,8 +40,8 @@ struct file_tensor {
     /* Why it cannot be read ("Python objects"), or NULL. It is listed all the same, because others can be; its dtype and
      * shape mean nothing. */
     const char *unreadable;
-    /* Where it lies; for src/files. Strides are in elements; `swapped`: its numbers are big-endian. */
-    size_t storage, offset; /* bytes from the storage's start */
+    /* Where it lies; for src/files. `shard`: its number + 1, or 0 for the file itself. Strides are in elements; `swapped`: its numbers are big-endian. */
+    size_t shard, storage, offset; /* bytes from the storage's start */
     size_t stride[TENSOR_MAX_DIMS];
     int swapped;
 };
@@ -75,6 +75,9 @@ int tensor_file_need(const struct tensor_file *tf, const char *name, const struc
  * are reals and strings; NaN and infinities are null; a tensor is {"tensor": NAME}.
  */
 const json *tensor_file_values(const struct tensor_file *tf);
+
+/* Whether both are the same numbers of the same file, without a look at them. */
+int file_tensors_same(const struct file_tensor *a, const struct file_tensor *b);
 
 /* The axes of a matrix exchanged; no number is moved. Others than matrices stay as they are. */
 struct file_tensor file_tensor_transposed(const struct file_tensor *t);

@@ -120,12 +120,20 @@ int config_window(const json *config, const char *key, const char *where, size_t
 /* Refuses a configuration with any of these members true (NULL-terminated list). */
 int config_refuse_set(const json *config, const char *const *keys, const char *where, struct error *err);
 
+/* One more EOS; those that are known are left as they are. STATUS_REFUSED when they are too many. */
+int config_add_eos(struct model_config *config, uint32_t id, const char *where, struct error *err);
+
 /* What Llama's relatives share: sizes, epsilon, tokens, rotary positions, gated MLP. */
 int config_llama(const json *config, const char *where, struct model_config *out, struct error *err);
 /* The same for Qwen 2 and 3: a sliding window only where it is used. */
 int config_qwen(const json *config, const char *where, struct model_config *out, struct error *err);
 #define LLAMA_ENTRIES 20
 extern const struct weight_entry llama_entries[LLAMA_ENTRIES];
+
+/* BOS, EOS and padding as generation_config.json and the tokenizer's files say them beside config.json
+ * (src/model/import_tokens.c). */
+int import_special_tokens(const char *directory, const struct tokenizer *tokenizer, struct model_config *config,
+                          struct error *err);
 
 /* What all configurations must hold, whoever wrote them. */
 int model_config_check(const struct model_config *config, const char *where, struct error *err);
@@ -176,12 +184,14 @@ struct pass {
     const struct hook *hook; /* or NULL */
     hook_function at;        /* or NULL */
     void *arg;
+    struct monitor *monitor; /* or NULL */
     int stop_at_hook;
     int stopped;
     float *final; /* [n_tokens, d_model], or NULL */
 };
 
-/* To be called with the activations at every hook; when pass->stopped is set afterwards, the pass ends. */
+/* To be called with the activations at every hook; when pass->stopped is set afterwards, the pass ends. STATUS_FAILED when it
+ * was cancelled before. */
 int pass_hook(struct pass *pass, enum hook_point point, size_t layer, float *x, struct error *err);
 /* Whether somebody looks at it. */
 int pass_wants(const struct pass *pass, enum hook_point point, size_t layer);

@@ -16,7 +16,8 @@
 #include "saescope/model/tokenizer.h"
 #include "saescope/store/store.h"
 
-#define MODEL_LAYERS_MAX 4096
+#define MODEL_LAYERS_MAX     4096
+#define MODEL_MORE_EOS_MAX   15
 
 enum activation {
     ACTIVATION_GELU_TANH, /* ½x(1 + tanh(√(2/π)(x + 0.044715 x³))) */
@@ -58,18 +59,26 @@ struct model_config {
     struct rotary rotary;
     size_t window; /* of local layers: keys from position − window + 1; 0: no layer is local */
     uint8_t local[MODEL_LAYERS_MAX / 8]; /* bit l: layer l is local */
-    uint32_t bos, eos; /* TOKEN_NONE when it has none */
+    uint32_t bos, eos, pad; /* TOKEN_NONE when it has none */
+    uint32_t more_eos[MODEL_MORE_EOS_MAX]; /* others that end a text or a turn: of generation_config.json, for instance */
+    size_t n_more_eos;
     int prepend_bos;   /* contexts start with BOS unless asked otherwise, as in TransformerLens */
 };
 /* As the model's manifest says (`where` names it); STATUS_REFUSED when it cannot be. */
 int model_config_read(const json *manifest, const char *where, struct model_config *out, struct error *err);
 int model_layer_is_local(const struct model_config *config, size_t layer);
+int model_is_eos(const struct model_config *config, uint32_t id); /* any of them */
+/* Whether it is neither BOS, EOS nor padding: these run through the model, and no statistic counts them. */
+int model_counts(const struct model_config *config, uint32_t id);
 /* Multiply-adds a token of a pass over so many layers, contexts of this length. */
 double model_multiply_adds(const struct model_config *config, size_t layers, size_t length);
 
 /* A place in the model, in TransformerLens' notation, in the order of the pass. */
 enum hook_point {
-    HOOK_RESID_PRE,
+    HOOK_EMBED,     /* the tokens' embeddings, by √d_model where the model takes them so (Gemma) */
+    HOOK_POS_EMBED, /* the positions', of models that learned them; HOOK_EMBED and it are added after both */
+    MODEL_HOOK_POINTS, /* those before it are the model's ("hook_embed"), the others a layer's */
+    HOOK_RESID_PRE = MODEL_HOOK_POINTS,
     HOOK_NORM1, /* ln1.hook_normalized: before scale and shift */
     HOOK_Z,     /* attn.hook_z, heads side by side */
     HOOK_ATTN_OUT,
@@ -82,7 +91,7 @@ enum hook_point {
 };
 struct hook {
     enum hook_point point;
-    size_t layer;
+    size_t layer;  /* 0 of the model's points */
     char name[64]; /* "blocks.2.hook_resid_pre" */
 };
 /*
@@ -122,6 +131,11 @@ typedef int (*hook_function)(void *arg, float *activations, size_t n_tokens, siz
 struct forward;
 int forward_new(const struct model *m, size_t n_contexts, size_t length, struct forward **out, struct error *err);
 void forward_free(struct forward *f);
+/*
+ * Passes from now on ask the monitor (NULL: nobody) between the parts of each product, a few tens of milliseconds apart at most:
+ * once it was cancelled, forward_run is STATUS_FAILED with "cancelled". It is not asked while a hook_function runs.
+ */
+void forward_watch(struct forward *f, struct monitor *m);
 size_t forward_bytes(const struct model *m, size_t n_contexts, size_t length); /* memory that it takes */
 
 /*

@@ -36,8 +36,8 @@ void norm_affine(const struct norm *norm, float *x, size_t n, size_t width);
 void rms_norm_row(const struct norm *norm, float *x, size_t width);
 
 void add_rows(float *x, const float *y, size_t n, size_t width); /* x += y */
-/* x[i] = token row · embed_scale (+ position row). */
-void embed_tokens(const struct pass *pass, float *x);
+void embed_tokens(const struct pass *pass, float *x);    /* x[i] = the token's row · embed_scale */
+void embed_positions(const struct pass *pass, float *x); /* x[i] = the position's row */
 
 /* ---- src/model/activation.c ---- */
 

@@ -40,6 +40,25 @@ size_t contexts_size(const struct contexts *c);
 int contexts_read(const struct contexts *c, struct store_txn *t, size_t first, size_t n, uint32_t *ids,
                   struct error *err);
 
+/* BOS, EOS and padding of a model, each once, and how often a text has them. */
+#define MODEL_UNCOUNTED_MAX (3 + MODEL_MORE_EOS_MAX)
+struct uncounted {
+    uint32_t bos, eos; /* the model's first; TOKEN_NONE when it has none */
+    struct uncounted_token {
+        uint32_t id;
+        uint64_t times;
+    } tokens[MODEL_UNCOUNTED_MAX];
+    size_t n;
+};
+void uncounted_init(struct uncounted *u, const struct model_config *config);
+const struct uncounted_token *uncounted_find(const struct uncounted *u, uint32_t id); /* NULL: not among them */
+void uncounted_look(struct uncounted *u, const uint32_t *ids, size_t n);
+/* To a text's manifest: "bos", "bos_tokens", "eos", "eos_tokens" (how many), and "absent": those that the text has not. When
+ * all are absent, contexts are cut without a look at the tokens. */
+void uncounted_save(const struct uncounted *u, json *manifest);
+/* Those that are known to be absent; older manifests tell of BOS and one EOS. */
+void uncounted_read_absent(struct uncounted *absent, const json *manifest);
+
 /* Counted tokens are all but BOS, EOS and padding: counted[i] = 1 or 0; returns how many. */
 size_t contexts_counted(const struct model *m, const uint32_t *ids, size_t n, uint8_t *counted);
 
