@@ -113,9 +113,14 @@ def near(got, wanted):
 def check_core(store, work, lm, ids, kind, hook, norm):
     name = f"{kind}-{hook.split('.')[-1]}-{norm}"
     sae = make_sae(kind, hook, norm, os.path.join(work, name))
+    whole = kind != "standard"  # batches; SAEBench counts the tokens of others as of whole ones
+    ids = ids[:len(ids) // BATCH * BATCH] if whole else ids
+    counted = sum(token != BOS for row in ids for token in row)
     wanted = by_saebench(sae, lm, ids)
+    if not whole:
+        del wanted["token_stats"]
     saescope(store, "import", "sae", os.path.join(work, name), "--name", name, "--model", "lm")
-    got = saescope(store, "evaluate", name, "--text", "text", "--saebench")["metrics"]
+    got = saescope(store, "evaluate", name, "--text", "text", "--tokens", str(counted), "--saebench")["metrics"]
     off = [f"{group}.{key} is {got.get(group, {}).get(key)}, not {value}" for group, metrics in wanted.items() for key, value in metrics.items()
            if not near(got.get(group, {}).get(key), value)]
     if off:
@@ -135,9 +140,16 @@ def check_meta(store, work, base):
     for name in ("W_enc", "W_dec", "b_enc", "b_dec"):
         getattr(theirs, name).data = getattr(exported, name).data.clone()
     explained, mse = meta_structure._decoder_variance_metrics(theirs, rows, 4096)
-    explained_threshold, mse_threshold = meta_structure._decoder_variance_metrics(exported, rows, 4096)
-    got, report = saescope(store, "evaluate", "meta", "--saebench")["metrics"], saescope(store, "report", "meta")
-    print("#", got, {k: report[k] for k in ("explained_variance", "explained_variance_batchtopk", "mse", "meta_structure")}, explained, mse, explained_threshold, mse_threshold)
+    with_threshold, mse_with_threshold = meta_structure._decoder_variance_metrics(exported, rows, 4096)
+    quality, report = saescope(store, "evaluate", "meta")["metrics"]["reconstruction_quality"], saescope(store, "report", "meta", "--quick")
+    off = [f"{what} is {got}, not {wanted}" for what, got, wanted in (
+        ("decoder_fraction_variance_explained", report["meta_structure"]["decoder_fraction_variance_explained"], explained),
+        ("final_reconstruction_mse", report["meta_structure"]["final_reconstruction_mse"], mse),
+        ("explained_variance_batchtopk", quality["explained_variance_batchtopk"], explained),
+        ("explained_variance", quality["explained_variance"], with_threshold), ("mse", report["mse"], mse_with_threshold)) if not near(got, wanted)]
+    if off:
+        raise Difference("; ".join(off))
+    return f"explained variance {explained:.4g}, with the threshold {with_threshold:.4g}"
 
 
 def main():
@@ -152,6 +164,7 @@ def main():
         saescope(store, "import", "model", os.path.join(DATA, "wordnet-lm"), "--name", "lm")
         saescope(store, "import", "text", text, "--name", "text", "--model", "lm")
         ids = cut([[t["id"] for t in saescope(store, "tokenize", "lm", line)["tokens"]] for line in lines], True)
+        assert len(ids) > 2 * BATCH and len(ids) % BATCH
         checks = [(" ".join(case), lambda case=case: check_core(store, work, lm, ids, *case)) for case in CASES]
         checks.append(("meta-SAE", lambda: check_meta(store, work, "jumprelu-hook_resid_pre-none")))
         for number, (name, check) in enumerate(checks, 1):
