@@ -27,11 +27,11 @@ struct evaluator {
     char hook[64];
     struct stream *stream;
     struct sae *sae;
-    struct splicer *splicer; /* NULL: without the model */
-    size_t d, done;          /* done: contexts, for progress */
-    double *mean;            /* [d] */
-    uint64_t tokens;
-    uint64_t *fired; /* [d_sae] */
+    struct splicer *splicer;    /* NULL: without the model */
+    size_t d, done;             /* done: contexts, for progress */
+    double *mean;               /* [d] */
+    uint64_t tokens, positions; /* counted; all */
+    uint64_t *fired;            /* [d_sae] */
     double active, l1;
     struct row_sums rows;
     struct splice_sums splices;
@@ -259,6 +259,7 @@ static void count_active(struct evaluator *e, const struct stream_batch *b, int 
 static int reconstruct(struct evaluator *e, const struct stream_batch *b, struct error *err)
 {
     int all_rows = e->options->saebench;
+    e->positions += b->n_tokens;
     const float *x = all_rows ? b->activations : e->x;
     float *x_hat = all_rows ? e->spliced : e->x_hat;
     size_t n = all_rows ? b->n_tokens : gather(b->activations, b->counted, b->n_tokens, e->d, e->x);
@@ -378,6 +379,7 @@ static void fill_rows(const struct evaluator *e, struct evaluation *out)
     const struct row_sums *s = &e->rows;
     double n = (double)e->tokens, d = (double)e->d;
     out->tokens = e->tokens;
+    out->token_stats = e->options->saebench ? e->positions : e->tokens;
     out->l0 = e->active / n;
     out->l1 = e->l1 / n;
     out->mse = s->error / (n * d);

@@ -72,8 +72,8 @@ json *evaluation_metrics(const struct evaluation *e)
     json_set(metrics, "sparsity", group(sparsity, ARRAY_LENGTH(sparsity)));
     json *tokens = json_new_object();
     json_set(tokens, "total_tokens_eval_reconstruction",
-             json_new_integer(with_model ? (long long)e->tokens : 0));
-    json_set(tokens, "total_tokens_eval_sparsity_variance", json_new_integer((long long)e->tokens));
+             json_new_integer(with_model ? (long long)e->token_stats : 0));
+    json_set(tokens, "total_tokens_eval_sparsity_variance", json_new_integer((long long)e->token_stats));
     json_set(metrics, "token_stats", tokens);
     json_set(metrics, "misc_metrics", group(misc, ARRAY_LENGTH(misc)));
     return metrics;

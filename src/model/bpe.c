@@ -256,14 +256,21 @@ static int encode_word(struct encoder *e, const uint8_t *bytes, size_t n, struct
     return STATUS_OK;
 }
 
-/* The end of the word at `start`: where a blank's mark follows something else. */
-static size_t word_end(const uint8_t *bytes, size_t n, size_t start, const char *mark, size_t n_mark)
+/* The end of the word at `start`: where a blank's mark follows something else, and no merge reaches across.
+ */
+static size_t word_end(const struct tokenizer *tok, const uint8_t *bytes, size_t n, size_t start)
 {
-    size_t at = start;
-    while (n - at >= n_mark && !memcmp(bytes + at, mark, n_mark))
-        at += n_mark;
-    const uint8_t *next = at < n ? memmem(bytes + at, n - at, mark, n_mark) : NULL;
-    return next ? (size_t)(next - bytes) : n;
+    size_t n_mark = strlen(tok->blank_mark), at = start;
+    for (;;) {
+        while (n - at >= n_mark && !memcmp(bytes + at, tok->blank_mark, n_mark))
+            at += n_mark;
+        const uint8_t *next = at < n ? memmem(bytes + at, n - at, tok->blank_mark, n_mark) : NULL;
+        if (!next)
+            return n;
+        at = (size_t)(next - bytes);
+        if (!tokenizer_merges_across(tok, bytes, n, at))
+            return at;
+    }
 }
 
 /* SentencePiece's pieces may be whole documents, but seldom does a merge reach from one word to the next. */
@@ -274,13 +281,11 @@ static int encode_piece(void *arg, const struct piece *piece, struct error *err)
         token_list_add(e->out, piece->added);
         return STATUS_OK;
     }
-    const char *mark = e->tok->blank_mark;
-    if (e->tok->of_bytes || !e->tok->words_apart || !mark)
+    if (e->tok->of_bytes || !e->tok->words_apart || !e->tok->blank_mark)
         return encode_word(e, piece->bytes, piece->n, e->out, err);
-    size_t n_mark = strlen(mark);
     int status = STATUS_OK;
     for (size_t at = 0, end; at < piece->n && !status; at = end) {
-        end = word_end(piece->bytes, piece->n, at, mark, n_mark);
+        end = word_end(e->tok, piece->bytes, piece->n, at);
         status = encode_word(e, piece->bytes + at, end - at, e->out, err);
     }
     return status;

@@ -267,20 +267,85 @@ uint32_t tokenizer_find_character(const struct tokenizer *tok, uint32_t c)
 
 /* ---- Where text may be cut. ---- */
 
-/* Whether no merge reaches over a blank behind something else, so that words are merged one by one. */
-static int keeps_words_apart(const struct tokenizer *tok)
+/* Notes a token that has a blank behind what is none; 0 when there are too many. */
+static int note_across(struct tokenizer *tok, uint32_t id)
+{
+    size_t n;
+    int holds = 0;
+    const uint8_t *bytes = tokenizer_token(tok, id, &n);
+    for (size_t i = 1; i < n; i++)
+        if (bytes[i] == ' ' && bytes[i - 1] != ' ')
+            holds = tok->before_blank[bytes[i - 1]] = 1;
+    for (size_t i = 0; i < tok->n_across && holds; i++)
+        holds = tok->across[i] != id;
+    if (!holds)
+        return 1;
+    if (tok->n_across == TOKENS_ACROSS_MAX)
+        return 0;
+    tok->across[tok->n_across++] = id;
+    return 1;
+}
+
+static int keeps_words_apart(struct tokenizer *tok)
 {
     const uint8_t *mark = (const uint8_t *)tok->blank_mark;
-    size_t length = mark ? character_length(mark, strlen(tok->blank_mark)) : 0, n;
+    size_t length = mark ? character_length(mark, strlen(tok->blank_mark)) : 0;
     if (!length || mark[length] || tokenizer_find_character(tok, character_at(mark, length)) == TOKEN_NONE)
         return 0;
-    for (size_t rank = 0; rank < tok->n_merges; rank++) {
-        const uint8_t *bytes = tokenizer_token(tok, tok->merges[3 * rank + 2], &n);
-        for (size_t i = 1; i < n; i++)
-            if (bytes[i] == ' ' && bytes[i - 1] != ' ')
-                return 0;
+    for (size_t rank = 0; rank < tok->n_merges; rank++)
+        if (!note_across(tok, tok->merges[3 * rank + 2]))
+            return 0;
+    return 1;
+}
+
+/* Whether the text up to `at` may end as the token's first n bytes do, with blanks or their marks. */
+static int may_end_so(const struct tokenizer *tok, const uint8_t *token, size_t n, const uint8_t *text,
+                      size_t at)
+{
+    size_t mark = strlen(tok->blank_mark);
+    for (; n && at; n--)
+        if (token[n - 1] == ' ' && at >= mark && !memcmp(text + at - mark, tok->blank_mark, mark))
+            at -= mark;
+        else if (text[--at] != token[n - 1])
+            return 0;
+    return 1;
+}
+
+/* Whether `left` bytes of text, which more may follow, may begin as the n bytes of a token. */
+static int may_begin_so(const struct tokenizer *tok, const uint8_t *token, size_t n, const uint8_t *text,
+                        size_t left)
+{
+    size_t mark = strlen(tok->blank_mark);
+    for (size_t i = 0, step; i < n && left; i++, text += step, left -= step) {
+        step = mark < left ? mark : left;
+        if (token[i] == ' ' && !memcmp(text, tok->blank_mark, step))
+            continue;
+        if (*text != token[i])
+            return 0;
+        step = 1;
     }
     return 1;
+}
+
+int tokenizer_merges_across(const struct tokenizer *tok, const uint8_t *bytes, size_t n, size_t at)
+{
+    if (!tok->n_across || !tok->before_blank[bytes[at - 1]])
+        return 0;
+    for (size_t k = 0; k < tok->n_across; k++) {
+        size_t length;
+        const uint8_t *token = tokenizer_token(tok, tok->across[k], &length);
+        for (size_t i = 1; i < length; i++)
+            if (token[i] == ' ' && token[i - 1] == bytes[at - 1] && may_end_so(tok, token, i, bytes, at) &&
+                may_begin_so(tok, token + i, length - i, bytes + at, n - at))
+                return 1;
+    }
+    return 0;
+}
+
+/* With tokens across blanks the text must be what is merged, but for blanks. */
+static int changes_words(const struct step *s)
+{
+    return s->kind == STEP_NFC || (s->kind == STEP_REPLACE && strcmp(s->from, " "));
 }
 
 static void find_cuts(struct tokenizer *tok)
@@ -290,7 +355,8 @@ static void find_cuts(struct tokenizer *tok)
         const struct step *s = tok->steps + i;
         const char *mark = replaced ? tok->blank_mark : NULL;
         enum cutting cutting = s->kind == STEP_SPLIT ? step_cutting(s, mark) : CUTTING_HARMLESS;
-        if (s->kind == STEP_REPLACE && s->n_from > 1 && memchr(s->from, ' ', s->n_from))
+        if ((s->kind == STEP_REPLACE && s->n_from > 1 && memchr(s->from, ' ', s->n_from)) ||
+            (tok->n_across && changes_words(s)))
             cutting = CUTTING_UNKNOWN;
         replaced |= s->kind == STEP_REPLACE && !strcmp(s->from, " ");
         known &= cutting != CUTTING_UNKNOWN;

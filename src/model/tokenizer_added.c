@@ -221,5 +221,7 @@ int tokenizer_may_cut(const struct tokenizer *tok, const uint8_t *bytes, size_t 
     size_t mark = tok->blank_mark ? strlen(tok->blank_mark) : 0;
     if (mark && at >= mark && !memcmp(bytes + at - mark, tok->blank_mark, mark))
         return 0;
+    if (!tok->of_bytes && tokenizer_merges_across(tok, bytes, n, at))
+        return 0;
     return !blank_before(bytes, 0, at) && !ends_with_added(tok, bytes, at);
 }

@@ -69,6 +69,8 @@ TEXTS = [
     "ab" * 100, "\u00e9" * 40, "\u4f60" * 40, "1" * 40, "!" * 40, "\n" * 40, "internationalization physicist physicists Physicist",
     " physicist\nphysicist", "unforgettable entity", "of the of the of the", "Albert Einstein (also Einstein) is the physicist: born in Germany who ...",
     "\u00df\u1e9e \u0130\u0131 \u03c3\u03c2", "\uff21\uff22\uff23 \uff11\uff12", "\u2460\u2461 \u24b6\u24b7", "a\u200db a\u200cb", "\u0e33 \u0eb3", "1\u20443 \u00bc",
+    "<td>a</td> </tr> </table>", "> </", ">  </", "> <", ">" + MARK + "</x>", "x y z", "x y", "y z", " x y z ", "ax y za", "x y z x y z", "x y  z",
+    "x" + MARK + "y z", "x y z" + MARK, "x> </y z",
 ] + SENTENCES
 
 # Before each character of the generated text; one is drawn.
@@ -224,7 +226,7 @@ def kinds():
         yield name, whole(model(kept, merges, unk_token="<unk>", fuse_unk=scheme == "never", byte_fallback=spells),
                           [added(i, t) for i, t in enumerate(specials)],
                           pre={"type": "Metaspace", "replacement": MARK, "prepend_scheme": scheme, "split": cut})
-    # Gemma: nothing is put before the text; newlines, blanks and tags are added tokens.
+    # Gemma: nothing is put before the text; newlines, blanks and tags are added tokens; one token or two hold a blank.
     specials = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
     vocabulary, merges = sentence_piece(specials)
     n = len(vocabulary)
@@ -233,11 +235,17 @@ def kinds():
     for text in more:
         vocabulary.setdefault(text, len(vocabulary))
         extra.append(added(vocabulary[text], text, special=text.startswith("<start"), normalized=False))
+    for left, right in (("<", "/"), (MARK, "</"), (">", MARK + "</"), ("x", MARK), ("x" + MARK, "y"), (MARK, "z"), ("x" + MARK + "y", MARK + "z")):
+        for text in (left, right, left + right):
+            vocabulary.setdefault(text, len(vocabulary))
+        merges += [[left, right]] if [left, right] not in merges else []
+    steps = {"normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": MARK},
+             "pre": {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False}}
     yield "gemma", whole(model(vocabulary, merges, pairs=True, unk_token="<unk>", fuse_unk=True, byte_fallback=True),
-                         [added(i, t) for i, t in enumerate(specials)] + extra,
-                         normalizer={"type": "Replace", "pattern": {"String": " "}, "content": MARK},
-                         pre={"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False},
-                         post=template("<bos>", 2), decoder=decoder)
+                         [added(i, t) for i, t in enumerate(specials)] + extra, post=template("<bos>", 2), decoder=decoder, **steps)
+    # The same with many tokens that hold blanks.
+    yield "gemma_across", whole(model(across, across_merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True),
+                                [added(i, t) for i, t in enumerate(["<unk>", "<s>", "</s>"])], decoder=decoder, **steps)
 
 
 # ---- Patterns. ----

@@ -107,6 +107,8 @@ static void check(const char *name, const struct evaluate_options *o, size_t n_m
     assert_ok(evaluate_run(store, o, NULL, &e, &err));
     const json *golden = json_get(expected, name);
     assert_int_equal(e.tokens, json_get_integer(golden, "tokens", 0));
+    assert_int_equal(e.token_stats,
+                     o->saebench ? 32 * json_get_integer(expected, "contexts", 0) : (long long)e.tokens);
     for (size_t i = 0; i < ARRAY_LENGTH(members); i++) {
         double got = *(const double *)((const char *)&e + members[i].offset);
         double wanted = json_get_number(golden, members[i].name, NAN);

@@ -363,6 +363,18 @@ static void check_graph(const struct dense *all, const struct sae *base, const s
     assert_true(fabs(g->chance - (double)others / (double)pairs) < 1e-3);
 }
 
+/* SAEBench's are those of BatchTopK; `total` is the rows' variance. */
+static void check_meta_structure(double total)
+{
+    json *o = report_json(&full);
+    const json *of = json_get(o, "meta_structure");
+    double explained = json_get_number(of, "decoder_fraction_variance_explained", NAN);
+    double mse = json_get_number(of, "final_reconstruction_mse", NAN);
+    assert_true(explained == full.explained_variance_batchtopk && explained != full.explained_variance);
+    assert_true(fabs(mse - (1 - explained) * total / (N - 1) / D) < 1e-4 * mse);
+    json_free(o);
+}
+
 static void test_numbers(void **state)
 {
     (void)state;
@@ -381,6 +393,7 @@ static void test_numbers(void **state)
     assert_true(fabs(full.explained_variance - (1 - error / total)) < 1e-4);
     assert_true(fabs(full.mse - error / (N - 1) / D) < 1e-4 * full.mse);
     assert_true(fabs(full.l0 - active / (N - 1)) < 1e-3);
+    check_meta_structure(total);
     check_densities(all);
     assert_int_equal(full.n_graphs, 2);
     assert_int_equal(full.graph_rows, N - 1);

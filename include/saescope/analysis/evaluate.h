@@ -28,6 +28,7 @@ struct evaluate_options {
 /* float64 sums. */
 struct evaluation {
     uint64_t tokens;
+    uint64_t token_stats; /* SAEBench's: special tokens count too; else `tokens` */
     int cached; /* the activations are cached: what needs a model is NaN */
     double l0, l1, mse, explained_variance, explained_variance_legacy, cossim;
     double l2_norm_in, l2_norm_out, l2_ratio, relative_reconstruction_bias;

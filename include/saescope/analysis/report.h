@@ -121,7 +121,7 @@ struct report {
  * 20 MiB and 4,096 rows. With a text, the base twice over. */
 int report_run(struct store *s, const struct report_options *o, struct monitor *m, struct report *out, struct error *err);
 void report_free(struct report *r);
-/* The object that the command prints. "meta_structure" has SAEBench's names and its unit, the fraction of the decoder's variance. */
+/* The object that the command prints. "meta_structure" has SAEBench's names and formulas: of a meta-SAE with k, those of BatchTopK. */
 json *report_json(const struct report *r);
 
 #endif

@@ -17,6 +17,7 @@
 #define TOKENIZER_SIZE_MAX  ((size_t)1 << 22) /* ids */
 #define TOKENIZER_FILE_MAX  ((size_t)256 << 20)
 #define TOKENIZER_STEPS_MAX 32
+#define TOKENS_ACROSS_MAX   64
 
 /* ---- Steps from text to pieces. ---- */
 
@@ -130,7 +131,11 @@ struct tokenizer {
     uint32_t *token_table; /* open addressing by bytes; with whole_pieces_first */
     size_t token_mask;
     struct added_set raw, normalized;
-    int words_apart; /* no merge reaches from what is no blank over a blank */
+    /* Whether no token that merges make has a blank behind what is none, but for a few: `across`. */
+    int words_apart;
+    uint32_t across[TOKENS_ACROSS_MAX];
+    size_t n_across;
+    uint8_t before_blank[256]; /* whether the byte stands before such a blank */
     int cuts_before_blanks, cuts_before_newlines, added_runs_of_blanks; /* for tokenizer_may_cut */
 };
 
@@ -151,6 +156,12 @@ const struct merge_slot *tokenizer_find_merge(const struct tokenizer *tok, uint3
 uint32_t tokenizer_find_token(const struct tokenizer *tok, const uint8_t *bytes, size_t n);
 /* The token of a character, or TOKEN_NONE. */
 uint32_t tokenizer_find_character(const struct tokenizer *tok, uint32_t c);
+
+/*
+ * Whether a merge may reach over the start of bytes[at], a blank or its mark behind what is none; whatever may stand before the
+ * text and after it. With words_apart only.
+ */
+int tokenizer_merges_across(const struct tokenizer *tok, const uint8_t *bytes, size_t n, size_t at);
 
 /* ---- Characters. ---- */
 
