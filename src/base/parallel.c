@@ -219,6 +219,8 @@ void parallel_for(size_t n_blocks, void (*fn)(size_t block, size_t worker, void 
         run_alone(n_blocks, fn, arg);
         return;
     }
+    if (thread_cancelled) /* before a worker takes a block */
+        return;
     struct call call = {.fn = fn,
                         .arg = arg,
                         .n_blocks = n_blocks,

@@ -264,7 +264,8 @@ static struct watched watched(int cancel_at)
         .monitor.cancelled = count_questions, .thread = pthread_self(), .cancel_at = cancel_at};
 }
 
-/* Others' blocks wait for the first answer: what they begin before it is one each. */
+/* Others' blocks wait for the first answer: what they begin before it is one each, and each takes its time,
+ * so that few are begun while the caller takes the rest away, however busy the machine is. */
 static void wait_for_answer(size_t block, size_t worker, void *arg)
 {
     struct watched *w = arg;
@@ -272,6 +273,8 @@ static void wait_for_answer(size_t block, size_t worker, void *arg)
     w->begun++;
     while (worker && !atomic_load(&w->asked))
         usleep(100);
+    if (worker)
+        usleep(20000);
 }
 
 static void test_cancelled_at_once(void **state)
