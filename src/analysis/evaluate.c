@@ -16,6 +16,7 @@
 #include "saescope/analysis/latent.h"
 #include "saescope/analysis/nearest.h"
 #include "saescope/base/memory.h"
+#include "saescope/base/parallel.h"
 
 #define SAEBENCH_BATCH 16 /* contexts */
 
@@ -265,7 +266,9 @@ static int reconstruct(struct evaluator *e, const struct stream_batch *b, struct
     size_t n = all_rows ? b->n_tokens : gather(b->activations, b->counted, b->n_tokens, e->d, e->x);
     if (n == 0)
         return STATUS_OK;
+    parallel_watch(e->monitor);
     int status = sae_encode(e->sae, x, n, &e->f, err);
+    parallel_watch(NULL);
     if (!status)
         status = sae_decode(e->sae, &e->f, x, x_hat, err);
     if (status)

@@ -75,8 +75,10 @@ static int encode_batch(struct indexing *ix, struct indexed *x, const float *act
     if (status)
         return status;
     status = sae_attach(x->open, t, err);
+    parallel_watch(ix->monitor);
     if (!status)
         status = sae_encode(x->open, activations, n, &x->rows, err);
+    parallel_watch(NULL);
     store_end(t);
     for (size_t i = 0; i < n && !status; i++)
         for (size_t j = x->rows.offsets[i]; j < x->rows.offsets[i + 1] && !status; j++)

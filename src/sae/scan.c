@@ -270,7 +270,7 @@ int scan_run(struct scan *s, struct error *err)
     parallel_for(s->n_row_tiles * s->n_groups, run_cell, &run);
     return atomic_load(&run.out_of_memory)
                ? error_set(err, STATUS_FAILED, "not enough memory for pre-activations")
-               : STATUS_OK;
+               : parallel_cancelled(err);
 }
 
 size_t scan_count(const struct scan *s)
@@ -370,6 +370,8 @@ int scan_rows(const struct scan *s, scan_keep *keep, const void *arg, struct spa
         out->offsets[r + 1] += out->offsets[r];
     }
     parallel_for(s->n_row_tiles, place_rows, &run);
+    if ((status = parallel_cancelled(err)))
+        return status;
     memmove(out->offsets + 1, out->offsets, s->n * sizeof *out->offsets);
     out->offsets[0] = 0;
     if (!s->k)

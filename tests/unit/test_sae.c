@@ -9,6 +9,7 @@
 
 #include "saescope/base/blas.h"
 #include "saescope/base/memory.h"
+#include "saescope/base/parallel.h"
 #include "saescope/base/random.h"
 #include "saescope/sae/architectures.h"
 #include "saescope/sae/sae.h"
@@ -199,6 +200,38 @@ static void breaks_ties_by_latent(void **state)
         assert_true(rows.values[i] == (float)(rows.latents[i] % 5) - 1);
         assert_true(rows.latents[i] % 5 == 4 || (rows.latents[i] % 5 == 3 && rows.latents[i] < 1000));
     }
+    sparse_rows_free(&rows);
+    sae_free(sae);
+}
+
+/* Cancelled at any question it says so; asked once more than it asks, it gives what it always gives. */
+static void encoding_is_cancelled(void **state)
+{
+    (void)state;
+    enum { ROWS = 600 };
+    static float x[ROWS * D];
+    struct sae *sae = random_sae(&architecture_topk, 1, NORMALIZE_LAYER_NORM, 1);
+    struct sparse_rows whole = {0}, rows = {0};
+    struct monitor monitor = {.cancelled = cancelled_later};
+    struct error err = {0};
+    int status = STATUS_FAILED, questions = 0;
+    sae->k = 7;
+    fill(x, ROWS * D, 1);
+    assert_ok(sae_encode(sae, x, ROWS, &whole, &err));
+    for (; status != STATUS_OK; questions++) {
+        looks_before_cancel = questions;
+        parallel_watch(&monitor);
+        status = sae_encode(sae, x, ROWS, &rows, &err);
+        parallel_watch(NULL);
+        if (status != STATUS_OK)
+            assert_says("cancelled");
+    }
+    assert_true(questions > 3); /* the product's blocks, and both passes over the rows */
+    assert_int_equal(rows.offsets[ROWS], ROWS * 7);
+    assert_memory_equal(rows.offsets, whole.offsets, (ROWS + 1) * sizeof *rows.offsets);
+    assert_memory_equal(rows.latents, whole.latents, rows.offsets[ROWS] * sizeof *rows.latents);
+    assert_memory_equal(rows.values, whole.values, rows.offsets[ROWS] * sizeof *rows.values);
+    sparse_rows_free(&whole);
     sparse_rows_free(&rows);
     sae_free(sae);
 }
@@ -439,6 +472,7 @@ int main(void)
         cmocka_unit_test(finds_the_kth_largest),
         cmocka_unit_test(encodes_by_definition),
         cmocka_unit_test(breaks_ties_by_latent),
+        cmocka_unit_test(encoding_is_cancelled),
         cmocka_unit_test(thresholds_are_strict),
         cmocka_unit_test(comes_back_from_the_store),
         cmocka_unit_test(crosses_blocks),

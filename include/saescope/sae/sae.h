@@ -101,7 +101,8 @@ struct sparse_rows {
 void sparse_rows_free(struct sparse_rows *rows);
 int sparse_rows_reserve(struct sparse_rows *rows, size_t n_rows, size_t n_pairs, struct error *err);
 
-/* x[n, d_in] to activations; one dense product over tiles, nothing of size n × d_sae is kept. Uses the pool. */
+/* x[n, d_in] to activations; one dense product over tiles, nothing of size n × d_sae is kept. Uses the pool, and may be
+ * called under parallel_watch: STATUS_FAILED "cancelled" then. */
 int sae_encode(const struct sae *sae, const float *x, size_t n, struct sparse_rows *out, struct error *err);
 /* What W_enc is multiplied with, x_enc[n, d_in]: x normalised and, when the SAE says so, less b_dec. */
 void sae_encoder_input(const struct sae *sae, const float *x, size_t n, float *x_enc);

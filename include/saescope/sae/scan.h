@@ -38,7 +38,8 @@ struct scan {
     size_t n_scratch;
 };
 
-/* Fills scan's lists; may be called again with other x, n and bounds: memory is kept. */
+/* Fills scan's lists; may be called again with other x, n and bounds: memory is kept. STATUS_FAILED "cancelled" under
+ * parallel_watch, as scan_rows. */
 int scan_run(struct scan *s, struct error *err);
 size_t scan_count(const struct scan *s);
 void scan_free(struct scan *s);
