@@ -82,6 +82,7 @@ static const struct option_spec pull_options[] = {
      .value = "H",
      .help = "an SAE's hook (default: as the files or the release say)"},
     {.name = "base", .type = WORD_SAE, .value = "SAE", .help = "it is a meta-SAE on this SAE's decoder rows"},
+    UNSAID_BY_FILES_OPTIONS,
     EXISTING_NAME_OPTIONS,
     {.name = NULL},
 };

@@ -9,6 +9,7 @@
 #include "saescope/analysis/latent.h"
 #include "saescope/base/memory.h"
 #include "saescope/base/strbuf.h"
+#include "saescope/formats/formats.h"
 #include "saescope/jobs/kinds.h"
 
 /* What an earlier run of this job left: 1 published, 0 still its own, -1 nothing. */
@@ -105,6 +106,22 @@ json *job_peek(struct store *s, enum artifact_kind kind, const char *name)
         manifest = store_manifest(t, a.id, NULL);
     store_end(t);
     return manifest;
+}
+
+int job_sae_import(struct store *s, const json *parameters, struct sae_import *out, struct error *err)
+{
+    const char *model = json_get_string(parameters, "model", NULL),
+               *base = json_get_string(parameters, "base", NULL);
+    *out = (struct sae_import){.name = json_get_string(parameters, "name", ""),
+                               .format = json_get_string(parameters, "format", NULL),
+                               .hook = json_get_string(parameters, "hook", NULL),
+                               .k = (size_t)json_get_integer(parameters, "k", 0),
+                               .apply_b_dec_to_input =
+                                   json_get_string(parameters, "apply_b_dec_to_input", NULL),
+                               .neuronpedia_id = json_get_string(parameters, "neuronpedia_id", NULL),
+                               .replace = json_get_boolean(parameters, "replace", 0)};
+    int status = model ? job_find(s, ARTIFACT_MODEL, model, &out->model, err) : STATUS_OK;
+    return status == STATUS_OK && base ? job_find(s, ARTIFACT_SAE, base, &out->base, err) : status;
 }
 
 int job_need(const json *parameters, const char *key, const char *option, const char **out, struct error *err)

@@ -124,22 +124,12 @@ static int plan_sae(struct store *s, const json *parameters, json *needs, json *
 static int run_sae(struct store *s, uint64_t job, const json *parameters, struct monitor *m, json **result,
                    struct error *err)
 {
-    const char *model = json_get_string(parameters, "model", NULL),
-               *base = json_get_string(parameters, "base", NULL);
-    struct sae_import o = {.path = json_get_string(parameters, "path", ""),
-                           .name = json_get_string(parameters, "name", ""),
-                           .format = json_get_string(parameters, "format", NULL),
-                           .hook = json_get_string(parameters, "hook", NULL),
-                           .k = (size_t)json_get_integer(parameters, "k", 0),
-                           .apply_b_dec_to_input = json_get_string(parameters, "apply_b_dec_to_input", NULL),
-                           .neuronpedia_id = json_get_string(parameters, "neuronpedia_id", NULL),
-                           .replace = json_get_boolean(parameters, "replace", 0)};
+    struct sae_import o;
     artifact_id id = 0;
     double start = clock_seconds();
     (void)job;
-    int status = model ? job_find(s, ARTIFACT_MODEL, model, &o.model, err) : STATUS_OK;
-    if (status == STATUS_OK && base)
-        status = job_find(s, ARTIFACT_SAE, base, &o.base, err);
+    int status = job_sae_import(s, parameters, &o, err);
+    o.path = json_get_string(parameters, "path", "");
     if (status == STATUS_OK)
         status = sae_import_path(s, &o, m, &id, err);
     return finish(s, id, start, status, result, err);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * Job "pull" ("from", "name", "import": "auto", "model", "sae" or "none", "files", "cache", and as "import
- * sae" has them "model", "hook", "format", "base", "replace"): downloads from the Hub what is not in its
+ * sae" has them "model", "hook", "format", "base", "k", "apply_b_dec_to_input", "replace"): downloads from the Hub what is not in its
  * cache, and imports it. What was downloaded stays in the cache, so that an interrupted job goes on from
  * there.
  */
@@ -112,27 +112,20 @@ static artifact_id find_model(struct store *s, const char *names)
 static int import_sae(struct store *s, const json *parameters, const struct release *r,
                       const struct hub_pulled *pulled, struct monitor *m, artifact_id *id, struct error *err)
 {
-    const char *model = json_get_string(parameters, "model", NULL),
-               *base = json_get_string(parameters, "base", NULL);
     struct release_facts facts = {.origin = pulled->origin,
                                   .release = r->name,
                                   .neuronpedia = r->neuronpedia,
                                   .center = r->center,
                                   .scale = r->scale,
                                   .normalize = r->normalize};
-    struct sae_import o = {.path = pulled->path,
-                           .name = json_get_string(parameters, "name", ""),
-                           .format = json_get_string(parameters, "format", NULL),
-                           .hook = json_get_string(parameters, "hook", r->hook),
-                           .replace = json_get_boolean(parameters, "replace", 0),
-                           .facts = &facts};
-    int status = STATUS_OK;
-    if (model)
-        status = job_find(s, ARTIFACT_MODEL, model, &o.model, err);
-    else
+    struct sae_import o;
+    int status = job_sae_import(s, parameters, &o, err);
+    o.path = pulled->path;
+    o.facts = &facts;
+    if (!o.hook)
+        o.hook = r->hook;
+    if (!json_get(parameters, "model"))
         o.model = find_model(s, r->models);
-    if (status == STATUS_OK && base)
-        status = job_find(s, ARTIFACT_SAE, base, &o.base, err);
     return status == STATUS_OK ? sae_import_path(s, &o, m, id, err) : status;
 }
 

@@ -346,6 +346,15 @@ static void test_producers(void **state)
         free(from);
         free(name);
     }
+    /* What the files do not say is said by options. */
+    char *folder = xasprintf("%s/formats/goodfire-topk", getenv("SAESCOPE_TESTDATA"));
+    hub_server_add_folder(s, folder, "tk");
+    free(folder);
+    PROGRAM_REFUSES(3, SAYS("--k"), "pull", "hf:some/saes/tk", "--name", "topk", "--hook", "blocks.0.hook_resid_pre");
+    PROGRAM_DONE("pull", "hf:some/saes/tk", "--name", "topk", "--hook", "blocks.0.hook_resid_pre", "--k", "5");
+    json *info = PROGRAM_JSON("info", "topk");
+    assert_int_equal(json_get_integer(info, "k", 0), 5);
+    json_free(info);
     hub_server_stop(s);
 }
 

@@ -99,6 +99,14 @@ int write_stitch(struct writer *out, struct store_txn *t, artifact_id id, int wi
 /* stitch with --step or --save (cmd_stitch_save.c). */
 int run_stitch_save(struct context *ctx, const struct invocation *inv, struct writer *out, struct error *err);
 
+/* Options of commands that import an SAE. */
+#define UNSAID_BY_FILES_OPTIONS                                                                                        \
+    {.name = "k", .type = WORD_COUNT, .value = "K", .help = "latents that a token keeps, when the files do not say"},  \
+    {.name = "apply-b-dec-to-input",                                                                                   \
+     .type = WORD_WORD,                                                                                                \
+     .value = "yes|no",                                                                                                \
+     .choices = "yes|no",                                                                                              \
+     .help = "whether b_dec is subtracted, when the files do not say"}
 /* Options of commands that make something under a name. */
 #define EXISTING_NAME_OPTIONS                                                                                          \
     {.name = "replace", .type = WORD_FLAG, .help = "replace what has the name already"},                               \

@@ -25,6 +25,10 @@ int word_in_list(const char *what, const char *word, const char *const *names, s
  * failure. */
 int job_meta_latents(struct store_txn *t, const struct artifact *meta, const json *addresses, size_t **latents, size_t *n,
                      struct error *err);
+/* "name", "format", "model", "hook", "base", "k", "apply_b_dec_to_input", "neuronpedia_id" and "replace" of an SAE's import; strings
+ * are borrowed from the parameters. */
+struct sae_import;
+int job_sae_import(struct store *s, const json *parameters, struct sae_import *out, struct error *err);
 /* A string parameter that must be there. */
 int job_need(const json *parameters, const char *key, const char *option, const char **out, struct error *err);
 /* Good, new (or to be replaced) names, appended to makes. */
