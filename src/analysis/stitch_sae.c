@@ -110,7 +110,8 @@ static size_t latent_of(const struct stitching *g, size_t i)
 
 /* ---- Its parts. ---- */
 
-/* What the encoder's row is multiplied with in its threshold form: a gated latent's magnitude is the product. */
+/* What the encoder's row is multiplied with in its threshold form: a gated latent's magnitude is the product.
+ */
 static float encoder_gain(const struct sae *sae, size_t latent)
 {
     return sae->r_mag ? expf(sae->r_mag[latent]) : 1;
@@ -386,7 +387,7 @@ int stitch_save_sae(struct store *s, artifact_id stitch, size_t step, artifact_i
     if (!status)
         status = read_vectors(&w, sae, err);
     if (!status)
-        status = sae_save_from(s, id, sae, read_rows, &w, manifest, err);
+        status = sae_save_from(s, id, sae, &(struct sae_rows){.read = read_rows, .arg = &w}, manifest, err);
     else
         json_free(manifest);
     sae_free(sae);

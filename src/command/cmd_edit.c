@@ -324,7 +324,7 @@ static int save(struct edit_run *r, struct error *err)
         status = store_create(s, ARTIFACT_SAE, name, invocation_flag(r->inv, "replace"), &id, err);
     if (status)
         return status;
-    status = sae_save_from(s, id, r->base.sae, saved_rows, r, saved_manifest(r), err);
+    status = sae_save_from(s, id, r->base.sae, &(struct sae_rows){.read = saved_rows, .arg = r}, saved_manifest(r), err);
     if (status)
         store_abandon(s, id);
     return status;

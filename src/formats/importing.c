@@ -323,11 +323,7 @@ static int import_rows(void *arg, int decoder, size_t first, size_t n, float *ou
     const struct import_matrix *matrix = decoder ? &im->W_dec : &im->W_enc;
     const float *scale = decoder ? im->decoder_scale : im->encoder_scale;
     size_t d = im->sae.d_in;
-    size_t step = first + n + (decoder ? im->sae.d_sae : 0);
-    int status = monitor_go_on(im->monitor, "writing", step, 2 * im->sae.d_sae, err);
-    if (status)
-        return status;
-    status = tensor_file_rows(im->file, &matrix->rows, first, n, out, err);
+    int status = tensor_file_rows(im->file, &matrix->rows, first, n, out, err);
     if (!status)
         status = check_finite(im, matrix->name, out, n * d, err);
     for (size_t j = 0; scale && !status && j < n; j++)
@@ -368,7 +364,8 @@ int importing_save(struct importing *im, struct store *s, artifact_id *id, struc
     int status = store_create(s, ARTIFACT_SAE, o->name, o->replace, id, err);
     if (status)
         return status;
-    status = sae_save_from(s, *id, &im->sae, import_rows, im, make_manifest(im), err);
+    const struct sae_rows rows = {import_rows, im, 1, im->monitor};
+    status = sae_save_from(s, *id, &im->sae, &rows, make_manifest(im), err);
     if (status)
         store_abandon(s, *id);
     return status;

@@ -167,7 +167,8 @@ static int run(struct store *s, uint64_t id, const json *parameters, struct moni
         status = job_claim(s, id, ARTIFACT_SAE, json_get_string(parameters, "save", ""),
                            json_get_boolean(parameters, "replace", 0), &made, &published, err);
     if (status == STATUS_OK && !published) {
-        status = sae_save_from(s, made, r.base, read_rows, &r, r.manifest, err);
+        status =
+            sae_save_from(s, made, r.base, &(struct sae_rows){.read = read_rows, .arg = &r}, r.manifest, err);
         r.manifest = NULL;
     }
     if (status == STATUS_OK) {

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "saescope/base/memory.h"
+#include "saescope/base/monitor.h"
 #include "saescope/base/tensor.h"
 #include "saescope/sae/sae.h"
 
@@ -144,30 +145,48 @@ int sae_save(struct store *s, artifact_id id, const struct sae *sae, json *manif
     return finish(s, id, sae, manifest, status, err);
 }
 
-/* Rows are read to where they are written from. */
-static int copy_matrix(struct store *s, artifact_id id, const struct sae *sae, int decoder,
-                       int (*read)(void *arg, int decoder, size_t first, size_t n, float *rows,
-                                   struct error *err),
-                       void *arg, struct error *err)
+/* A matrix whose rows are read. */
+struct reading {
+    const struct sae *sae;
+    const struct sae_rows *rows;
+    int decoder;
+};
+
+static const char *matrix_name(int decoder)
 {
-    const size_t shape[2] = {sae->d_sae, sae->d_in}, most = 1024;
-    const char *name = decoder ? "W_dec" : "W_enc";
+    return decoder ? "W_dec" : "W_enc";
+}
+
+/* A block, by pieces that stay in cache until they were looked at. */
+static int read_rows(void *arg, size_t first, size_t n, void *to, struct error *err)
+{
+    const struct reading *r = arg;
+    const size_t d = r->sae->d_in, most = 1024;
+    int status = STATUS_OK;
+    for (size_t at = 0, count; at < n && !status; at += count) {
+        float *rows = (float *)to + at * d;
+        count = n - at < most ? n - at : most;
+        status = r->rows->read(r->rows->arg, r->decoder, first + at, count, rows, err);
+        if (!status)
+            status = check_finite(matrix_name(r->decoder), rows, count * d, first + at, d, err);
+    }
+    return status;
+}
+
+static int copy_matrix(struct store *s, artifact_id id, struct reading *r, struct error *err)
+{
+    const size_t d_sae = r->sae->d_sae, shape[2] = {d_sae, r->sae->d_in};
+    struct monitor *m = r->rows->monitor;
     struct tensor_writer *w;
-    int status = store_tensor_begin(s, id, name, DTYPE_F32, 2, shape, &w, err);
+    size_t left;
+    int status = store_tensor_begin(s, id, matrix_name(r->decoder), DTYPE_F32, 2, shape, &w, err);
     if (status)
         return status;
-    for (size_t first = 0, n; first < sae->d_sae && !status; first += n) {
-        void *rows;
-        status = store_tensor_room(w, &rows, &n, err);
-        if (status)
-            break;
-        if (n > most)
-            n = most;
-        status = read(arg, decoder, first, n, rows, err);
+    while (!status && (left = store_tensor_left(w)) > 0) {
+        if (m)
+            status = monitor_go_on(m, "writing", d_sae - left + (r->decoder ? d_sae : 0), 2 * d_sae, err);
         if (!status)
-            status = check_finite(name, rows, n * sae->d_in, first, sae->d_in, err);
-        if (!status)
-            status = store_tensor_filled(w, n, err);
+            status = store_tensor_fill(w, r->rows->ahead, read_rows, r, err);
     }
     if (status) {
         store_tensor_abandon(w);
@@ -176,14 +195,11 @@ static int copy_matrix(struct store *s, artifact_id id, const struct sae *sae, i
     return store_tensor_finish(w, err);
 }
 
-int sae_save_from(struct store *s, artifact_id id, const struct sae *sae,
-                  int (*read)(void *arg, int decoder, size_t first, size_t n, float *rows, struct error *err),
-                  void *arg, json *manifest, struct error *err)
+int sae_save_from(struct store *s, artifact_id id, const struct sae *sae, const struct sae_rows *rows,
+                  json *manifest, struct error *err)
 {
     int status = check_vectors(sae, err);
-    if (!status)
-        status = copy_matrix(s, id, sae, 0, read, arg, err);
-    if (!status)
-        status = copy_matrix(s, id, sae, 1, read, arg, err);
+    for (int decoder = 0; decoder < 2 && !status; decoder++)
+        status = copy_matrix(s, id, &(struct reading){sae, rows, decoder}, err);
     return finish(s, id, sae, manifest, status, err);
 }

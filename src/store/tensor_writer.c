@@ -14,7 +14,6 @@
 #include "saescope/store/internal.h"
 
 #define BLOCK_TARGET  ((size_t)16 << 20)
-#define PIECE_BYTES   ((size_t)2 << 20)
 #define ROW_BYTES_MAX ((size_t)1 << 30)
 #define BLOCKS_MAX    UINT32_MAX
 
@@ -30,7 +29,9 @@ struct tensor_writer {
     size_t rows_written;  /* in committed blocks */
     size_t rows_held;     /* in the buffer */
     size_t buffer_rows;
-    unsigned char *buffer;
+    unsigned char *buffer, *spare; /* spare: the next block's rows, while the buffer is committed */
+    uint64_t checksum;             /* the buffer's, when is_summed */
+    int is_summed;
     uint32_t blocks_written;
     int failed;
     struct error failure; /* which every later call repeats */
@@ -132,6 +133,7 @@ void store_tensor_abandon(struct tensor_writer *w)
     if (!w)
         return;
     free(w->buffer);
+    free(w->spare);
     free(w->shown);
     free(w);
 }
@@ -184,25 +186,6 @@ static int drop_blocks(struct store_txn *t, const struct tensor_writer *w, uint3
     return bytes ? size_change(t, w->id, 0, bytes) : 0;
 }
 
-/* The block's checksum, and its copy to the page, by pieces: all threads work at them. */
-struct placing {
-    const unsigned char *from;
-    unsigned char *to;
-    size_t n;
-    uint64_t seed, checksum;
-};
-
-static void place_part(size_t part, size_t worker, void *arg)
-{
-    struct placing *p = arg;
-    size_t at = (part - 1) * PIECE_BYTES;
-    (void)worker;
-    if (part == 0)
-        p->checksum = hash64(p->from, p->n, p->seed);
-    else
-        memcpy(p->to + at, p->from + at, p->n - at < PIECE_BYTES ? p->n - at : PIECE_BYTES);
-}
-
 static int put_block(struct store_txn *t, struct tensor_writer *w)
 {
     size_t n = w->rows_held * w->record.row_bytes, size = sizeof(struct block_header) + n;
@@ -216,6 +199,7 @@ static int put_block(struct store_txn *t, struct tensor_writer *w)
 
     if (!n)
         return 0;
+    h.checksum = w->is_summed ? w->checksum : hash64(w->buffer, n, w->id);
     key_add(&key, w->record.number, 4);
     key_add(&key, w->blocks_written, 4);
     k.mv_size = key.n;
@@ -225,10 +209,8 @@ static int put_block(struct store_txn *t, struct tensor_writer *w)
     rc = mdb_put(t->txn, t->store->tables[TABLE_BLOCKS], &k, &v, MDB_RESERVE);
     if (rc)
         return rc;
-    struct placing placing = {w->buffer, (unsigned char *)v.mv_data + sizeof h, n, w->id, 0};
-    parallel_for(1 + (n + PIECE_BYTES - 1) / PIECE_BYTES, place_part, &placing);
-    h.checksum = placing.checksum;
     memcpy(v.mv_data, &h, sizeof h);
+    memcpy((char *)v.mv_data + sizeof h, w->buffer, n);
     memset((char *)v.mv_data + size, 0, v.mv_size - size);
     return size_change(t, w->id, v.mv_size, 0);
 }
@@ -280,6 +262,7 @@ static int commit(struct tensor_writer *w, int complete, struct error *err)
         w->rows_written += w->rows_held;
         w->blocks_written += w->rows_held != 0;
         w->rows_held = 0;
+        w->is_summed = 0;
     }
     return code;
 }
@@ -292,20 +275,18 @@ static int fail(struct tensor_writer *w, struct error *err)
     return w->failure.code;
 }
 
-int store_tensor_room(struct tensor_writer *w, void **rows, size_t *n, struct error *err)
+/* Where the next rows go, and how many at most. */
+static void *room(struct tensor_writer *w, size_t *n)
 {
     size_t left = w->rows_expected - w->rows_written - w->rows_held;
 
-    if (w->failed)
-        return fail(w, err);
-    *rows = w->buffer + w->rows_held * w->record.row_bytes;
     *n = w->buffer_rows - w->rows_held;
     if (!w->growing && *n > left)
         *n = left;
-    return 0;
+    return w->buffer + w->rows_held * w->record.row_bytes;
 }
 
-int store_tensor_filled(struct tensor_writer *w, size_t n_rows, struct error *err)
+static int filled(struct tensor_writer *w, size_t n_rows, struct error *err)
 {
     w->rows_held += n_rows;
     /* A last full block waits for store_tensor_finish, which completes the record in the same
@@ -333,20 +314,91 @@ int store_tensor_append(struct tensor_writer *w, const void *rows, size_t n_rows
         return 0;
     }
     while (n_rows) {
-        void *to = NULL;
-        size_t n = 0;
-        int code = store_tensor_room(w, &to, &n, err);
-        if (code)
-            return code;
+        size_t n;
+        void *to = room(w, &n);
         if (n > n_rows)
             n = n_rows;
         memcpy(to, from, n * row_bytes);
         from += n * row_bytes;
         n_rows -= n;
-        code = store_tensor_filled(w, n, err);
+        int code = filled(w, n, err);
         if (code)
             return code;
     }
+    return 0;
+}
+
+/* ---- Rows that are read, a block at a time. ---- */
+
+struct turn {
+    struct tensor_writer *w;
+    tensor_read *read;
+    void *arg;
+    size_t first, n; /* of the block that is read */
+    unsigned char *rows;
+    uint64_t checksum;
+    int committed, status; /* what came of the block before, and of the reading */
+    struct error problem;  /* of the reading */
+};
+
+static void read_block(struct turn *t)
+{
+    t->status = t->read(t->arg, t->first, t->n, t->rows, &t->problem);
+    if (!t->status)
+        t->checksum = hash64(t->rows, t->n * t->w->record.row_bytes, t->w->id);
+}
+
+/* The calling thread takes the first block of a parallel_for: it is the one that commits. */
+static void take_turn(size_t reads, size_t worker, void *arg)
+{
+    struct turn *t = arg;
+    (void)worker;
+    if (reads)
+        read_block(t);
+    else
+        t->committed = commit(t->w, 0, &t->w->failure);
+}
+
+size_t store_tensor_left(const struct tensor_writer *w)
+{
+    return w->rows_expected - w->rows_written - w->rows_held;
+}
+
+int store_tensor_fill(struct tensor_writer *w, int ahead, tensor_read *read, void *arg, struct error *err)
+{
+    size_t left = store_tensor_left(w), most = w->buffer_rows;
+    struct turn t = {.w = w, .read = read, .arg = arg, .first = w->rows_expected - left, .rows = w->buffer};
+    int full = w->rows_held > 0; /* a whole block, whose turn it is to be committed */
+
+    if (w->failed)
+        return fail(w, err);
+    t.n = left < most ? left : most;
+    if (full && ahead && !w->spare &&
+        !(w->spare = array_alloc(most, w->record.row_bytes, "a block of a tensor", &w->failure)))
+        return fail(w, err);
+    if (full && ahead) {
+        t.rows = w->spare;
+        parallel_for(2, take_turn, &t);
+    } else {
+        if (full)
+            take_turn(0, 0, &t);
+        if (!t.committed)
+            read_block(&t);
+    }
+    if (t.committed)
+        return fail(w, err);
+    if (t.status) {
+        if (err)
+            *err = t.problem;
+        return t.status;
+    }
+    if (t.rows == w->spare) {
+        w->spare = w->buffer;
+        w->buffer = t.rows;
+    }
+    w->rows_held = t.n;
+    w->checksum = t.checksum;
+    w->is_summed = 1;
     return 0;
 }
 

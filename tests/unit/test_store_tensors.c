@@ -174,13 +174,88 @@ static void test_growing(void **state)
     store_close(s);
 }
 
+struct given {
+    size_t next;       /* row that is asked for */
+    size_t fails_from; /* row from which there is none */
+};
+
+/* Row r is r, r + 1, … */
+static int give_rows(void *arg, size_t first, size_t n, void *rows, struct error *e)
+{
+    struct given *g = arg;
+    uint32_t *to = rows;
+    if (first != g->next || first + n > g->fails_from)
+        return error_set(e, STATUS_REFUSED, "row %zu is not there", first);
+    g->next += n;
+    for (size_t i = 0; i < n * COLUMNS; i++)
+        to[i] = (uint32_t)(first + i / COLUMNS + i % COLUMNS);
+    return STATUS_OK;
+}
+
+/* Reads all blocks, if they can be read; what store_tensor_fill said last. */
+static int fill_with(struct tensor_writer *w, int ahead, struct given *g)
+{
+    int status = STATUS_OK;
+    for (size_t left = ROWS; !status && left > 0; left = store_tensor_left(w)) {
+        assert_int_equal(store_tensor_left(w), ROWS - g->next);
+        status = store_tensor_fill(w, ahead, give_rows, g, &err);
+    }
+    return status;
+}
+
+static void count_problem(const struct store_problem *p, void *arg)
+{
+    (void)p;
+    ++*(int *)arg;
+}
+
+static void test_filled(void **state)
+{
+    (void)state;
+    struct store *s = open_store("filled");
+    size_t shape[2] = {ROWS, COLUMNS};
+    struct tensor_writer *w;
+    struct store_tensor x;
+    artifact_id id;
+    assert_ok(store_create(s, ARTIFACT_SAE, "filled", 0, &id, &err));
+    for (int ahead = 0; ahead < 2; ahead++) {
+        struct given short_of = {0, 9000}, all = {0, ROWS};
+        const char *name = ahead ? "ahead" : "in turn";
+        assert_ok(store_tensor_begin(s, id, name, DTYPE_U32, 2, shape, &w, &err));
+        assert_int_equal(fill_with(w, ahead, &short_of), STATUS_REFUSED);
+        assert_says("is not there");
+        store_tensor_abandon(w);
+        assert_ok(store_tensor_begin(s, id, name, DTYPE_U32, 2, shape, &w, &err));
+        assert_ok(fill_with(w, ahead, &all));
+        assert_ok(store_tensor_finish(w, &err));
+    }
+    assert_ok(store_publish(s, id, json_new_object(), &err));
+    struct store_txn *t = begin_reading(s);
+    for (int ahead = 0; ahead < 2; ahead++) {
+        uint32_t row[COLUMNS];
+        assert_ok(store_tensor_open(t, id, ahead ? "ahead" : "in turn", &x, &err));
+        assert_int_equal(x.n_blocks, 3);
+        for (size_t r = 0; r < ROWS; r++) {
+            assert_ok(store_tensor_read(t, &x, r, 1, row, &err));
+            for (size_t i = 0; i < COLUMNS; i++)
+                assert_int_equal(row[i], r + i);
+        }
+    }
+    store_end(t);
+    int problems = 0;
+    assert_ok(store_verify(s, NULL, count_problem, &problems, &err)); /* the checksums */
+    assert_int_equal(problems, 0);
+    store_close(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_large),
         cmocka_unit_test(test_small),
         cmocka_unit_test(test_growing),
+        cmocka_unit_test(test_filled),
     };
 
-    return cmocka_run_group_tests_name("store_tensors", tests, set_up_directory, tear_down_directory);
+    return cmocka_run_group_tests_name("store_tensors", tests, set_up_threads, tear_down_threads);
 }

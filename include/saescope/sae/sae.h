@@ -85,9 +85,14 @@ int sae_new(const struct sae_architecture *architecture, size_t d_in, size_t d_s
 int sae_save(struct store *s, artifact_id id, const struct sae *sae, json *manifest, struct error *err);
 /* The same for an SAE whose weights do not fit memory: sae's blocks are not looked at, `read` gives rows
  * [first, first + n) of W_enc, then of W_dec (decoder), in order. */
-int sae_save_from(struct store *s, artifact_id id, const struct sae *sae,
-                  int (*read)(void *arg, int decoder, size_t first, size_t n, float *rows, struct error *err),
-                  void *arg, json *manifest, struct error *err);
+struct sae_rows {
+    int (*read)(void *arg, int decoder, size_t first, size_t n, float *rows, struct error *err);
+    void *arg;
+    int ahead;               /* it only copies: called on another thread while what it read before is committed */
+    struct monitor *monitor; /* told and asked before each block; or NULL */
+};
+int sae_save_from(struct store *s, artifact_id id, const struct sae *sae, const struct sae_rows *rows, json *manifest,
+                  struct error *err);
 
 /* ---- Computing. ---- */
 /* Sparse rows: row r's pairs are [offsets[r], offsets[r+1]), latents ascending. */

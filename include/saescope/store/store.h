@@ -122,10 +122,14 @@ int store_tensor_begin(struct store *s, artifact_id id, const char *tensor, enum
 int store_tensor_begin_growing(struct store *s, artifact_id id, const char *tensor, enum dtype dtype, int ndim,
                                const size_t *shape, struct tensor_writer **out, struct error *err);
 int store_tensor_append(struct tensor_writer *w, const void *rows, size_t n_rows, struct error *err);
-/* The same in two steps, without a copy: where the next rows may be put, *n of them at most (of a tensor whose size is
- * known at least one, until all are there), and how many were. */
-int store_tensor_room(struct tensor_writer *w, void **rows, size_t *n, struct error *err);
-int store_tensor_filled(struct tensor_writer *w, size_t n_rows, struct error *err);
+/*
+ * Without a copy, of a tensor whose size is known and to which nothing is appended: `read` puts rows [first, first + n), a block,
+ * where they are written from; while there are rows left, it is called again. `ahead`: the block before is committed on this
+ * thread while `read` runs on another one, which pays when rows are only copied.
+ */
+typedef int tensor_read(void *arg, size_t first, size_t n, void *rows, struct error *err);
+int store_tensor_fill(struct tensor_writer *w, int ahead, tensor_read *read, void *arg, struct error *err);
+size_t store_tensor_left(const struct tensor_writer *w);
 int store_tensor_finish(struct tensor_writer *w, struct error *err); /* frees w in any case */
 void store_tensor_abandon(struct tensor_writer *w);
 int store_tensor_put(struct store *s, artifact_id id, const char *tensor, const struct tensor *x, struct error *err);
