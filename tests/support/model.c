@@ -26,3 +26,15 @@ artifact_id import_test_text(struct store *s, const char *path)
     assert_ok(text_import(s, &import, NULL, &id, &err));
     return id;
 }
+
+struct model_config model_config_of(struct store *s, artifact_id model)
+{
+    struct error err;
+    struct store_txn *t = begin_reading(s);
+    struct model *m;
+    assert_ok(model_open(t, model, &m, &err));
+    struct model_config config = *model_get_config(m);
+    model_free(m);
+    store_end(t);
+    return config;
+}

@@ -17,6 +17,7 @@
 #include "saescope/base/json.h"
 #include "saescope/base/monitor.h"
 #include "saescope/jobs/jobs.h"
+#include "saescope/model/model.h"
 #include "saescope/sae/sae.h"
 #include "saescope/store/store.h"
 
@@ -113,6 +114,7 @@ struct problems verify_store(const char *name);
 /* ---- Models and texts. ---- */
 
 artifact_id import_demo_model(struct store *s, const char *name);
+struct model_config model_config_of(struct store *s, artifact_id model);
 artifact_id import_test_text(struct store *s, const char *path); /* as "text", with the model "lm" */
 
 /* ---- SAEs. ---- */

@@ -83,18 +83,6 @@ static int import_with(const char *line, const char *generation, const char *nam
     return code;
 }
 
-static struct model_config config_of(artifact_id id)
-{
-    struct error err;
-    struct store_txn *t = begin_reading(store);
-    struct model *m;
-    assert_ok(model_open(t, id, &m, &err));
-    struct model_config c = *model_get_config(m);
-    model_free(m);
-    store_end(t);
-    return c;
-}
-
 /* Exactly these tokens of the vocabulary are not counted. */
 static void check_uncounted(const struct model_config *c, const uint32_t *ids, size_t n)
 {
@@ -169,7 +157,7 @@ static void test_sources(void **state)
         artifact_id id;
         if (import_with(cases[i].line, cases[i].generation, cases[i].names, &id, &err))
             fail_msg("%s: %s", cases[i].line, err.message);
-        struct model_config c = config_of(id);
+        struct model_config c = model_config_of(store, id);
         assert_int_equal(c.eos, cases[i].eos);
         assert_int_equal(c.pad, cases[i].pad);
         check_uncounted(&c, cases[i].uncounted, cases[i].n);

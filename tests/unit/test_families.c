@@ -290,18 +290,6 @@ static int import_changed(const char *family, const char *file, const char *from
     return code;
 }
 
-static struct model_config config_of(artifact_id id)
-{
-    struct error err;
-    struct store_txn *t = begin_reading(store);
-    struct model *m;
-    assert_ok(model_open(t, id, &m, &err));
-    struct model_config c = *model_get_config(m);
-    model_free(m);
-    store_end(t);
-    return c;
-}
-
 static void test_refused(void **state)
 {
     (void)state;
@@ -375,30 +363,30 @@ static void test_other_words(void **state)
     artifact_id id;
     assert_ok(import_changed("llama3", "config.json", "\"rope_type\": \"llama3\"", "\"type\": \"llama3\"",
                              &id, &err));
-    struct model_config c = config_of(id);
+    struct model_config c = model_config_of(store, id);
     assert_int_equal(c.rotary.scaling, ROTARY_LLAMA3);
     assert_true(c.rotary.base == 500000 && c.rotary.factor == 4 && c.rotary.low_frequency_factor == 1 &&
                 c.rotary.high_frequency_factor == 4);
     assert_int_equal(c.rotary.original_context, 16);
     assert_ok(import_changed("llama3", "config.json", "\"eos_token_id\": 257", "\"eos_token_id\": [257, 258]",
                              &id, &err));
-    assert_int_equal(config_of(id).eos, 257);
+    assert_int_equal(model_config_of(store, id).eos, 257);
     assert_ok(import_changed("mistral", "config.json", "\"sliding_window\": 3", "\"sliding_window\": null",
                              &id, &err));
-    c = config_of(id);
+    c = model_config_of(store, id);
     assert_int_equal(c.window, 0);
     assert_false(model_layer_is_local(&c, 0));
     assert_ok(import_changed("gemma2", "config.json", "\"layer_types\"", "\"types\"", &id, &err));
-    c = config_of(id);
+    c = model_config_of(store, id);
     for (size_t layer = 0; layer < 3; layer++)
         assert_int_equal(model_layer_is_local(&c, layer), layer != 1);
     assert_ok(import_changed("gemma", "config.json", "\"hidden_act\": \"gelu_pytorch_tanh\"",
                              "\"hidden_act\": \"gelu\"", &id, &err));
-    assert_int_equal(config_of(id).activation, ACTIVATION_GELU_TANH);
+    assert_int_equal(model_config_of(store, id).activation, ACTIVATION_GELU_TANH);
     /* The name that newer versions give the unembedding of GPT-NeoX; JSON allows the blanks. */
     assert_ok(import_changed("gpt_neox", "model.safetensors",
                              "\"embed_out.weight\":", "\"lm_head.weight\":  ", &id, &err));
-    assert_true(config_of(id).features & MODEL_UNTIED);
+    assert_true(model_config_of(store, id).features & MODEL_UNTIED);
     assert_int_equal(import_changed("gpt_neox", "model.safetensors",
                                     "\"embed_out.weight\":", "\"embed_tuo.weight\":", &id, &err),
                      STATUS_REFUSED);
@@ -429,7 +417,7 @@ static void test_configs(void **state)
         {"qwen3", 2, 16, 4, 2, 6, 24, 6, 0, 0, 0, {0}, ACTIVATION_SILU},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
-        struct model_config c = config_of(find_artifact(store, ARTIFACT_MODEL, cases[i].name));
+        struct model_config c = model_config_of(store, find_artifact(store, ARTIFACT_MODEL, cases[i].name));
         assert_int_equal(c.layers, cases[i].layers);
         assert_int_equal(c.d_model, cases[i].d_model);
         assert_int_equal(c.heads, cases[i].heads);
@@ -455,8 +443,8 @@ static void test_hooks_refused(void **state)
     (void)state;
     struct hook hook;
     struct error err = {0};
-    struct model_config neox = config_of(find_artifact(store, ARTIFACT_MODEL, "gpt_neox"));
-    struct model_config gemma2 = config_of(find_artifact(store, ARTIFACT_MODEL, "gemma2"));
+    struct model_config neox = model_config_of(store, find_artifact(store, ARTIFACT_MODEL, "gpt_neox"));
+    struct model_config gemma2 = model_config_of(store, find_artifact(store, ARTIFACT_MODEL, "gemma2"));
     assert_int_equal(hook_parse(&neox, "blocks.1.hook_resid_mid", &hook, &err), STATUS_REFUSED);
     assert_says("add attention and MLP at once");
     assert_int_equal(hook_parse(&neox, "resid_mid_layer_0", &hook, &err), STATUS_REFUSED);
