@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * A model's config.json, read by the family that it names and by all others; what is taken must come back from a
- * manifest as it was.
+ * manifest as it was. And the files beside it that name special tokens.
  */
 #include "config.h"
 
@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "saescope/model/family.h"
+#include "saescope/model/tokenizer_internal.h"
 #include "tests/fuzz/fuzz.h"
 
 static int look(const struct weight_spec *spec, void *arg, struct error *err)
@@ -37,10 +38,39 @@ static void check_taken(const struct model_family *family, struct model_config *
     json_free(manifest);
 }
 
+static int is_token(const struct tokenizer *tok, uint32_t id)
+{
+    return id == TOKEN_NONE || id < tokenizer_size(tok);
+}
+
+/* The input as all of the files beside a good tokenizer.json. */
+static void read_special_tokens(void)
+{
+    struct tokenizer *tok = NULL;
+    struct model_config config;
+    struct error err;
+    fuzz_test_data("tokenizer.json", "tokenizer-kinds/llama3.json");
+    fuzz_link("config.json");
+    fuzz_link("tokenizer_config.json");
+    fuzz_link("generation_config.json");
+    if (tokenizer_read_folder(fuzz_folder(), &tok, &err))
+        return;
+    model_config_start(&config);
+    config.vocabulary_size = tokenizer_size(tok);
+    if (!import_special_tokens(fuzz_folder(), tok, &config, &err)) {
+        FUZZ_CHECK(is_token(tok, config.pad) && config.n_more_eos <= MODEL_MORE_EOS_MAX);
+        for (size_t i = 0; i < config.n_more_eos; i++)
+            FUZZ_CHECK(is_token(tok, config.more_eos[i]));
+    }
+    tokenizer_free(tok);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     struct error err;
     json *config = json_parse_file(fuzz_file(data, n), &err);
+    if (config)
+        read_special_tokens();
     for (size_t i = 0; config && model_families[i]; i++) {
         struct model_config out;
         model_config_start(&out);

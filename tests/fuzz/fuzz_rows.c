@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Rows of Neuronpedia's and SAEDashboard's files, and how they are cut out of them; gzip or not. */
+/* Rows of Neuronpedia's and SAEDashboard's files, and how they are cut out of them; gzip or not. Explanations. */
 #include "config.h"
 
 #include <math.h>
@@ -7,6 +7,7 @@
 #include "saescope/analysis/import_rows.h"
 #include "saescope/files/json_items.h"
 #include "saescope/files/json_lines.h"
+#include "saescope/formats/neuronpedia.h"
 #include "tests/fuzz/fuzz.h"
 
 static void read_context(const json *row, enum index_form form)
@@ -55,12 +56,30 @@ static void read_items(const char *path)
     json_items_close(items);
 }
 
+static void read_labels(const char *path)
+{
+    enum { LATENTS = 100 };
+    struct neuronpedia_labels labels;
+    struct error err;
+    if (neuronpedia_labels_read(path, LATENTS, &labels, &err)) {
+        FUZZ_CHECK(err.code == STATUS_REFUSED);
+        return;
+    }
+    FUZZ_CHECK(labels.n <= labels.rows);
+    for (size_t i = 0; i < labels.n; i++) {
+        const struct label *l = &labels.labels[i];
+        FUZZ_CHECK(l->latent < LATENTS && (!i || l[-1].latent < l->latent) && l->n && !l->text[l->n]);
+    }
+    neuronpedia_labels_free(&labels);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     const char *path = fuzz_file(data, n);
     struct json_lines *lines;
     struct error err;
     read_items(path);
+    read_labels(path);
     if (json_lines_open(path, &lines, &err))
         return 0;
     for (json *row; !json_lines_next(lines, &row, &err) && row; json_free(row))

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* tokenizer.json, and with what it makes, the tokens of a text and their bytes; and of parts, where it may be
- * cut. */
+/* tokenizer.json, or vocab.json and after a zero byte merges.txt; with what they make, the tokens of a text and
+ * their bytes; and of parts, where it may be cut. */
 #include "config.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "saescope/base/fileio.h"
+#include "saescope/base/memory.h"
 #include "saescope/base/strbuf.h"
 #include "saescope/model/tokenizer_internal.h"
 #include "tests/fuzz/fuzz.h"
@@ -49,15 +53,37 @@ static void encode(const struct tokenizer *tok)
     encoder_free(e);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+/* A file in the folder, for what the fuzzed file does not hold. */
+static void write_file(const char *name, const uint8_t *data, size_t n)
+{
+    char *path = path_join(fuzz_folder(), name);
+    FILE *f = fopen(path, "w");
+    FUZZ_CHECK(f && fwrite(data, 1, n, f) == n && !fclose(f));
+    free(path);
+}
+
+/* NULL when it is refused. */
+static struct tokenizer *read_tokenizer(const uint8_t *data, size_t n)
 {
     struct error err;
     struct tokenizer *tok = NULL;
-    fuzz_link("tokenizer.json");
-    fuzz_file(data, n);
-    if (tokenizer_read_folder(fuzz_folder(), &tok, &err))
-        return 0;
-    encode(tok);
+    const uint8_t *zero = memchr(data, 0, n);
+    const char *file = zero ? fuzz_link("pair/vocab.json") : fuzz_link("tokenizer.json");
+    fuzz_file(data, zero ? (size_t)(zero - data) : n);
+    if (zero)
+        write_file("pair/merges.txt", zero + 1, n - 1 - (size_t)(zero - data));
+    char *folder = xstrndup(file, (size_t)(strrchr(file, '/') - file));
+    if (tokenizer_read_folder(folder, &tok, &err))
+        tok = NULL;
+    free(folder);
+    return tok;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+    struct tokenizer *tok = read_tokenizer(data, n);
+    if (tok)
+        encode(tok);
     tokenizer_free(tok);
     return 0;
 }

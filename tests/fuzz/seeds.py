@@ -170,10 +170,17 @@ def texts():
         "rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
                          "original_max_position_embeddings": 64}}))
     write("config", "deep", "[" * 10000)
+    write("config", "special-tokens", json.dumps({
+        "eos_token_id": [3, 7, 300], "bos_token_id": 0, "eos_token": {"content": "<|endoftext|>"}, "pad_token": "<|end_of_text|>",
+        "vocab_size": 400}))
     saelens = os.path.join(TOP, "tests", "data", "saelens")
     for name in sorted(os.listdir(saelens)):
         if os.path.isdir(os.path.join(saelens, name)):
             write("saelens", name, read("tests", "data", "saelens", name, "cfg.json"))
+    for name in ["saelens-gated", "saelens-batchtopk"]:
+        write("saelens", name, read("tests", "data", "formats", name, "cfg.json"))
+    scaled = json.loads(read("tests", "data", "formats", "saelens-batchtopk", "cfg.json"))
+    write("saelens", "scaled", json.dumps({**scaled, "scaling_factor": 1.5}))
     for name in ["wn-256", "wn-4096-meta"]:
         write("saelens", name, read("data", name, "cfg.json"))
     write("saelens", "deep", "{\"metadata\":" * 10000)
@@ -250,6 +257,9 @@ def tokenizers():
     for scheme, cut in (("first", False), ("always", True)):
         write("tokenizer", "metaspace-" + scheme, file(model=model, added_tokens=[special], pre_tokenizer={
             "type": "Metaspace", "replacement": mark, "prepend_scheme": scheme, "split": cut}))
+    merged = "#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges)
+    for name, text in (("merges", merged), ("merges-unknown", merged + "q zz\n"), ("merges-open", merged + "l")):
+        write("tokenizer", name, json.dumps({**vocabulary, "<|endoftext|>": len(vocabulary)}, ensure_ascii=False) + "\0" + text)
     write("tokenizer", "far", file(added_tokens=[{**end, "id": (1 << 22) - 1}]))
     write("tokenizer", "deep", "[" * 10000)
 
@@ -289,6 +299,10 @@ def rows():
     write("rows", "cut-gzip", gzip.compress(lines.encode(), mtime=0)[:-9])
     write("rows", "dashboard", dashboard)
     write("rows", "open", dashboard[:-3])
+    explanation = {"modelId": "gpt2-small", "layer": "8-res-jb", "index": "3", "description": "names of \u00e9", "typeName": "x"}
+    write("rows", "explanations", "".join(json.dumps({**explanation, **c}) + "\n" for c in (
+        {"createdAt": "2024-08-01"}, {"createdAt": "2024-09-01", "description": "later"}, {"index": 5, "description": None},
+        {"index": 99}, {"index": "7", "createdAt": None})))
     write("rows", "large", '{"freq_hist_data_bar_heights":[4e9,4e9],"freq_hist_data_bar_values":[1,2]}\n{"frac_nonzero":2}\n')
 
 
