@@ -240,6 +240,12 @@ const char *path_base(const char *path)
     return slash ? slash + 1 : path;
 }
 
+int is_lfs_pointer(const void *data, size_t n)
+{
+    static const char start[] = "version https://git-lfs.github.com/spec/";
+    return n >= sizeof start - 1 && !memcmp(data, start, sizeof start - 1);
+}
+
 int path_exists(const char *path)
 {
     struct stat st;

@@ -70,7 +70,10 @@ json *json_parse_file(const char *path, struct error *err)
 {
     struct strbuf text = STRBUF_INIT;
     json *v = NULL;
-    if (file_read(path, JSON_FILE_MAX, &text, err) == STATUS_OK)
+    int status = file_read(path, JSON_FILE_MAX, &text, err);
+    if (status == STATUS_OK && is_lfs_pointer(strbuf_string(&text), text.length))
+        status = error_set(err, STATUS_REFUSED, "%s: " LFS_POINTER, path);
+    if (status == STATUS_OK)
         v = json_parse(strbuf_string(&text), text.length, path, err);
     strbuf_free(&text);
     return v;

@@ -196,6 +196,8 @@ static int open_mapped(struct tensor_file *tf, int may_be_index, struct error *e
             "%s, as PyTorch wrote before %s: load it with torch.load and save it again, "
             "as safetensors or with torch.save, or take a revision that has safetensors",
             is_tar(map) ? "a tar archive" : "a bare pickle", is_tar(map) ? "0.2" : "1.6");
+    if (is_lfs_pointer(map->data, map->size))
+        return tensor_file_refuse(tf, NULL, err, LFS_POINTER);
     return tensor_file_refuse(tf, NULL, err,
                               map->size ? "neither safetensors, npy, npz nor a PyTorch checkpoint"
                                         : "the file is empty");

@@ -51,7 +51,7 @@ static int read_place(struct importing *im, const char *place, int *embedding, s
     read_model(im, repository);
     const char *others = place_of_others(repository);
     if (others)
-        status = import_refuse(im, place, err, "one of %s, " OTHERS_REFUSED, others);
+        status = import_refuse(im, place, err, "%s, " OTHERS_REFUSED, others);
     else if (*embedding)
         import_hook(im, "hook_embed");
     else if (string_ends_with(repository, "-res"))

@@ -87,7 +87,7 @@ static int read_config(struct importing *im, const char *place, struct error *er
                              "a %s from %s to %s: only SAEs, which rebuild what they read, can be imported",
                              strcmp(type, "sae") ? type : "transcoder", in, out);
     if (!there && others)
-        return import_refuse(im, place, err, "one of %s, " OTHERS_REFUSED, others);
+        return import_refuse(im, place, err, "%s, " OTHERS_REFUSED, others);
     if (!there)
         import_quirk(im, "no configuration: model and hook are as the folders' names say");
     read_model(im, json_get_string(config, "model_name", NULL), place);

@@ -36,8 +36,8 @@ const char *place_of_others(const char *place)
 {
     const char *end = end_of_place(place);
     if (strstr(end, "transcoder") || strstr(end, "/clt/") || strstr(end, "/clt-") || strstr(end, "--clt-"))
-        return "transcoders";
-    return strstr(end, "crosscoder") ? "crosscoders" : NULL;
+        return "a transcoder";
+    return strstr(end, "crosscoder") ? "a crosscoder" : NULL;
 }
 
 /* ---- What files say. ---- */
@@ -97,10 +97,10 @@ static const struct {
     int (*looks)(struct sae_files *files);
     const char *what;
 } others[] = {
-    {is_cross_layer, "cross-layer transcoders, " OTHERS_REFUSED},
-    {is_transcoder, "transcoders, " OTHERS_REFUSED},
+    {is_cross_layer, "a cross-layer transcoder, " OTHERS_REFUSED},
+    {is_transcoder, "a transcoder, " OTHERS_REFUSED},
     {is_temporal,
-     "temporal SAEs, whose latents of a token depend on the tokens before it: only SAEs of single "
+     "a temporal SAE, whose latents of a token depend on the tokens before it: only SAEs of single "
      "activations can be imported"},
 };
 
@@ -109,7 +109,7 @@ int others_refuse(struct sae_files *files, struct error *err)
     for (size_t i = 0; i < ARRAY_LENGTH(others); i++)
         if (others[i].looks(files)) {
             char *shown = displayable_string(files->path);
-            error_set(err, STATUS_REFUSED, "%s: one of %s", shown, others[i].what);
+            error_set(err, STATUS_REFUSED, "%s: %s", shown, others[i].what);
             free(shown);
             return STATUS_REFUSED;
         }

@@ -315,6 +315,8 @@ static int give_held(struct source *src, struct error *err)
 static int begin(struct source *src, struct error *err)
 {
     src->form = find_form(src);
+    if (is_lfs_pointer(strbuf_string(&src->held), src->held.length))
+        return error_set(err, STATUS_REFUSED, "%s: " LFS_POINTER, src->path);
     if (src->form == FORM_ARRAY && (!strcmp(src->path, "-") || string_ends_with(src->path, ".gz")))
         return error_set(err, STATUS_REFUSED, "%s: an array is read from an uncompressed file only",
                          src->path);

@@ -444,6 +444,12 @@ static void test_texts(void **state)
     program_write_file("lines.jsonl", "PAR1", 4);
     PROGRAM_REFUSES(3, SAYS("lines.jsonl: a Parquet file", "to_json"), "import", "text", lines, "--name",
                     "bad", "--model", "lm");
+    static const char pointer[] = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n";
+    program_write_file("lines.jsonl", pointer, strlen(pointer));
+    PROGRAM_REFUSES(3, SAYS("lines.jsonl: a Git LFS pointer", "git lfs pull"), "import", "text", lines,
+                    "--name", "bad", "--model", "lm");
+    PROGRAM_REFUSES(3, SAYS("lines.jsonl: a Git LFS pointer"), "import", "text", lines, "--name", "bad",
+                    "--model", "lm", "--token-type", "u16");
     program_write_file("lines.jsonl", "\1\0\0\x20", 4);
     PROGRAM_REFUSES(3, SAYS("lines.jsonl: token 1 is 8192", "8192"), "import", "text", lines, "--name", "bad",
                     "--model", "lm", "--token-type", "u16");

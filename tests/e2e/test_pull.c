@@ -366,12 +366,12 @@ static void test_others(void **state)
     char *folder = xasprintf("%s/formats/others/qwen3-4b-transcoders", getenv("SAESCOPE_TESTDATA"));
     hub_server_add_folder(s, folder, "");
     use(s, "others");
-    PROGRAM_REFUSES(3, SAYS("transcoders, which read one place", "--import none only downloads"), "pull",
+    PROGRAM_REFUSES(3, SAYS("a transcoder, which reads one place", "--import none only downloads"), "pull",
                     "hf:some/qwen3-4b-transcoders/layer_7.safetensors", "--name", "other");
     assert_int_equal(hub_server_requests(s, "GET /some/qwen3-4b-transcoders/resolve", NULL), 0);
     json *made = PROGRAM_JSON("pull", "hf:some/qwen3-4b-transcoders/layer_7.safetensors", "--import", "none");
     assert_int_equal(json_get_integer(made, "files", 0), 1);
-    PROGRAM_REFUSES(3, SAYS("one of transcoders"), "import", "sae", text_of(made, "path"), "--name", "other",
+    PROGRAM_REFUSES(3, SAYS(": a transcoder"), "import", "sae", text_of(made, "path"), "--name", "other",
                     "--hook", "hook_embed");
     json_free(made);
     free(folder);

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Checks, files and monitors for tests. */
+/* Checks, JSON and monitors for tests. */
 #include "config.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "saescope/base/memory.h"
 #include "support.h"
@@ -23,59 +22,6 @@ void check_says(const struct error *err, const char *text, const char *file, int
         print_error("\"%s\" does not say \"%s\"\n", err->message, text);
         _fail(file, line);
     }
-}
-
-const char *test_directory;
-
-void make_directory_in(const char *parent)
-{
-    char *path = path_join(parent, "saescope-test-XXXXXX");
-    assert_non_null(mkdtemp(path));
-    test_directory = path;
-}
-
-int set_up_directory(void **state)
-{
-    const char *parent = getenv("TMPDIR");
-    (void)state;
-    make_directory_in(parent && *parent ? parent : "/tmp");
-    return 0;
-}
-
-int tear_down_directory(void **state)
-{
-    (void)state;
-    int status = test_directory ? remove_tree(test_directory, NULL) : STATUS_OK;
-    free((void *)(uintptr_t)test_directory);
-    test_directory = NULL;
-    return status;
-}
-
-char *test_path(const char *name)
-{
-    return path_join(test_directory, name);
-}
-
-char *write_test_file(const char *name, const void *data, size_t n)
-{
-    struct error err = {0};
-    char *path = test_path(name);
-    assert_ok(file_write_atomic(path, data, n, &err));
-    return path;
-}
-
-char *data_path(const char *name)
-{
-    const char *root = getenv("SAESCOPE_TESTDATA");
-    assert_non_null(root);
-    return path_join(root, name);
-}
-
-char *data_path_in(const char *folder, const char *name)
-{
-    char *path = data_path(folder), *full = path_join(path, name);
-    free(path);
-    return full;
 }
 
 json *parse_json(const char *text)

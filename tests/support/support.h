@@ -52,8 +52,18 @@ int tear_down_threads(void **state);
 
 char *test_path(const char *name);                                   /* test_directory/name, malloc'd */
 char *write_test_file(const char *name, const void *data, size_t n); /* its path, malloc'd */
+void put_test_file(const char *name, const char *text);
+/* The folders that such a file is in are made. */
+void write_file_in(const char *folder, const char *name, const void *data, size_t n);
+void copy_file(const char *from, const char *folder, const char *name);
+/* The first `from`, which must be there, becomes `to`. */
+void replace_in_file(const char *folder, const char *name, const char *from, const char *to);
 char *data_path(const char *name);                                   /* tests/data/name, malloc'd */
 char *data_path_in(const char *folder, const char *name);            /* tests/data/folder/name, malloc'd */
+char *family_path(const char *family, const char *file); /* tests/data/families/family/file, malloc'd */
+/* These files of a family (ending with NULL), alone in a folder of the test's directory; its path, malloc'd. */
+char *copy_family(const char *family, const char *const *files);
+#define MODEL_FILES "config.json", "tokenizer.json", "model.safetensors"
 json *parse_json(const char *text);
 /* The values of a JSON Lines file, *n of them, malloc'd. */
 json **read_json_lines(const char *path, size_t *n);
@@ -84,6 +94,10 @@ int cancelled_later(struct monitor *m);
 
 struct store *open_store_with(const char *name, struct store_options options); /* test_directory/name */
 struct store *open_store(const char *name);                                    /* made if it is missing */
+/* Group fixtures: test_store, open, with the directory and the threads. */
+extern struct store *test_store;
+int set_up_store(void **state);
+int tear_down_store(void **state);
 struct store_txn *begin_reading(struct store *s);
 artifact_id find_artifact(struct store *s, enum artifact_kind kind, const char *name); /* 0: none */
 json *read_manifest(struct store *s, artifact_id id);

@@ -411,6 +411,7 @@ static void test_other_files(void **state)
         {"\x93NUMPY\1\0\xff\xff{}", 12, "npy header: it is truncated"},
         {"\x93NUMPY\2\0\xff\xff\xff\xff{}", 14, "over 1 MiB"},
         {"some text that is nothing", 25, "neither safetensors, npy, npz nor a PyTorch checkpoint"},
+        {"version https://git-lfs.github.com/spec/v1\noid sha256:", 54, "a Git LFS pointer, not the file: 'git lfs pull'"},
         {"{\"a\": 1, \"b\": 2}", 16, "\"weight_map\" is missing"},
         {"{\"weight_map\": [1,2,3]}", 23, "\"weight_map\" is missing"},
         {"\x80\x02}q\0.", 6, "a bare pickle, as PyTorch wrote before 1.6: load it with torch.load"},

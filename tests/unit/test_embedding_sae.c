@@ -21,21 +21,6 @@
 
 enum { D = 16, LATENTS = 24, BOS = 256 }; /* of the small gemma2 */
 
-static struct store *store;
-
-static int set_up(void **state)
-{
-    set_up_threads(state);
-    store = open_store("store");
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    store_close(store);
-    return tear_down_threads(state);
-}
-
 /* ---- The SAE: numbers of a hash. ---- */
 
 struct array {
@@ -81,7 +66,7 @@ static artifact_id import_sae(artifact_id model)
                                                  (void *)(uintptr_t)&arrays[i]};
     assert_ok(npz_write(path, sources, ARRAY_LENGTH(arrays), DTYPE_F32, &err));
     const struct sae_import o = {.path = folder, .name = "embedding", .model = model};
-    assert_ok(sae_import_path(store, &o, NULL, &id, &err));
+    assert_ok(sae_import_path(test_store, &o, NULL, &id, &err));
     free(path);
     free(folder);
     return id;
@@ -123,16 +108,16 @@ static void test_on_a_text(void **state)
     artifact_id model;
     char *folder = data_path("families/gemma2"), *path = path_join(folder, "model.safetensors");
     const struct model_import o = {.directory = folder, .name = "gemma-2-2b"};
-    assert_ok(model_import_folder(store, &o, NULL, &model, &err));
+    assert_ok(model_import_folder(test_store, &o, NULL, &model, &err));
     artifact_id sae = import_sae(model);
-    json *manifest = read_manifest(store, sae);
+    json *manifest = read_manifest(test_store, sae);
     assert_string_equal(json_get_string(manifest, "hook", ""), "hook_embed");
     assert_int_equal(json_get_integer(json_get(manifest, "references"), "model", 0), model);
     json_free(manifest);
     assert_ok(safetensors_open(&file, path, &err));
     const struct tensor *table = safetensors_find(&file, "model.embed_tokens.weight");
     assert_non_null(table);
-    assert_ok(encode_text(store, sae, text, strlen(text), 1, &e, &err));
+    assert_ok(encode_text(test_store, sae, text, strlen(text), 1, &e, &err));
     assert_int_equal(e.n_tokens, strlen(text) + 1);
     assert_int_equal(e.ids[0], BOS);
     size_t active = 0;
@@ -160,5 +145,5 @@ int main(void)
         printf("1..0 # SKIP built without libzip\n");
         return 0;
     }
-    return cmocka_run_group_tests_name("embedding SAEs", tests, set_up, tear_down);
+    return cmocka_run_group_tests_name("embedding SAEs", tests, set_up_store, tear_down_store);
 }

@@ -15,28 +15,12 @@
 
 enum { BOS = 256, EOS = 257 }; /* of the family's folder; 258 to 263 have no text */
 
-static struct store *store;
-
-static int set_up(void **state)
-{
-    set_up_threads(state);
-    store = open_store("store");
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    store_close(store);
-    return tear_down_threads(state);
-}
-
 /* ---- Folders. ---- */
 
 static void put(const char *folder, const char *name, const char *text)
 {
-    char *path = path_join(folder, name);
-    assert_int_equal(file_write_atomic(path, text, strlen(text), NULL), 0);
-    free(path);
+    if (text)
+        write_file_in(folder, name, text, strlen(text));
 }
 
 /* The small llama3 with another "eos_token_id" line in its config.json, and these files' texts (NULL: no
@@ -44,41 +28,18 @@ static void put(const char *folder, const char *name, const char *text)
 static int import_with(const char *line, const char *generation, const char *names, artifact_id *id,
                        struct error *err)
 {
-    static const char *const files[] = {"config.json", "tokenizer.json", "model.safetensors"};
-    static const char was[] = "\"eos_token_id\": 257";
-    artifact_id before = find_artifact(store, ARTIFACT_MODEL, "model");
+    static const char *const files[] = {MODEL_FILES, NULL};
+    artifact_id before = find_artifact(test_store, ARTIFACT_MODEL, "model");
     if (before)
-        remove_artifact(store, before);
-    char *folder = test_path("folder");
-    assert_int_equal(remove_tree(folder, NULL), 0);
-    assert_int_equal(make_directories(folder, 0700, NULL), 0);
-    for (size_t i = 0; i < ARRAY_LENGTH(files); i++) {
-        struct strbuf b = STRBUF_INIT;
-        char *relative = path_join("families/llama3", files[i]), *from = data_path(relative),
-             *to = path_join(folder, files[i]);
-        assert_int_equal(file_read(from, 1 << 20, &b, NULL), 0);
-        assert_int_equal(file_write_atomic(to, b.data, b.length, NULL), 0);
-        if (i == 0) {
-            const char *text = strbuf_string(&b), *at = strstr(text, was);
-            assert_non_null(at);
-            char *changed = xasprintf("%.*s%s%s", (int)(at - text), text, line, at + strlen(was));
-            char *pad = strstr(line, "pad_token_id") ? strstr(changed, "\"pad_token_id\": null") : NULL;
-            if (pad)
-                memset(pad + 1, 'x', 3);
-            put(folder, files[i], changed);
-            free(changed);
-        }
-        strbuf_free(&b);
-        free(relative);
-        free(from);
-        free(to);
-    }
-    if (generation)
-        put(folder, "generation_config.json", generation);
-    if (names)
-        put(folder, "tokenizer_config.json", names);
+        remove_artifact(test_store, before);
+    char *folder = copy_family("llama3", files);
+    replace_in_file(folder, "config.json", "\"eos_token_id\": 257", line);
+    if (strstr(line, "pad_token_id"))
+        replace_in_file(folder, "config.json", "\"pad_token_id\": null", "\"unpadded\": null");
+    put(folder, "generation_config.json", generation);
+    put(folder, "tokenizer_config.json", names);
     const struct model_import options = {.directory = folder, .name = "model", .replace = 1};
-    int code = model_import_folder(store, &options, NULL, id, err);
+    int code = model_import_folder(test_store, &options, NULL, id, err);
     free(folder);
     return code;
 }
@@ -157,7 +118,7 @@ static void test_sources(void **state)
         artifact_id id;
         if (import_with(cases[i].line, cases[i].generation, cases[i].names, &id, &err))
             fail_msg("%s: %s", cases[i].line, err.message);
-        struct model_config c = model_config_of(store, id);
+        struct model_config c = model_config_of(test_store, id);
         assert_int_equal(c.eos, cases[i].eos);
         assert_int_equal(c.pad, cases[i].pad);
         check_uncounted(&c, cases[i].uncounted, cases[i].n);
@@ -199,7 +160,7 @@ static void test_older_manifest(void **state)
     artifact_id id;
     struct model_config c;
     assert_ok(import_with("\"eos_token_id\": [257, 258]", NULL, NULL, &id, &err));
-    json *manifest = read_manifest(store, id), *older = json_new_object();
+    json *manifest = read_manifest(test_store, id), *older = json_new_object();
     void *iter = NULL;
     const char *key;
     json *value;
@@ -226,7 +187,7 @@ static artifact_id import_tokens(const uint16_t *tokens, size_t n)
     artifact_id id = 0;
     char *path = write_test_file("tokens.bin", tokens, n * sizeof *tokens);
     const struct text_import options = {.path = path, .name = "text", .model = "model", .replace = 1};
-    assert_ok(text_import(store, &options, NULL, &id, &err));
+    assert_ok(text_import(test_store, &options, NULL, &id, &err));
     free(path);
     return id;
 }
@@ -262,13 +223,13 @@ static void test_counted(void **state)
     uint8_t counted[16];
     assert_ok(import_with("\"eos_token_id\": [257, 258]", "{\"eos_token_id\": 259}", NULL, &model, &err));
     artifact_id text = import_tokens(tokens, ARRAY_LENGTH(tokens));
-    json *manifest = read_manifest(store, text);
+    json *manifest = read_manifest(test_store, text);
     assert_int_equal(json_get_integer(manifest, "tokens", 0), 16);
     assert_int_equal(json_get_integer(manifest, "documents", 0), 3);
     assert_int_equal(json_get_integer(manifest, "eos_tokens", -1), 0);
     assert_int_equal(json_length(json_get(manifest, "absent")), 2); /* BOS and the first EOS */
     json_free(manifest);
-    struct store_txn *t = begin_reading(store);
+    struct store_txn *t = begin_reading(test_store);
     struct contexts *c;
     assert_ok(model_open(t, model, &m, &err));
     assert_ok(contexts_open(t, text, 4, 0, TOKEN_NONE, &c, &err));
@@ -288,10 +249,10 @@ static void test_counted(void **state)
     /* Without any, they need not be looked for: the same numbers. */
     static const uint16_t plain[] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
     text = import_tokens(plain, ARRAY_LENGTH(plain));
-    manifest = read_manifest(store, text);
+    manifest = read_manifest(test_store, text);
     assert_int_equal(json_length(json_get(manifest, "absent")), 4);
     json_free(manifest);
-    t = begin_reading(store);
+    t = begin_reading(test_store);
     assert_ok(model_open(t, model, &m, &err));
     check_counts(text, m, t, 0, 2, 8);
     check_counts(text, m, t, 4, 1, 4);
@@ -310,13 +271,13 @@ static void test_older_text(void **state)
     const uint64_t documents[2] = {0, 8};
     const struct tensor x = {DTYPE_U16, 1, {8}, tokens}, y = {DTYPE_U64, 1, {2}, documents};
     assert_ok(import_with("\"eos_token_id\": [257, 258]", NULL, NULL, &model, &err));
-    assert_ok(store_create(store, ARTIFACT_TEXT, "older", 1, &text, &err));
-    assert_ok(store_tensor_put(store, text, "tokens", &x, &err));
-    assert_ok(store_tensor_put(store, text, "documents", &y, &err));
+    assert_ok(store_create(test_store, ARTIFACT_TEXT, "older", 1, &text, &err));
+    assert_ok(store_tensor_put(test_store, text, "tokens", &x, &err));
+    assert_ok(store_tensor_put(test_store, text, "documents", &y, &err));
     json *manifest = parse_json("{\"bos\": 256, \"bos_tokens\": 0, \"eos\": 257, \"eos_tokens\": 0}");
     json_set(manifest, "references", new_references("model", model));
-    assert_ok(store_publish(store, text, manifest, &err));
-    struct store_txn *t = begin_reading(store);
+    assert_ok(store_publish(test_store, text, manifest, &err));
+    struct store_txn *t = begin_reading(test_store);
     assert_ok(model_open(t, model, &m, &err));
     check_counts(text, m, t, 0, 2, 7);
     model_free(m);
@@ -331,7 +292,7 @@ static void generate(artifact_id model, struct token_list *out)
     const struct generation g = {.tokens = 12};
     struct error err = {0};
     struct steering *s;
-    struct store_txn *t = begin_reading(store);
+    struct store_txn *t = begin_reading(test_store);
     assert_ok(steering_open(t, model, &s, &err));
     assert_ok(steering_set(s, NULL, 0, STEER_ADDITIVE, STEER_EVERYWHERE, &err));
     out->n = 0;
@@ -373,5 +334,5 @@ int main(void)
         cmocka_unit_test(test_older_manifest), cmocka_unit_test(test_counted),
         cmocka_unit_test(test_older_text),     cmocka_unit_test(test_generation),
     };
-    return cmocka_run_group_tests_name("several EOS", tests, set_up, tear_down);
+    return cmocka_run_group_tests_name("several EOS", tests, set_up_store, tear_down_store);
 }

@@ -18,7 +18,6 @@
 #include "saescope/model/text.h"
 #include "tests/support/support.h"
 
-static struct store *store;
 static artifact_id model, text, sae, centred;
 static json *expected;
 
@@ -28,7 +27,7 @@ static artifact_id import_sae(const char *name)
     artifact_id id;
     char *folder = data_path("evaluate"), *path = path_join(folder, name);
     struct sae_import o = {.path = path, .name = name, .model = model};
-    assert_ok(sae_import_path(store, &o, NULL, &id, &err));
+    assert_ok(sae_import_path(test_store, &o, NULL, &id, &err));
     free(path);
     free(folder);
     return id;
@@ -38,10 +37,9 @@ static int set_up(void **state)
 {
     struct error err = {0};
     char *lines = data_path("evaluate/text.txt"), *golden = data_path("evaluate/expected.json");
-    set_up_threads(state);
-    store = open_store("store");
-    model = import_demo_model(store, "lm");
-    text = import_test_text(store, lines);
+    set_up_store(state);
+    model = import_demo_model(test_store, "lm");
+    text = import_test_text(test_store, lines);
     sae = import_sae("sae");
     centred = import_sae("centred");
     expected = json_parse_file(golden, &err);
@@ -55,8 +53,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     json_free(expected);
-    store_close(store);
-    return tear_down_threads(state);
+    return tear_down_store(state);
 }
 
 #define MEMBER(name)                                                                                         \
@@ -104,7 +101,7 @@ static void check(const char *name, const struct evaluate_options *o, size_t n_m
 {
     struct error err = {0};
     struct evaluation e;
-    assert_ok(evaluate_run(store, o, NULL, &e, &err));
+    assert_ok(evaluate_run(test_store, o, NULL, &e, &err));
     const json *golden = json_get(expected, name);
     assert_int_equal(e.tokens, json_get_integer(golden, "tokens", 0));
     assert_int_equal(e.token_stats,
@@ -132,9 +129,9 @@ static void test_ce_alone(void **state)
     struct evaluate_options o = {.sae = sae, .text = text, .tokens = 300};
     struct evaluation all, alone;
     (void)state;
-    assert_ok(evaluate_run(store, &o, NULL, &all, &err));
+    assert_ok(evaluate_run(test_store, &o, NULL, &all, &err));
     o.ce_alone = 1;
-    assert_ok(evaluate_run(store, &o, NULL, &alone, &err));
+    assert_ok(evaluate_run(test_store, &o, NULL, &alone, &err));
     assert_int_equal(alone.tokens, all.tokens);
     assert_true(alone.l0 == all.l0 && alone.l1 == all.l1 && alone.mse == all.mse &&
                 alone.ce_sae == all.ce_sae);
@@ -175,7 +172,7 @@ static void test_json(void **state)
     struct error err = {0};
     struct evaluation e;
     struct evaluate_options o = {.sae = sae, .text = text, .tokens = 40};
-    assert_ok(evaluate_run(store, &o, NULL, &e, &err));
+    assert_ok(evaluate_run(test_store, &o, NULL, &e, &err));
     json *m = evaluation_metrics(&e);
     static const char *const paths[][2] = {{"model_behavior_preservation", "kl_div_score"},
                                            {"model_behavior_preservation", "kl_div_with_ablation"},
@@ -206,7 +203,7 @@ static void test_json(void **state)
             fail_msg("no %s.%s", paths[i][0], paths[i][1]);
     json_free(m);
     o.no_model = 1;
-    assert_ok(evaluate_run(store, &o, NULL, &e, &err));
+    assert_ok(evaluate_run(test_store, &o, NULL, &e, &err));
     m = evaluation_metrics(&e);
     assert_null(json_get(m, "model_performance_preservation"));
     json_free(m);
@@ -225,7 +222,7 @@ static void test_cancel(void **state)
     struct evaluation e;
     struct monitor m = {.report = ignore_progress, .ask = cancel_later};
     struct evaluate_options o = {.sae = sae, .text = text};
-    assert_int_equal(evaluate_run(store, &o, &m, &e, &err), STATUS_FAILED);
+    assert_int_equal(evaluate_run(test_store, &o, &m, &e, &err), STATUS_FAILED);
 }
 
 /* Within a pass, at any question: in the stream's, in the spliced ones, and between logits. */
@@ -239,7 +236,7 @@ static void test_cancel_within(void **state)
     int status = STATUS_FAILED, questions = 0;
     for (int step = 1; status; questions += step, step += questions / 16) {
         looks_before_cancel = questions;
-        status = evaluate_run(store, &o, &m, &e, &err);
+        status = evaluate_run(test_store, &o, &m, &e, &err);
         if (status) {
             assert_int_equal(status, STATUS_FAILED);
             assert_string_equal(err.message, "cancelled");
@@ -258,7 +255,7 @@ static void test_encode_text(void **state)
     const json *golden = json_get(expected, "encode"), *ids = json_get(golden, "ids");
     const char *sentence = json_get_string(golden, "text", NULL);
     for (int with_bos = 0; with_bos < 2; with_bos++) {
-        assert_ok(encode_text(store, sae, sentence, strlen(sentence), with_bos, &e, &err));
+        assert_ok(encode_text(test_store, sae, sentence, strlen(sentence), with_bos, &e, &err));
         assert_int_equal(e.n_tokens, json_length(ids));
         assert_int_equal(e.rows.n_rows, e.n_tokens);
         assert_false(e.truncated);
@@ -286,11 +283,11 @@ static void test_long_and_empty_text(void **state)
     struct strbuf words = STRBUF_INIT;
     for (int i = 0; i < 400; i++)
         strbuf_adds(&words, "whale ");
-    assert_ok(encode_text(store, sae, words.data, words.length, 0, &e, &err));
+    assert_ok(encode_text(test_store, sae, words.data, words.length, 0, &e, &err));
     assert_true(e.truncated);
     assert_int_equal(e.n_tokens, 128);
     encoded_text_free(&e);
-    assert_ok(encode_text(store, sae, "", 0, 0, &e, &err));
+    assert_ok(encode_text(test_store, sae, "", 0, 0, &e, &err));
     assert_int_equal(e.n_tokens, 1); /* BOS */
     assert_int_equal(e.rows.offsets[1], 0);
     encoded_text_free(&e);
@@ -322,7 +319,7 @@ static artifact_id save(const char *name, const char *architecture, size_t n, co
     for (size_t i = 0; x->threshold && i < n; i++)
         x->threshold[i] = THETA;
     artifact_id id =
-        save_sae(store, name, x, sae_manifest(base ? NULL : "blocks.0.hook_resid_pre", model, base));
+        save_sae(test_store, name, x, sae_manifest(base ? NULL : "blocks.0.hook_resid_pre", model, base));
     sae_free(x);
     return id;
 }
@@ -416,22 +413,22 @@ static void test_meta(void **state)
             cut[r] = (sorted[K * count - 1] + sorted[K * count]) / 2;
     }
     double batchtopk = explained(w, rows, n, p, cut, &ignored);
-    assert_ok(evaluate_meta(store, meta, NULL, &got[0], &got[1], &got[2], &got[3], &err));
+    assert_ok(evaluate_meta(test_store, meta, NULL, &got[0], &got[1], &got[2], &got[3], &err));
     assert_true(fabs(got[0] - with_threshold) < 1e-5);
     assert_true(fabs(got[1] - batchtopk) < 1e-5);
     assert_true(fabs(got[2] - l0) < 1e-5);
     assert_true(got[3] >= 0 && got[3] < 1);
     assert_true(fabs(with_threshold - batchtopk) > 1e-3);
-    assert_int_equal(evaluate_meta(store, base, NULL, &got[0], &got[1], &got[2], &got[3], &err),
+    assert_int_equal(evaluate_meta(test_store, base, NULL, &got[0], &got[1], &got[2], &got[3], &err),
                      STATUS_REFUSED);
     struct evaluation e;
     struct evaluate_options o = {.sae = meta, .text = text};
-    assert_int_equal(evaluate_run(store, &o, NULL, &e, &err), STATUS_REFUSED);
+    assert_int_equal(evaluate_run(test_store, &o, NULL, &e, &err), STATUS_REFUSED);
     assert_says("meta-SAE");
     struct encoded_text encoded;
-    assert_int_equal(encode_text(store, meta, "x", 1, 0, &encoded, &err), STATUS_REFUSED);
+    assert_int_equal(encode_text(test_store, meta, "x", 1, 0, &encoded, &err), STATUS_REFUSED);
     o.sae = base; /* its rows do not fit its hook */
-    assert_int_equal(evaluate_run(store, &o, NULL, &e, &err), STATUS_REFUSED);
+    assert_int_equal(evaluate_run(test_store, &o, NULL, &e, &err), STATUS_REFUSED);
     free(rows);
     free(p);
     free(cut);

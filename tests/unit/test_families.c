@@ -22,24 +22,6 @@
 
 enum { CONTEXTS = 2, LENGTH = 7, TOKENS = CONTEXTS * LENGTH, VOCABULARY = 264 };
 
-static struct store *store;
-
-static int set_up(void **state)
-{
-    set_up_directory(state);
-    blas_start();
-    parallel_start(2);
-    store = open_store("store");
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    store_close(store);
-    parallel_stop();
-    return tear_down_directory(state);
-}
-
 /* ---- One family. ---- */
 
 struct small_model {
@@ -51,13 +33,6 @@ struct small_model {
     struct forward *f;
     uint32_t tokens[TOKENS];
 };
-
-static char *family_path(const char *name, const char *file)
-{
-    char *relative = xasprintf("families/%s/%s", name, file), *path = data_path(relative);
-    free(relative);
-    return path;
-}
 
 static const struct tensor *expect(const struct small_model *s, const char *name)
 {
@@ -76,9 +51,9 @@ static void open_small(struct small_model *s, const char *name)
     s->name = name;
     assert_ok(safetensors_open(&s->expected, path, &err));
     const struct model_import options = {.directory = folder, .name = name};
-    if (model_import_folder(store, &options, NULL, &id, &err))
+    if (model_import_folder(test_store, &options, NULL, &id, &err))
         fail_msg("%s: %s", name, err.message);
-    s->t = begin_reading(store);
+    s->t = begin_reading(test_store);
     assert_ok(model_open(s->t, id, &s->m, &err));
     s->config = model_get_config(s->m);
     assert_ok(model_attach(s->m, s->t, &err));
@@ -244,39 +219,13 @@ static void check_family(const char *name)
 
 /* ---- Folders with something else in them. ---- */
 
-/* Replaces `from`, which must be there, by `to`. */
-static void replace(struct strbuf *b, const char *from, const char *to)
-{
-    strbuf_addc(b, '\0');
-    char *at = memmem(b->data, b->length, from, strlen(from));
-    if (!at)
-        fail_msg("\"%s\" is not in the file", from);
-    struct strbuf out = STRBUF_INIT;
-    strbuf_add(&out, b->data, (size_t)(at - b->data));
-    strbuf_adds(&out, to);
-    strbuf_add(&out, at + strlen(from), (size_t)(b->data + b->length - 1 - at) - strlen(from));
-    strbuf_free(b);
-    *b = out;
-}
-
 /* A family's folder in the test's directory, with one change (or NULL) in one file. */
 static char *change_folder(const char *family, const char *file, const char *from, const char *to)
 {
-    static const char *const files[] = {"config.json", "tokenizer.json", "model.safetensors"};
-    char *folder = test_path("changed");
-    assert_int_equal(remove_tree(folder, NULL), 0);
-    assert_int_equal(make_directories(folder, 0700, NULL), 0);
-    for (size_t i = 0; i < ARRAY_LENGTH(files); i++) {
-        struct strbuf b = STRBUF_INIT;
-        char *source = family_path(family, files[i]), *path = path_join(folder, files[i]);
-        assert_int_equal(file_read(source, 1 << 20, &b, NULL), 0);
-        if (from && !strcmp(files[i], file))
-            replace(&b, from, to);
-        assert_int_equal(file_write_atomic(path, b.data, b.length, NULL), 0);
-        strbuf_free(&b);
-        free(source);
-        free(path);
-    }
+    static const char *const files[] = {MODEL_FILES, NULL};
+    char *folder = copy_family(family, files);
+    if (from)
+        replace_in_file(folder, file, from, to);
     return folder;
 }
 
@@ -285,7 +234,7 @@ static int import_changed(const char *family, const char *file, const char *from
 {
     char *folder = change_folder(family, file, from, to);
     const struct model_import options = {.directory = folder, .name = "changed", .replace = 1};
-    int code = model_import_folder(store, &options, NULL, id, err);
+    int code = model_import_folder(test_store, &options, NULL, id, err);
     free(folder);
     return code;
 }
@@ -363,30 +312,30 @@ static void test_other_words(void **state)
     artifact_id id;
     assert_ok(import_changed("llama3", "config.json", "\"rope_type\": \"llama3\"", "\"type\": \"llama3\"",
                              &id, &err));
-    struct model_config c = model_config_of(store, id);
+    struct model_config c = model_config_of(test_store, id);
     assert_int_equal(c.rotary.scaling, ROTARY_LLAMA3);
     assert_true(c.rotary.base == 500000 && c.rotary.factor == 4 && c.rotary.low_frequency_factor == 1 &&
                 c.rotary.high_frequency_factor == 4);
     assert_int_equal(c.rotary.original_context, 16);
     assert_ok(import_changed("llama3", "config.json", "\"eos_token_id\": 257", "\"eos_token_id\": [257, 258]",
                              &id, &err));
-    assert_int_equal(model_config_of(store, id).eos, 257);
+    assert_int_equal(model_config_of(test_store, id).eos, 257);
     assert_ok(import_changed("mistral", "config.json", "\"sliding_window\": 3", "\"sliding_window\": null",
                              &id, &err));
-    c = model_config_of(store, id);
+    c = model_config_of(test_store, id);
     assert_int_equal(c.window, 0);
     assert_false(model_layer_is_local(&c, 0));
     assert_ok(import_changed("gemma2", "config.json", "\"layer_types\"", "\"types\"", &id, &err));
-    c = model_config_of(store, id);
+    c = model_config_of(test_store, id);
     for (size_t layer = 0; layer < 3; layer++)
         assert_int_equal(model_layer_is_local(&c, layer), layer != 1);
     assert_ok(import_changed("gemma", "config.json", "\"hidden_act\": \"gelu_pytorch_tanh\"",
                              "\"hidden_act\": \"gelu\"", &id, &err));
-    assert_int_equal(model_config_of(store, id).activation, ACTIVATION_GELU_TANH);
+    assert_int_equal(model_config_of(test_store, id).activation, ACTIVATION_GELU_TANH);
     /* The name that newer versions give the unembedding of GPT-NeoX; JSON allows the blanks. */
     assert_ok(import_changed("gpt_neox", "model.safetensors",
                              "\"embed_out.weight\":", "\"lm_head.weight\":  ", &id, &err));
-    assert_true(model_config_of(store, id).features & MODEL_UNTIED);
+    assert_true(model_config_of(test_store, id).features & MODEL_UNTIED);
     assert_int_equal(import_changed("gpt_neox", "model.safetensors",
                                     "\"embed_out.weight\":", "\"embed_tuo.weight\":", &id, &err),
                      STATUS_REFUSED);
@@ -417,7 +366,7 @@ static void test_configs(void **state)
         {"qwen3", 2, 16, 4, 2, 6, 24, 6, 0, 0, 0, {0}, ACTIVATION_SILU},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
-        struct model_config c = model_config_of(store, find_artifact(store, ARTIFACT_MODEL, cases[i].name));
+        struct model_config c = model_config_of(test_store, find_artifact(test_store, ARTIFACT_MODEL, cases[i].name));
         assert_int_equal(c.layers, cases[i].layers);
         assert_int_equal(c.d_model, cases[i].d_model);
         assert_int_equal(c.heads, cases[i].heads);
@@ -443,8 +392,8 @@ static void test_hooks_refused(void **state)
     (void)state;
     struct hook hook;
     struct error err = {0};
-    struct model_config neox = model_config_of(store, find_artifact(store, ARTIFACT_MODEL, "gpt_neox"));
-    struct model_config gemma2 = model_config_of(store, find_artifact(store, ARTIFACT_MODEL, "gemma2"));
+    struct model_config neox = model_config_of(test_store, find_artifact(test_store, ARTIFACT_MODEL, "gpt_neox"));
+    struct model_config gemma2 = model_config_of(test_store, find_artifact(test_store, ARTIFACT_MODEL, "gemma2"));
     assert_int_equal(hook_parse(&neox, "blocks.1.hook_resid_mid", &hook, &err), STATUS_REFUSED);
     assert_says("add attention and MLP at once");
     assert_int_equal(hook_parse(&neox, "resid_mid_layer_0", &hook, &err), STATUS_REFUSED);
@@ -507,5 +456,5 @@ int main(void)
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_other_words),
     };
-    return cmocka_run_group_tests_name("model families", tests, set_up, tear_down);
+    return cmocka_run_group_tests_name("model families", tests, set_up_store, tear_down_store);
 }

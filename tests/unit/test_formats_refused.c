@@ -47,23 +47,13 @@ static void refuse_config(const char *weights, const char *as, const char *confi
                           const char *says)
 {
     static int count;
-    struct error err = {0};
-    struct strbuf bytes = STRBUF_INIT;
     char *from = case_path(weights), *name = xasprintf("refused%d", count++), *folder = test_path(name);
-    char *to = path_join(folder, as), *config_path = path_join(folder, config_name), *parent = xstrdup(to);
-    *strrchr(parent, '/') = '\0';
-    assert_ok(make_directories(parent, 0777, &err));
-    assert_ok(file_read(from, 1 << 20, &bytes, &err));
-    assert_ok(file_write_atomic(to, bytes.data, bytes.length, &err));
-    assert_ok(file_write_atomic(config_path, config, strlen(config), &err));
+    copy_file(from, folder, as);
+    write_file_in(folder, config_name, config, strlen(config));
     refuse(folder, NULL, says);
-    strbuf_free(&bytes);
     free(from);
     free(name);
     free(folder);
-    free(to);
-    free(config_path);
-    free(parent);
 }
 
 static void test_transcoders(void **state)
@@ -90,7 +80,7 @@ static void test_transcoders(void **state)
     assert_ok(make_directories(folder, 0777, &err));
     assert_ok(file_read(from, 1 << 20, &bytes, &err));
     assert_ok(file_write_atomic(to, bytes.data, bytes.length, &err));
-    refuse(folder, NULL, "one of transcoders");
+    refuse(folder, NULL, ": a transcoder");
     free(to);
     free(folder);
     /* "-res" in another folder's name says nothing. */
@@ -164,15 +154,15 @@ static void test_others(void **state)
 {
     (void)state;
     refuse_case("others/transcoder",
-                "one of transcoders, which read one place of the model and write another");
-    refuse_case("others/transcoder/layer_7.safetensors", "one of transcoders");
-    refuse_case("others/qwen3-4b-transcoders/layer_7.safetensors", "one of transcoders");
-    refuse_case("others/cross-layer", "one of cross-layer transcoders");
-    refuse_case("others/cross-layer/W_enc_0.safetensors", "one of cross-layer transcoders");
-    refuse_case("others/cross-layer/W_dec_0.safetensors", "one of cross-layer transcoders");
-    refuse_case("others/gemma-cross-layer", "one of cross-layer transcoders");
+                ": a transcoder, which reads one place of the model and writes another");
+    refuse_case("others/transcoder/layer_7.safetensors", ": a transcoder");
+    refuse_case("others/qwen3-4b-transcoders/layer_7.safetensors", ": a transcoder");
+    refuse_case("others/cross-layer", ": a cross-layer transcoder");
+    refuse_case("others/cross-layer/W_enc_0.safetensors", ": a cross-layer transcoder");
+    refuse_case("others/cross-layer/W_dec_0.safetensors", ": a cross-layer transcoder");
+    refuse_case("others/gemma-cross-layer", ": a cross-layer transcoder");
     refuse_case("others/temporal",
-                "one of temporal SAEs, whose latents of a token depend on the tokens before it");
+                ": a temporal SAE, whose latents of a token depend on the tokens before it");
 }
 
 static void test_places(void **state)
@@ -181,17 +171,17 @@ static void test_places(void **state)
     static const struct {
         const char *place, *others;
     } places[] = {
-        {"google/gemma-scope-2b-pt-transcoders/layer_3", "transcoders"},
-        {"google/gemma-scope-2-1b-pt/transcoder_all/layer_3_width_16k", "transcoders"},
-        {"google/gemma-scope-2-1b-pt/clt/layer_3", "transcoders"},
-        {"mntss/clt-gemma-2-2b-2.5M", "transcoders"},
-        {"google/gemma-scope-2-1b-pt/crosscoder/x", "crosscoders"},
-        {"/c/models--mwhanna--qwen3-4b-transcoders/snapshots/0/a/b/c/layer_0.safetensors", "transcoders"},
-        {"/c/models--mntss--clt-llama/snapshots/0", "transcoders"},
+        {"google/gemma-scope-2b-pt-transcoders/layer_3", "a transcoder"},
+        {"google/gemma-scope-2-1b-pt/transcoder_all/layer_3_width_16k", "a transcoder"},
+        {"google/gemma-scope-2-1b-pt/clt/layer_3", "a transcoder"},
+        {"mntss/clt-gemma-2-2b-2.5M", "a transcoder"},
+        {"google/gemma-scope-2-1b-pt/crosscoder/x", "a crosscoder"},
+        {"/c/models--mwhanna--qwen3-4b-transcoders/snapshots/0/a/b/c/layer_0.safetensors", "a transcoder"},
+        {"/c/models--mntss--clt-llama/snapshots/0", "a transcoder"},
         {"/home/me/transcoders/x/models--google--gemma-scope-2b-pt-res/snapshots/0/layer_3", NULL},
         {"/home/me/transcoder-work/saes/gemma-scope-2b-pt-res/layer_3/width_16k/average_l0_71", NULL},
         {"google/gemma-scope-2b-pt-res/layer_3", NULL},
-        {"/transcoders", "transcoders"},
+        {"/transcoders", "a transcoder"},
         {"", NULL},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(places); i++) {

@@ -18,17 +18,15 @@
 /* Relative to the root mean square of what is compared; 1e-4 is what is promised. */
 #define TOLERANCE 1e-5
 
-static struct store *store;
 static struct store_txn *txn;
 static struct model *model;
 
 static int set_up(void **state)
 {
     struct error err = {0};
-    set_up_threads(state);
-    store = open_store("store");
-    artifact_id id = import_demo_model(store, "wordnet-lm");
-    txn = begin_reading(store);
+    set_up_store(state);
+    artifact_id id = import_demo_model(test_store, "wordnet-lm");
+    txn = begin_reading(test_store);
     assert_ok(model_open(txn, id, &model, &err));
     assert_ok(model_attach(model, txn, &err));
     return 0;
@@ -38,8 +36,7 @@ static int tear_down(void **state)
 {
     model_free(model);
     store_end(txn);
-    store_close(store);
-    return tear_down_threads(state);
+    return tear_down_store(state);
 }
 
 static double golden_difference(const struct golden *g, const float *x, size_t n)

@@ -20,7 +20,6 @@
 #define BASE 60
 #define META 14
 
-static struct store *store;
 static artifact_id base_id, meta_id;
 static struct sae *base, *meta, *upper, *small, *tiny;
 
@@ -45,26 +44,25 @@ static int set_up(void **state)
     struct error err = {0};
     static const struct label labels[] = {{3, LABEL_USER, "a </text> \"label\" \\ & more", 26},
                                           {4, LABEL_AUTO, "\x1b[31mred\xff\0hidden", 16}};
-    set_up_threads(state);
-    store = open_store("store");
-    artifact_id model = import_demo_model(store, "lm");
+    set_up_store(state);
+    artifact_id model = import_demo_model(test_store, "lm");
     base = random_sae("standard", BASE, 1);
     memset(base->owned_W_dec + 7 * D, 0, D * sizeof(float));
     meta = random_sae("jumprelu", META, 2);
     upper = random_sae("jumprelu", 5, 3);
     small = random_sae("standard", 20, 4);
     tiny = random_sae("standard", 8, 5);
-    base_id = save_sae(store, "base", base, sae_manifest(hook, model, 0));
-    meta_id = save_sae(store, "meta", meta, sae_manifest(NULL, model, base_id));
-    save_sae(store, "upper", upper, sae_manifest(NULL, model, meta_id));
-    const artifact_id both[] = {save_sae(store, "small", small, sae_manifest(hook, model, 0)),
-                                save_sae(store, "tiny", tiny, sae_manifest(hook, model, 0))};
+    base_id = save_sae(test_store, "base", base, sae_manifest(hook, model, 0));
+    meta_id = save_sae(test_store, "meta", meta, sae_manifest(NULL, model, base_id));
+    save_sae(test_store, "upper", upper, sae_manifest(NULL, model, meta_id));
+    const artifact_id both[] = {save_sae(test_store, "small", small, sae_manifest(hook, model, 0)),
+                                save_sae(test_store, "tiny", tiny, sae_manifest(hook, model, 0))};
     json *joint = sae_manifest(NULL, model, both[0]);
     json_set(joint, "references", meta_bases_references(both, 2));
-    save_sae(store, "joint", meta, joint);
-    save_sae(store, "elsewhere", tiny, sae_manifest(other_hook, model, 0));
-    save_sae(store, "as-wide", base, sae_manifest(hook, model, 0));
-    assert_ok(store_put_labels(store, base_id, labels, 2, &err));
+    save_sae(test_store, "joint", meta, joint);
+    save_sae(test_store, "elsewhere", tiny, sae_manifest(other_hook, model, 0));
+    save_sae(test_store, "as-wide", base, sae_manifest(hook, model, 0));
+    assert_ok(store_put_labels(test_store, base_id, labels, 2, &err));
     return 0;
 }
 
@@ -73,8 +71,7 @@ static int tear_down(void **state)
     struct sae *all[] = {base, meta, upper, small, tiny};
     for (size_t i = 0; i < ARRAY_LENGTH(all); i++)
         sae_free(all[i]);
-    store_close(store);
-    return tear_down_threads(state);
+    return tear_down_store(state);
 }
 
 /* ---- By hand. ---- */
@@ -185,7 +182,7 @@ static void check_nodes(const struct latent_graph *g)
 static void test_around_latents(void **state)
 {
     static const struct graph_options o = {.parts = 4, .behind = 3, .relatives = 5};
-    struct store_txn *t = begin_reading(store);
+    struct store_txn *t = begin_reading(test_store);
     (void)state;
     for (size_t latent = 0; latent < BASE; latent++) {
         struct latent_graph g;
@@ -218,7 +215,7 @@ static void test_around_latents(void **state)
 static void test_around_meta_latents(void **state)
 {
     static const struct graph_options o = {.parts = 5, .behind = 2, .relatives = 5};
-    struct store_txn *t = begin_reading(store);
+    struct store_txn *t = begin_reading(test_store);
     (void)state;
     for (size_t latent = 0; latent < META; latent++) {
         struct latent_graph g;
@@ -250,14 +247,14 @@ static void test_other_meta_saes(void **state)
 {
     struct error err = {0};
     struct graph_options o = {.parts = 5, .behind = 2, .relatives = 1};
-    struct store_txn *t = begin_reading(store);
+    struct store_txn *t = begin_reading(test_store);
     struct latent_graph g;
     struct address at;
     double values[5];
     size_t n;
     (void)state;
     /* A meta-latent in terms of a meta-SAE of its meta-SAE. */
-    o.meta = find_artifact(store, ARTIFACT_SAE, "upper");
+    o.meta = find_artifact(test_store, ARTIFACT_SAE, "upper");
     make(t, "meta/2", &o, &g);
     for (size_t j = 0; j < 5; j++)
         values[j] = activation(meta, 2, upper, j);
@@ -278,7 +275,7 @@ static void test_other_meta_saes(void **state)
 static void test_joint_meta(void **state)
 {
     static const struct graph_options o = {.parts = 6, .behind = 2, .relatives = 5};
-    struct store_txn *t = begin_reading(store);
+    struct store_txn *t = begin_reading(test_store);
     struct latent_graph g;
     struct strbuf b = STRBUF_INIT;
     double values[20 + 8], others[META];
@@ -316,7 +313,7 @@ static void test_joint_meta(void **state)
 static void test_without_parts(void **state)
 {
     static const struct graph_options o = {.parts = 5, .behind = 2, .relatives = 0};
-    struct store_txn *t = begin_reading(store);
+    struct store_txn *t = begin_reading(test_store);
     struct latent_graph g;
     struct strbuf b = STRBUF_INIT;
     (void)state;
@@ -341,7 +338,7 @@ static void test_cancelled(void **state)
     static const struct graph_options o = {.parts = 5, .behind = 2, .relatives = 2};
     struct monitor m = {.ask = cancel_later};
     struct error err = {0};
-    struct store_txn *t = begin_reading(store);
+    struct store_txn *t = begin_reading(test_store);
     struct address at;
     struct latent_graph g;
     (void)state;
@@ -517,7 +514,7 @@ static void test_documents_of_hostile_labels(void **state)
 {
     static const struct graph_options o = {.parts = META, .behind = BASE, .relatives = 2};
     static struct seen seen;
-    struct store_txn *t = begin_reading(store);
+    struct store_txn *t = begin_reading(test_store);
     struct latent_graph g;
     struct strbuf b = STRBUF_INIT, title = STRBUF_INIT;
     (void)state;

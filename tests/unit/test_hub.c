@@ -510,7 +510,7 @@ static void test_selection_refused(void **state)
     struct choice c = choose(PATHS("transcoder/x/config.json", "transcoder/x/params.safetensors"),
                              "transcoder/x", NULL, HUB_AUTO);
     assert_int_equal(c.status, STATUS_REFUSED);
-    assert_non_null(strstr(c.err.message, "o/r/transcoder/x: transcoders, which read one place"));
+    assert_non_null(strstr(c.err.message, "o/r/transcoder/x: a transcoder, which reads one place"));
     assert_non_null(strstr(c.err.message, "--import none only downloads"));
     c = choose(PATHS("transcoder/x/config.json", "transcoder/x/params.safetensors"), "transcoder/x", NULL,
                HUB_NONE);
@@ -550,16 +550,6 @@ static void test_patterns_of_files(void **state)
 
 #define COMMIT "0123456789abcdef0123456789abcdef01234567"
 
-static void put(const char *name, const char *text)
-{
-    struct error err = {0};
-    char *path = test_path(name), *parent = xstrndup(path, (size_t)(path_base(path) - path));
-    assert_ok(make_directories(parent, 0755, &err));
-    assert_ok(file_write_atomic(path, text, strlen(text), &err));
-    free(parent);
-    free(path);
-}
-
 static void put_link(const char *name, const char *target)
 {
     struct error err = {0};
@@ -588,9 +578,9 @@ static void test_offline(void **state)
     char *cache = test_path("cache"), *wanted = test_path("cache/models--o--r/snapshots/" COMMIT "/b");
     setenv("HF_HUB_CACHE", cache, 1);
     setenv("HF_HUB_OFFLINE", "1", 1);
-    put("cache/models--o--r/refs/main", COMMIT);
-    put("cache/models--o--r/blobs/aa", "{}");
-    put("cache/models--o--r/blobs/bb", "weights");
+    put_test_file("cache/models--o--r/refs/main", COMMIT);
+    put_test_file("cache/models--o--r/blobs/aa", "{}");
+    put_test_file("cache/models--o--r/blobs/bb", "weights");
     put_link("cache/models--o--r/snapshots/" COMMIT "/b/cfg.json", "../../../blobs/aa");
     put_link("cache/models--o--r/snapshots/" COMMIT "/b/sae_weights.safetensors", "../../../blobs/bb");
     put_link("cache/models--o--r/snapshots/" COMMIT "/b/lost.safetensors", "../../../blobs/gone");

@@ -235,13 +235,6 @@ static void test_cancelled(void **state)
 
 /* ---- Files of others. ---- */
 
-static void put_text(const char *name, const char *text)
-{
-    char *path = test_path(name);
-    assert_ok(file_write_atomic(path, text, strlen(text), &err));
-    free(path);
-}
-
 static void clear(const char *name)
 {
     static const char *const folders[] = {"", "/features", "/activations"};
@@ -299,8 +292,8 @@ static int import(struct fixture *f, artifact_id sae, const char *name, int form
 static void put_neuronpedia(void)
 {
     clear("np");
-    put_text("np/features/batch-0.jsonl", FEATURE);
-    put_text("np/activations/batch-0.jsonl",
+    put_test_file("np/features/batch-0.jsonl", FEATURE);
+    put_test_file("np/activations/batch-0.jsonl",
              ACTIVATION("\"3\"", "[\"a\",\" b\"]", "[0,2.5]", "-1", "8.5", "-1", "null")
                  ACTIVATION("3", "[\"a\",\" b\",\"\\n\"]", "[8.5,0.25,-3]", "null", "null", "null", "1")
                      ACTIVATION("\"3\"", "[\"x\",\"y\",\"z\"]", "[4.0,6.0,0]", "3.4", "5.1", "0.125", "0")
@@ -406,9 +399,9 @@ static void test_dashboard(void **state)
     char *folder = test_path("sd/features");
     assert_ok(remove_tree(folder, &err));
     free(folder);
-    put_text("sd/batch-0.json", text);
-    put_text("sd/batch-10.json", "{\"features\":[]}");
-    put_text("sd/skipped_indexes.json", "{}");
+    put_test_file("sd/batch-0.json", text);
+    put_test_file("sd/batch-10.json", "{\"features\":[]}");
+    put_test_file("sd/skipped_indexes.json", "{}");
     assert_ok(import(f, bare, "sd", -1, 0, &read));
     assert_int_equal(read.latents, 2);
     assert_int_equal(read.contexts, 2);
@@ -441,7 +434,7 @@ static void test_tokens(void **state)
     struct index_columns c;
     make_saes(f, &own, &bare);
     clear("fractions");
-    put_text("fractions/features/batch-0.jsonl",
+    put_test_file("fractions/features/batch-0.jsonl",
              "{\"index\":2,\"frac_nonzero\":0.25}\n{\"index\":4,\"frac_nonzero\":0}\n");
     assert_int_equal(import(f, bare, "fractions", -1, 0, &read), STATUS_REFUSED);
     assert_says("--tokens N");
@@ -509,8 +502,8 @@ static void test_hostile(void **state)
     store_end(t);
     for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
         clear("bad");
-        put_text("bad/features/batch-0.jsonl", cases[i].feature);
-        put_text("bad/activations/batch-0.jsonl", cases[i].activation);
+        put_test_file("bad/features/batch-0.jsonl", cases[i].feature);
+        put_test_file("bad/activations/batch-0.jsonl", cases[i].activation);
         if (!cases[i].says)
             continue;
         assert_int_equal(import(f, bare, "bad", -1, 100, &read), STATUS_REFUSED);
@@ -529,8 +522,8 @@ static void test_hostile(void **state)
     for (size_t i = 0; i < 65536; i++)
         strbuf_adds(&b, ",0");
     strbuf_adds(&b, "]}\n");
-    put_text("bad/activations/batch-0.jsonl", b.data);
-    put_text("bad/features/batch-0.jsonl", "{\"index\":1}\n");
+    put_test_file("bad/activations/batch-0.jsonl", b.data);
+    put_test_file("bad/features/batch-0.jsonl", "{\"index\":1}\n");
     assert_int_equal(import(f, bare, "bad", -1, 0, &read), STATUS_REFUSED);
     assert_says("values is too long");
     strbuf_free(&b);

@@ -16,7 +16,6 @@
 
 #define D 16
 
-static struct store *store;
 static artifact_id model, base_id, meta_id, newer_meta_id, topk_meta_id;
 
 /* An SAE on the heap in three blocks. */
@@ -42,7 +41,7 @@ static artifact_id save(const struct sae *x, const char *name, artifact_id base)
     json_set(m, "context_size", json_new_integer(64));
     json_set(m, "prepend_bos", json_new_boolean(1));
     json_set(m, "center_activations", json_new_boolean(1));
-    return save_sae(store, name, x, m);
+    return save_sae(test_store, name, x, m);
 }
 
 static void save_all(void)
@@ -67,17 +66,10 @@ static void save_all(void)
 
 static int set_up(void **state)
 {
-    set_up_threads(state);
-    store = open_store("store");
-    model = import_demo_model(store, "lm");
+    set_up_store(state);
+    model = import_demo_model(test_store, "lm");
     save_all();
     return 0;
-}
-
-static int tear_down(void **state)
-{
-    store_close(store);
-    return tear_down_threads(state);
 }
 
 static struct sae *open_sae(struct store_txn *t, artifact_id id)
@@ -104,7 +96,7 @@ static void test_address(void **state)
 {
     (void)state;
     struct error err = {0};
-    struct store_txn *t = begin_reading(store);
+    struct store_txn *t = begin_reading(test_store);
     struct address a;
     assert_ok(address_parse(t, "base/499", NULL, &a, &err));
     assert_int_equal(a.latent, 499);
@@ -131,7 +123,7 @@ static void test_facts(void **state)
 {
     (void)state;
     struct error err = {0};
-    struct store_txn *t = begin_reading(store);
+    struct store_txn *t = begin_reading(test_store);
     struct sae_facts f;
     assert_ok(sae_facts_read(t, base_id, &f, &err));
     assert_false(f.is_meta);
@@ -161,9 +153,9 @@ static void test_facts(void **state)
     artifact_id index;
     json *m = new_manifest("sae", meta_id);
     json_set(m, "text_tokens", json_new_integer(499));
-    assert_ok(store_create(store, ARTIFACT_INDEX, NULL, 0, &index, &err));
-    assert_ok(store_publish(store, index, m, &err));
-    t = begin_reading(store);
+    assert_ok(store_create(test_store, ARTIFACT_INDEX, NULL, 0, &index, &err));
+    assert_ok(store_publish(test_store, index, m, &err));
+    t = begin_reading(test_store);
     assert_int_equal(meta_sae_of(t, base_id), meta_id);
     assert_ok(sae_facts_read(t, meta_id, &f, &err));
     assert_int_equal(f.index, index);
@@ -366,7 +358,7 @@ static void rebuild(const struct sae *base, const struct sae *meta, size_t laten
 static void check_decompositions(artifact_id base, artifact_id meta, size_t n_base)
 {
     struct error err = {0};
-    struct store_txn *t = begin_reading(store);
+    struct store_txn *t = begin_reading(test_store);
     struct sae *b = open_sae(t, base), *m = open_sae(t, meta);
     struct dense x;
     double mean[D] = {0};
@@ -413,7 +405,7 @@ static void test_decompose(void **state)
     check_decompositions(base_id, meta_id, 500);
     check_decompositions(meta_id, topk_meta_id, 40);
     check_decompositions(base_id, newer_meta_id, 500); /* the mean row is known by now */
-    struct store_txn *t = begin_reading(store);
+    struct store_txn *t = begin_reading(test_store);
     struct sae *b = open_sae(t, base_id), *m = open_sae(t, meta_id),
                *wide = random_sae("jumprelu", 3, D + 1, 9);
     struct decomposition d;
@@ -431,7 +423,7 @@ static void test_decompose(void **state)
 static void check_members(artifact_id base, artifact_id meta, size_t n_base)
 {
     struct error err = {0};
-    struct store_txn *t = begin_reading(store);
+    struct store_txn *t = begin_reading(test_store);
     struct sae *b = open_sae(t, base), *m = open_sae(t, meta);
     struct dense x;
     struct member_list lists[4];
@@ -541,7 +533,7 @@ static void test_logits(void **state)
 {
     (void)state;
     struct error err = {0};
-    struct store_txn *t = begin_reading(store);
+    struct store_txn *t = begin_reading(test_store);
     struct model *m;
     struct latent_logits found;
     assert_ok(model_open(t, model, &m, &err));
@@ -565,5 +557,5 @@ int main(void)
         cmocka_unit_test(test_nearest), cmocka_unit_test(test_pairs),  cmocka_unit_test(test_decompose),
         cmocka_unit_test(test_members), cmocka_unit_test(test_logits),
     };
-    return cmocka_run_group_tests_name("latent", tests, set_up, tear_down);
+    return cmocka_run_group_tests_name("latent", tests, set_up, tear_down_store);
 }

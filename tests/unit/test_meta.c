@@ -19,7 +19,6 @@
 
 enum { D = 12, N_A = 60, N_B = 45, N = N_A + N_B, N_META = 20, N_TOP = 6, ZERO = 17 };
 
-static struct store *store;
 static artifact_id model, a_id, b_id, other_id, joint_id, top_id;
 
 static struct sae *random_sae(const char *architecture, size_t n, uint64_t seed)
@@ -47,7 +46,7 @@ static artifact_id save_random(const char *name, const char *architecture, size_
         json_set(m, "references", meta_bases_references(bases, n_bases));
     else if (n == N_A)
         memset(x->owned_W_dec + (size_t)ZERO * D, 0, D * sizeof(float));
-    artifact_id id = save_sae(store, name, x, m);
+    artifact_id id = save_sae(test_store, name, x, m);
     sae_free(x);
     return id;
 }
@@ -55,9 +54,8 @@ static artifact_id save_random(const char *name, const char *architecture, size_
 /* The second base is older than the first. */
 static int set_up(void **state)
 {
-    set_up_threads(state);
-    store = open_store("store");
-    model = make_artifact(store, ARTIFACT_MODEL, "lm", NULL, 0);
+    set_up_store(state);
+    model = make_artifact(test_store, ARTIFACT_MODEL, "lm", NULL, 0);
     b_id = save_random("b", "standard", N_B, 2, NULL, 0);
     a_id = save_random("a", "standard", N_A, 1, NULL, 0);
     other_id = save_random("other", "standard", 9, 3, NULL, 0);
@@ -65,12 +63,6 @@ static int set_up(void **state)
     joint_id = save_random("joint", "jumprelu", N_META, 4, both, 2);
     top_id = save_random("top", "jumprelu", N_TOP, 5, &joint_id, 1);
     return 0;
-}
-
-static int tear_down(void **state)
-{
-    store_close(store);
-    return tear_down_threads(state);
 }
 
 /* ---- By the definitions, in float64. ---- */
@@ -118,7 +110,7 @@ static struct all *open_all(void)
     struct error err = {0};
     struct all *x = xcalloc(1, sizeof(*x));
     size_t n = 0;
-    x->t = begin_reading(store);
+    x->t = begin_reading(test_store);
     assert_ok(sae_open(x->t, a_id, &x->a, &err));
     assert_ok(sae_open(x->t, b_id, &x->b, &err));
     assert_ok(sae_open(x->t, joint_id, &x->meta, &err));
@@ -154,7 +146,7 @@ static void test_bases(void **state)
 {
     (void)state;
     struct error err = {0};
-    struct store_txn *t = begin_reading(store);
+    struct store_txn *t = begin_reading(test_store);
     struct meta_bases bases;
     struct sae_facts f;
     assert_ok(meta_bases_read(t, joint_id, &bases, &err));
@@ -190,7 +182,7 @@ static void test_meta_of_meta(void **state)
 {
     (void)state;
     struct error err = {0};
-    struct store_txn *t = begin_reading(store);
+    struct store_txn *t = begin_reading(test_store);
     struct sae *top, *joint;
     struct sae_facts f;
     struct member *members;
@@ -294,7 +286,7 @@ static void test_joint_evaluation(void **state)
         total += x->rows[r].zero ? 0 : x->total[r];
         active += (double)x->rows[r].active;
     }
-    assert_ok(evaluate_meta(store, joint_id, NULL, &got[0], &got[1], &got[2], &got[3], &err));
+    assert_ok(evaluate_meta(test_store, joint_id, NULL, &got[0], &got[1], &got[2], &got[3], &err));
     assert_true(fabs(got[0] - (1 - error / total)) < 1e-5);
     assert_true(fabs(got[2] - active / (N - 1)) < 1e-5);
     close_all(x);
@@ -307,9 +299,9 @@ static void test_joint_index(void **state)
     struct error err = {0};
     const struct label labels[2] = {{3, LABEL_USER, "alpha", 5}, {40, LABEL_USER, "beta", 4}};
     struct index_columns c;
-    assert_ok(store_put_labels(store, a_id, &labels[0], 1, &err));
-    assert_ok(store_put_labels(store, b_id, &labels[1], 1, &err));
-    assert_ok(index_meta_run(store, joint_id, NULL, &err));
+    assert_ok(store_put_labels(test_store, a_id, &labels[0], 1, &err));
+    assert_ok(store_put_labels(test_store, b_id, &labels[1], 1, &err));
+    assert_ok(index_meta_run(test_store, joint_id, NULL, &err));
     struct all *x = open_all();
     assert_ok(index_columns_read(x->t, joint_id, &c, &err));
     assert_int_equal(c.tokens, N - 1);
@@ -352,7 +344,7 @@ static void put_column(artifact_id id, const char *name, enum dtype dtype, size_
 {
     struct error err = {0};
     const struct tensor x = {.dtype = dtype, .ndim = 1, .shape = {n}, .data = data};
-    assert_ok(store_tensor_put(store, id, name, &x, &err));
+    assert_ok(store_tensor_put(test_store, id, name, &x, &err));
 }
 
 static void put_index(artifact_id sae, size_t n, const uint32_t *fired, long long tokens)
@@ -362,12 +354,12 @@ static void put_index(artifact_id sae, size_t n, const uint32_t *fired, long lon
     float zeros[N] = {0};
     json *m = new_manifest("sae", sae);
     json_set(m, "text_tokens", json_new_integer(tokens));
-    assert_ok(store_create(store, ARTIFACT_INDEX, NULL, 0, &id, &err));
+    assert_ok(store_create(test_store, ARTIFACT_INDEX, NULL, 0, &id, &err));
     put_column(id, "fired", DTYPE_U32, n, fired);
     put_column(id, "max", DTYPE_F32, n, zeros);
     put_column(id, "min", DTYPE_F32, n, zeros);
     put_column(id, "mean", DTYPE_F32, n, zeros);
-    assert_ok(store_publish(store, id, m, &err));
+    assert_ok(store_publish(test_store, id, m, &err));
 }
 
 static double density_of(size_t row)
@@ -380,7 +372,7 @@ static float unit_rows[N][D]; /* as the source has them; the row of zeros stays 
 static void remember_rows(void)
 {
     struct error err = {0};
-    struct store_txn *t = begin_reading(store);
+    struct store_txn *t = begin_reading(test_store);
     struct sae *x;
     for (size_t k = 0; k < 2; k++) {
         assert_ok(sae_open(t, k ? b_id : a_id, &x, &err));
@@ -406,7 +398,7 @@ static struct batch_source *open_source(const artifact_id *saes, size_t n, uint6
 {
     struct error err = {0};
     struct batch_source *source;
-    assert_ok(decoder_source_open(store, saes, n, 0, seed, &source, &err));
+    assert_ok(decoder_source_open(test_store, saes, n, 0, seed, &source, &err));
     return source;
 }
 
@@ -415,9 +407,9 @@ static void test_needs_an_index(void **state)
     (void)state;
     struct error err = {0};
     struct batch_source *source = open_source(&other_id, 1, 1);
-    assert_int_equal(decoder_source_weigh(source, store, &err), STATUS_REFUSED);
+    assert_int_equal(decoder_source_weigh(source, test_store, &err), STATUS_REFUSED);
     assert_says("other has no index");
-    assert_int_equal(decoder_source_leave_out(source, store, 0, &err), STATUS_REFUSED);
+    assert_int_equal(decoder_source_leave_out(source, test_store, 0, &err), STATUS_REFUSED);
     assert_says("other has no index");
     float x[D];
     assert_ok(source->next(source, x, 1, &err)); /* it goes on as it was */
@@ -441,7 +433,7 @@ static void check_left_out(double density)
     unsigned seen[N] = {0};
     size_t wanted = 0, n;
     float x[N * D];
-    assert_ok(decoder_source_leave_out(source, store, density, &err));
+    assert_ok(decoder_source_leave_out(source, test_store, density, &err));
     for (size_t r = 0; r < N; r++)
         wanted += r != ZERO && density_of(r) > density;
     assert_int_equal(decoder_source_rows(source), wanted);
@@ -463,7 +455,7 @@ static void test_left_out(void **state)
     check_left_out(0.0075);
     check_left_out(0.05);
     struct batch_source *source = open_source(&a_id, 1, 7);
-    assert_int_equal(decoder_source_leave_out(source, store, 0.5, &err), STATUS_REFUSED);
+    assert_int_equal(decoder_source_leave_out(source, test_store, 0.5, &err), STATUS_REFUSED);
     assert_says("no decoder row is left");
     source->close(source);
 }
@@ -495,7 +487,7 @@ static void test_weighted(void **state)
     float *x = xcalloc(BATCH * D, sizeof(float)), *y = xcalloc(BATCH * D, sizeof(float));
     size_t seen[N] = {0}, n, held;
     double weights[N], even[N];
-    assert_ok(decoder_source_weigh(source, store, &err));
+    assert_ok(decoder_source_weigh(source, test_store, &err));
     for (size_t i = 0; i < DRAWS / BATCH; i++) {
         assert_ok(source->next(source, x, BATCH, &err));
         for (size_t j = 0; j < BATCH; j++)
@@ -522,7 +514,7 @@ static void test_weighted(void **state)
     source->close(source);
     /* Another seed draws others. */
     source = open_source(both, 2, 12);
-    assert_ok(decoder_source_weigh(source, store, &err));
+    assert_ok(decoder_source_weigh(source, test_store, &err));
     assert_ok(source->seek(source, DRAWS - BATCH + 100, &err));
     assert_ok(source->next(source, x, BATCH - 100, &err));
     assert_memory_not_equal(x, y + 100 * D, (BATCH - 100) * D * sizeof(float));
@@ -539,17 +531,17 @@ static void test_life(void **state)
     struct error err = {0};
     size_t removed;
     artifact_id joint;
-    assert_ok(store_rename(store, b_id, "b-renamed", &err));
-    assert_int_equal(store_remove(store, b_id, 0, &removed, &err), STATUS_REFUSED);
+    assert_ok(store_rename(test_store, b_id, "b-renamed", &err));
+    assert_int_equal(store_remove(test_store, b_id, 0, &removed, &err), STATUS_REFUSED);
     assert_says("joint");
     assert_int_equal(verify_store("store").n, 0);
     /* With the second base go the joint meta-SAE, its index and the meta-SAE of it; the first stays. */
-    assert_ok(store_remove(store, b_id, 1, &removed, &err));
-    joint = find_artifact(store, ARTIFACT_SAE, "joint");
+    assert_ok(store_remove(test_store, b_id, 1, &removed, &err));
+    joint = find_artifact(test_store, ARTIFACT_SAE, "joint");
     assert_int_equal(joint, 0);
-    assert_int_equal(find_artifact(store, ARTIFACT_SAE, "top"), 0);
-    assert_int_equal(find_artifact(store, ARTIFACT_SAE, "a"), a_id);
-    struct store_txn *t = begin_reading(store);
+    assert_int_equal(find_artifact(test_store, ARTIFACT_SAE, "top"), 0);
+    assert_int_equal(find_artifact(test_store, ARTIFACT_SAE, "a"), a_id);
+    struct store_txn *t = begin_reading(test_store);
     assert_int_equal(meta_sae_of(t, a_id), 0);
     store_end(t);
     assert_int_equal(verify_store("store").n, 0);
@@ -569,5 +561,5 @@ int main(void)
         cmocka_unit_test(test_weighted),
         cmocka_unit_test(test_life),
     };
-    return cmocka_run_group_tests_name("meta", tests, set_up, tear_down);
+    return cmocka_run_group_tests_name("meta", tests, set_up, tear_down_store);
 }

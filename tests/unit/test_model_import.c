@@ -19,22 +19,6 @@
 
 enum { LAYERS = 2, WIDTH = 8, HEADS = 2, CONTEXT = 16, VOCABULARY = 8192 };
 
-static struct store *store;
-
-static int set_up(void **state)
-{
-    set_up_directory(state);
-    blas_start();
-    store = open_store("store");
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    store_close(store);
-    return tear_down_directory(state);
-}
-
 /* ---- A small model's folder, good but for what a case changes. ---- */
 
 struct folder {
@@ -126,13 +110,6 @@ static size_t list_entries(const struct folder *f, struct entry *out)
     return n;
 }
 
-static void put_text(const char *dir, const char *name, const void *data, size_t n)
-{
-    char *path = path_join(dir, name);
-    assert_int_equal(file_write_atomic(path, data, n, NULL), 0);
-    free(path);
-}
-
 static char *make_folder(const struct folder *f)
 {
     struct entry entries[64];
@@ -154,12 +131,10 @@ static char *make_folder(const struct folder *f)
                 "\"vocab_size\":%zu%s}",
                 f->layers ? f->layers : LAYERS, f->width ? f->width : WIDTH, HEADS, CONTEXT,
                 f->vocabulary ? f->vocabulary : (size_t)VOCABULARY, f->config ? f->config : "");
-    put_text(dir, "config.json", b.data, b.length);
-    strbuf_reset(&b);
+    write_file_in(dir, "config.json", b.data, b.length);
     if (!f->no_tokenizer) {
         char *from = shipped_file("wordnet-lm/tokenizer.json");
-        assert_int_equal(file_read(from, 1 << 24, &b, NULL), 0);
-        put_text(dir, "tokenizer.json", b.data, b.length);
+        copy_file(from, dir, "tokenizer.json");
         free(from);
     }
     strbuf_free(&b);
@@ -169,14 +144,14 @@ static char *make_folder(const struct folder *f)
 static int import_folder(const char *dir, artifact_id *id, struct monitor *m, struct error *err)
 {
     const struct model_import options = {.directory = dir, .name = "small", .replace = 1};
-    return model_import_folder(store, &options, m, id, err);
+    return model_import_folder(test_store, &options, m, id, err);
 }
 
 /* The last residual stream of a few tokens, and their logits. */
 static void run(artifact_id id, float *final, float *logits)
 {
     static const uint32_t tokens[4] = {8191, 5, 300, 77};
-    struct store_txn *t = begin_reading(store);
+    struct store_txn *t = begin_reading(test_store);
     struct model *m;
     struct forward *f;
     struct error err;
@@ -247,7 +222,7 @@ static void test_large_vocabulary(void **state)
     struct store_tensor x;
     char *dir = make_folder(&(struct folder){.vocabulary = vocabulary});
     assert_ok(import_folder(dir, &id, NULL, &err));
-    struct store_txn *t = begin_reading(store);
+    struct store_txn *t = begin_reading(test_store);
     assert_ok(store_tensor_open(t, id, "embed.W_E", &x, &err));
     assert_true(x.n_blocks > 1);
     store_end(t);
@@ -287,7 +262,7 @@ static void test_precisions(void **state)
         struct store_tensor x;
         char *dir = make_folder(&(struct folder){.dtype = cases[c].dtype});
         assert_ok(import_folder(dir, &id, NULL, &err));
-        assert_ok(store_begin(store, &t, &err));
+        assert_ok(store_begin(test_store, &t, &err));
         assert_ok(store_tensor_open(t, id, "blocks.0.mlp.W_in", &x, &err));
         assert_int_equal(x.dtype, cases[c].dtype);
         assert_ok(store_tensor_read(t, &x, 0, WIDTH, stored, &err));
@@ -312,7 +287,7 @@ static void test_precisions(void **state)
 
 static size_t count_models(void)
 {
-    struct store_txn *t = begin_reading(store);
+    struct store_txn *t = begin_reading(test_store);
     struct artifact *list;
     struct error err;
     size_t n;
@@ -383,7 +358,7 @@ static void test_refused(void **state)
         assert_int_equal(count_models(), before);
         free(dir);
     }
-    assert_int_equal(store_verify(store, NULL, no_problem, NULL, NULL), 0);
+    assert_int_equal(store_verify(test_store, NULL, no_problem, NULL, NULL), 0);
 }
 
 static void test_other_folders(void **state)
@@ -395,13 +370,13 @@ static void test_other_folders(void **state)
     assert_int_equal(import_folder(missing, &id, NULL, &err), STATUS_REFUSED);
     assert_says("config.json");
     char *dir = make_folder(&(struct folder){0});
-    put_text(dir, "config.json", "{\"model_type\":\"gemma3\"}", 23);
+    write_file_in(dir, "config.json", "{\"model_type\":\"gemma3\"}", 23);
     assert_int_equal(import_folder(dir, &id, NULL, &err), STATUS_REFUSED);
     assert_says("model_type \"gemma3\" is not supported: did you mean gemma? (supported: gpt2, gpt_neo,");
-    put_text(dir, "config.json", "{\"model_type\":\"mamba\"}", 22);
+    write_file_in(dir, "config.json", "{\"model_type\":\"mamba\"}", 22);
     assert_int_equal(import_folder(dir, &id, NULL, &err), STATUS_REFUSED);
     assert_says("model_type \"mamba\" is not supported");
-    put_text(dir, "config.json", "[]", 2);
+    write_file_in(dir, "config.json", "[]", 2);
     assert_int_equal(import_folder(dir, &id, NULL, &err), STATUS_REFUSED);
     free(dir);
     dir = make_folder(&(struct folder){0});
@@ -440,5 +415,5 @@ int main(void)
         cmocka_unit_test(test_precisions),    cmocka_unit_test(test_large_vocabulary),
         cmocka_unit_test(test_other_folders), cmocka_unit_test(test_cancelled),
     };
-    return cmocka_run_group_tests_name("model import", tests, set_up, tear_down);
+    return cmocka_run_group_tests_name("model import", tests, set_up_store, tear_down_store);
 }

@@ -33,7 +33,6 @@ enum {
 
 #define HOOK "blocks.1.hook_resid_pre"
 
-static struct store *store;
 static artifact_id model, base_id, meta_id;
 static struct sae *atoms; /* the directions; in the store as "atoms" */
 static struct report full;
@@ -61,7 +60,7 @@ static struct sae *random_directions(size_t n, uint64_t seed)
 
 static artifact_id save(const char *name, const struct sae *x)
 {
-    return save_sae(store, name, x, sae_manifest(HOOK, model, 0));
+    return save_sae(test_store, name, x, sae_manifest(HOOK, model, 0));
 }
 
 /* Half of the atoms, each off by about 40 degrees. */
@@ -112,12 +111,12 @@ static void save_index(void)
         fired[i] = i;
     json *m = new_manifest("sae", base_id);
     json_set(m, "text_tokens", json_new_integer(FIRED_TOKENS));
-    assert_ok(store_create(store, ARTIFACT_INDEX, NULL, 0, &index, &err));
-    assert_ok(store_tensor_put(store, index, "fired", &(struct tensor){DTYPE_U32, 1, {N}, fired}, &err));
+    assert_ok(store_create(test_store, ARTIFACT_INDEX, NULL, 0, &index, &err));
+    assert_ok(store_tensor_put(test_store, index, "fired", &(struct tensor){DTYPE_U32, 1, {N}, fired}, &err));
     for (size_t i = 0; i < ARRAY_LENGTH(columns); i++)
         assert_ok(
-            store_tensor_put(store, index, columns[i], &(struct tensor){DTYPE_F32, 1, {N}, zeros}, &err));
-    assert_ok(store_publish(store, index, m, &err));
+            store_tensor_put(test_store, index, columns[i], &(struct tensor){DTYPE_F32, 1, {N}, zeros}, &err));
+    assert_ok(store_publish(test_store, index, m, &err));
 }
 
 static void train(void)
@@ -137,35 +136,34 @@ static void train(void)
     o.aux_coefficient = 1.0 / 16;
     o.dead_after = 20;
     o.normalization = TRAIN_NORMALIZE_NONE;
-    assert_ok(decoder_source_open(store, &base_id, 1, 0, o.seed, &source, &err));
+    assert_ok(decoder_source_open(test_store, &base_id, 1, 0, o.seed, &source, &err));
     assert_ok(train_run(&o, 1, source, NULL, &meta, &result, &err));
     source->close(source);
     json *m = sae_manifest(NULL, 0, base_id), *training = train_options_json(&o);
     json_set(training, "seconds", json_new_real(12.5));
     json_set(m, "training", training);
-    meta_id = save_sae(store, "meta", meta, m);
+    meta_id = save_sae(test_store, "meta", meta, m);
     sae_free(meta);
 }
 
 static int set_up(void **state)
 {
     struct error err = {0};
-    set_up_threads(state);
-    store = open_store("store");
-    model = make_artifact(store, ARTIFACT_MODEL, "lm", NULL, 0);
+    set_up_store(state);
+    model = make_artifact(test_store, ARTIFACT_MODEL, "lm", NULL, 0);
     atoms = random_directions(ATOMS, 1);
     save("atoms", atoms);
     struct sae *other = blurred_directions();
     save("other", other);
     sae_free(other);
     other = random_directions(8, 3);
-    save_sae(store, "elsewhere", other, sae_manifest("blocks.2.hook_resid_pre", model, 0));
+    save_sae(test_store, "elsewhere", other, sae_manifest("blocks.2.hook_resid_pre", model, 0));
     sae_free(other);
     save_base();
     save_index();
     train();
     assert_ok(
-        report_run(store, &(struct report_options){.meta = meta_id, .steps = STEPS / 2}, NULL, &full, &err));
+        report_run(test_store, &(struct report_options){.meta = meta_id, .steps = STEPS / 2}, NULL, &full, &err));
     return 0;
 }
 
@@ -173,8 +171,7 @@ static int tear_down(void **state)
 {
     report_free(&full);
     sae_free(atoms);
-    store_close(store);
-    return tear_down_threads(state);
+    return tear_down_store(state);
 }
 
 static double cosine(const float *a, const float *b)
@@ -211,7 +208,7 @@ static void test_training_finds_the_atoms(void **state)
 {
     (void)state;
     struct error err = {0};
-    struct store_txn *t = begin_reading(store);
+    struct store_txn *t = begin_reading(test_store);
     struct sae *meta;
     double sum = 0;
     assert_ok(sae_open(t, meta_id, &meta, &err));
@@ -379,7 +376,7 @@ static void test_numbers(void **state)
 {
     (void)state;
     struct error err = {0};
-    struct store_txn *t = begin_reading(store);
+    struct store_txn *t = begin_reading(test_store);
     struct sae *base, *meta;
     double error = 0, total = 0, active = 0;
     assert_ok(sae_open(t, base_id, &base, &err));
@@ -475,7 +472,7 @@ static void test_quick(void **state)
     (void)state;
     struct error err = {0};
     struct report r;
-    assert_ok(report_run(store, &(struct report_options){.meta = meta_id, .quick = 1}, NULL, &r, &err));
+    assert_ok(report_run(test_store, &(struct report_options){.meta = meta_id, .quick = 1}, NULL, &r, &err));
     assert_int_equal(r.n_baselines, 3);
     assert_int_equal(r.n_cosines, 4);
     assert_non_null(baseline(&r, BASELINE_NEAREST, "atoms"));
@@ -485,7 +482,7 @@ static void test_quick(void **state)
     report_free(&r);
     /* Another seed draws another decoder. */
     assert_ok(
-        report_run(store, &(struct report_options){.meta = meta_id, .quick = 1, .seed = 5}, NULL, &r, &err));
+        report_run(test_store, &(struct report_options){.meta = meta_id, .quick = 1, .seed = 5}, NULL, &r, &err));
     assert_true(baseline(&r, BASELINE_RANDOM, "")->explained_variance !=
                 baseline(&full, BASELINE_RANDOM, "")->explained_variance);
     report_free(&r);
@@ -499,9 +496,9 @@ static void test_without_training(void **state)
     struct report r;
     struct sae *x = random_directions(ATOMS, 7);
     memcpy(x->owned_W_enc, x->owned_W_dec, sizeof(float) * ATOMS * D);
-    artifact_id id = save_sae(store, "imported", x, sae_manifest(NULL, 0, base_id));
+    artifact_id id = save_sae(test_store, "imported", x, sae_manifest(NULL, 0, base_id));
     sae_free(x);
-    assert_ok(report_run(store, &(struct report_options){.meta = id}, NULL, &r, &err));
+    assert_ok(report_run(test_store, &(struct report_options){.meta = id}, NULL, &r, &err));
     assert_non_null(strstr(r.note, "no training"));
     assert_null(baseline(&r, BASELINE_REFITTED, "atoms"));
     assert_null(baseline(&r, BASELINE_PERMUTED, ""));
@@ -516,24 +513,24 @@ static void test_refusals_and_cancelling(void **state)
     struct report r;
     struct monitor m = {.ask = cancel_later};
     const size_t without = WIDTH;
-    assert_int_equal(report_run(store, &(struct report_options){.meta = base_id}, NULL, &r, &err),
+    assert_int_equal(report_run(test_store, &(struct report_options){.meta = base_id}, NULL, &r, &err),
                      STATUS_REFUSED);
     assert_says("no meta-SAE");
     assert_int_equal(
-        report_run(store, &(struct report_options){.meta = meta_id, .without = &without, .n_without = 1},
+        report_run(test_store, &(struct report_options){.meta = meta_id, .without = &without, .n_without = 1},
                    NULL, &r, &err),
         STATUS_REFUSED);
     assert_says("meta-latents 0 to 79");
     struct sae *x = random_directions(8, 21);
-    artifact_id of_meta = save_sae(store, "of-meta", x, sae_manifest(NULL, 0, meta_id));
+    artifact_id of_meta = save_sae(test_store, "of-meta", x, sae_manifest(NULL, 0, meta_id));
     sae_free(x);
     assert_int_equal(
-        report_run(store, &(struct report_options){.meta = of_meta, .text = model}, NULL, &r, &err),
+        report_run(test_store, &(struct report_options){.meta = of_meta, .text = model}, NULL, &r, &err),
         STATUS_REFUSED);
     assert_says("meta is no SAE of a model's activations");
     for (int asks = 0; asks < 300; asks = 3 * asks + 1) {
         asks_before_cancel = asks;
-        assert_int_equal(report_run(store, &(struct report_options){.meta = meta_id}, &m, &r, &err),
+        assert_int_equal(report_run(test_store, &(struct report_options){.meta = meta_id}, &m, &r, &err),
                          STATUS_FAILED);
         assert_says("cancelled");
     }
@@ -568,16 +565,16 @@ static void test_joint(void **state)
     (void)state;
     struct error err = {0};
     struct report r;
-    struct store_txn *t = begin_reading(store);
+    struct store_txn *t = begin_reading(test_store);
     struct sae *base, *x = random_directions(WIDTH, 13);
     assert_ok(sae_open(t, base_id, &base, &err));
     memcpy(x->owned_W_enc, x->owned_W_dec, sizeof(float) * WIDTH * D);
     x->k = PARTS;
     json *m = sae_manifest(NULL, 0, base_id);
     json_set(m, "references",
-             meta_bases_references((const artifact_id[]){base_id, find_artifact(store, 0, "atoms")}, 2));
-    artifact_id id = save_sae(store, "joint", x, m);
-    assert_ok(report_run(store, &(struct report_options){.meta = id}, NULL, &r, &err));
+             meta_bases_references((const artifact_id[]){base_id, find_artifact(test_store, 0, "atoms")}, 2));
+    artifact_id id = save_sae(test_store, "joint", x, m);
+    assert_ok(report_run(test_store, &(struct report_options){.meta = id}, NULL, &r, &err));
     assert_int_equal(r.n_bases, 2);
     assert_int_equal(r.rows, N - 1 + ATOMS);
     const struct report_baseline *b = baseline(&r, BASELINE_OMP, "atoms");
@@ -603,8 +600,8 @@ static void test_graph_of_drawn_rows(void **state)
         for (size_t j = 0; j < D; j++)
             x->b_dec[j] += 0.01F * x->owned_W_dec[i * D + j];
     x->apply_b_dec_to_input = 1;
-    artifact_id meta = save_sae(store, "of-wide", x, sae_manifest(NULL, 0, id));
-    assert_ok(report_run(store, &(struct report_options){.meta = meta, .quick = 1}, NULL, &r, &err));
+    artifact_id meta = save_sae(test_store, "of-wide", x, sae_manifest(NULL, 0, id));
+    assert_ok(report_run(test_store, &(struct report_options){.meta = meta, .quick = 1}, NULL, &r, &err));
     assert_int_equal(r.rows, REPORT_GRAPH_ROWS + 200);
     assert_int_equal(r.graph_rows, REPORT_GRAPH_ROWS);
     assert_int_equal(r.n_graphs, 3); /* atoms, other, base */

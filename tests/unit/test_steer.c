@@ -20,7 +20,6 @@ enum { D = 256, WIDTH = 96, META_WIDTH = 24, VOCABULARY = 8192 };
 #define HOOK      "blocks.2.hook_resid_pre"
 #define TOLERANCE 2e-4 /* of log-probabilities, float32 against float64 */
 
-static struct store *store;
 static struct store_txn *txn;
 static struct steering *steering;
 static artifact_id model, saes[3], other_hook, meta_of_meta, joint, narrow, stranger;
@@ -60,7 +59,7 @@ static artifact_id save(const char *name, struct sae *x, const char *hook, artif
     json *m = sae_manifest(hook, base ? 0 : model, base);
     json_set(m, "center_activations", json_new_boolean(center));
     json_set(m, "prepend_bos", json_new_boolean(1));
-    artifact_id id = save_sae(store, name, x, m);
+    artifact_id id = save_sae(test_store, name, x, m);
     sae_free(x);
     return id;
 }
@@ -76,7 +75,7 @@ static void save_all(void)
     struct sae *shared = hashed_sae(META_WIDTH, 30, 0.03F);
     json *m = sae_manifest(NULL, 0, saes[1]);
     json_set(m, "references", meta_bases_references((const artifact_id[]){saes[1], saes[0]}, 2));
-    joint = save_sae(store, "joint", shared, m);
+    joint = save_sae(test_store, "joint", shared, m);
     sae_free(shared);
     other_hook = save("elsewhere", hashed_sae(8, 50, 0.5F), "blocks.1.hook_mlp_out", 0, 0);
     narrow = save("narrow", new_sae("jumprelu", 16, 8), HOOK, 0, 0);
@@ -91,11 +90,10 @@ static void save_all(void)
 static int set_up(void **state)
 {
     struct error err = {0};
-    set_up_threads(state);
-    store = open_store("store");
-    model = import_demo_model(store, "lm");
+    set_up_store(state);
+    model = import_demo_model(test_store, "lm");
     save_all();
-    txn = begin_reading(store);
+    txn = begin_reading(test_store);
     assert_ok(steering_open(txn, model, &steering, &err));
     assert_ok(
         prompt_tokens(steering_model(steering), 1, GOLDEN_PROMPT, strlen(GOLDEN_PROMPT), &prompt, &err));
@@ -111,8 +109,7 @@ static int tear_down(void **state)
     token_list_free(&answer);
     steering_free(steering);
     store_end(txn);
-    store_close(store);
-    return tear_down_threads(state);
+    return tear_down_store(state);
 }
 
 /* ---- References. ---- */
@@ -225,7 +222,7 @@ static double activation_at(artifact_id sae, size_t latent, size_t position)
     struct error err = {0};
     struct encoded_text e;
     double a = 0;
-    assert_ok(encode_text(store, sae, GOLDEN_PROMPT, strlen(GOLDEN_PROMPT), 0, &e, &err));
+    assert_ok(encode_text(test_store, sae, GOLDEN_PROMPT, strlen(GOLDEN_PROMPT), 0, &e, &err));
     for (size_t p = e.rows.offsets[position]; p < e.rows.offsets[position + 1]; p++)
         if (e.rows.latents[p] == latent)
             a = (double)e.rows.values[p];
@@ -238,7 +235,7 @@ static size_t latent_at(artifact_id sae, size_t position)
 {
     struct error err = {0};
     struct encoded_text e;
-    assert_ok(encode_text(store, sae, GOLDEN_PROMPT, strlen(GOLDEN_PROMPT), 0, &e, &err));
+    assert_ok(encode_text(test_store, sae, GOLDEN_PROMPT, strlen(GOLDEN_PROMPT), 0, &e, &err));
     assert_true(e.rows.offsets[position + 1] > e.rows.offsets[position]);
     size_t latent = e.rows.latents[e.rows.offsets[position]];
     encoded_text_free(&e);
@@ -446,7 +443,7 @@ static void test_find(void **state)
     struct error err = {0};
     const char *prompts[] = {"Smith is the writer: English", "nothing here", "the writer of the"};
     struct found_latent from, to;
-    assert_ok(find_latents(store, saes[0], prompts, 3, " writer", " general", &from, &to, &err));
+    assert_ok(find_latents(test_store, saes[0], prompts, 3, " writer", " general", &from, &to, &err));
     /* The two prompts one by one, at the token of each word. */
     const char *texts[2][2] = {{"Smith is the writer: English", "the writer of the"},
                                {"Smith is the general: English", "the general of the"}};
@@ -455,7 +452,7 @@ static void test_find(void **state)
         for (int i = 0; i < 2; i++) {
             struct encoded_text e;
             size_t at = i ? 2 : 6, n;
-            assert_ok(encode_text(store, saes[0], texts[word][i], strlen(texts[word][i]), 0, &e, &err));
+            assert_ok(encode_text(test_store, saes[0], texts[word][i], strlen(texts[word][i]), 0, &e, &err));
             const void *bytes = tokenizer_token(model_tokenizer(steering_model(steering)), e.ids[at], &n);
             assert_memory_equal(bytes, word ? " general" : " writer", n);
             for (size_t p = e.rows.offsets[at]; p < e.rows.offsets[at + 1]; p++)
@@ -472,14 +469,14 @@ static void test_find(void **state)
     assert_int_equal(to.latent, best[1]);
     assert_near("activation", 0, from.activation, sums[0][best[0]], 1e-4);
     assert_near("activation", 1, to.activation, sums[1][best[1]], 1e-4);
-    assert_int_equal(find_latents(store, saes[0], prompts, 3, "Tokyo", "Paris", &from, &to, &err),
+    assert_int_equal(find_latents(test_store, saes[0], prompts, 3, "Tokyo", "Paris", &from, &to, &err),
                      STATUS_REFUSED);
     assert_says("no prompt has 'Tokyo'");
-    assert_int_equal(find_latents(store, saes[0], prompts, 3, " writer", " writer", &from, &to, &err),
+    assert_int_equal(find_latents(test_store, saes[0], prompts, 3, " writer", " writer", &from, &to, &err),
                      STATUS_REFUSED);
     assert_says("no latent fires");
-    assert_int_equal(find_latents(store, saes[0], prompts, 3, "", "x", &from, &to, &err), STATUS_REFUSED);
-    assert_int_equal(find_latents(store, saes[2], prompts, 3, " writer", " general", &from, &to, &err),
+    assert_int_equal(find_latents(test_store, saes[0], prompts, 3, "", "x", &from, &to, &err), STATUS_REFUSED);
+    assert_int_equal(find_latents(test_store, saes[2], prompts, 3, " writer", " general", &from, &to, &err),
                      STATUS_REFUSED);
     assert_says("reads no text");
 }

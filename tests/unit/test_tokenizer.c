@@ -255,11 +255,6 @@ static void test_cuts(void **state)
 
 /* ---- Files. ---- */
 
-static void write_file(const char *name, const char *text)
-{
-    free(write_test_file(name, text, strlen(text)));
-}
-
 static void remove_file(const char *name)
 {
     char *path = test_path(name);
@@ -277,10 +272,10 @@ static void test_vocabulary_files(void **state)
         char *path = shipped_file(names[i]);
         strbuf_reset(&text);
         assert_ok(file_read(path, 1 << 20, &text, &err));
-        write_file(path_base(names[i]), text.data);
+        put_test_file(path_base(names[i]), text.data);
         free(path);
     }
-    write_file("config.json", "{\"vocab_size\": 9000, \"bos_token_id\": null, \"eos_token_id\": [5, 6]}");
+    put_test_file("config.json", "{\"vocab_size\": 9000, \"bos_token_id\": null, \"eos_token_id\": [5, 6]}");
     struct tokenizer *tok;
     assert_ok(tokenizer_read_folder(test_directory, &tok, &err));
     assert_int_equal(tokenizer_size(tok), 9000);
@@ -311,7 +306,7 @@ static void write_tokenizer(const char *more_vocabulary, const char *merges, con
     strbuf_addf(&text, "%s \"model\": {\"type\": \"BPE\", \"merges\": [%s], \"vocab\": {", more, merges);
     add_byte_vocabulary(&text);
     strbuf_addf(&text, "%s}}}", more_vocabulary);
-    write_file("tokenizer.json", text.data);
+    put_test_file("tokenizer.json", text.data);
     strbuf_free(&text);
 }
 
@@ -358,7 +353,7 @@ static void test_bad_files(void **state)
 {
     (void)state;
     assert_refused("no tokenizer.json");
-    write_file("tokenizer.json", "{\"model\": ");
+    put_test_file("tokenizer.json", "{\"model\": ");
     assert_refused("tokenizer.json");
     write_tokenizer("\"ab\": 256", "\"a c\"", "");
     assert_refused("\"ac\", which the vocabulary lacks");
@@ -380,21 +375,21 @@ static void test_bad_files(void **state)
     assert_refused("added token 257 is empty");
     write_tokenizer("\"ab\": 256", "", "\"normalizer\": {\"type\": \"Lowercase\"},");
     assert_refused("the normalizer \"Lowercase\" is not supported");
-    write_file("tokenizer.json", "{\"pre_tokenizer\": {\"type\": \"Metaspace\", \"replacement\": \"_\"}, "
+    put_test_file("tokenizer.json", "{\"pre_tokenizer\": {\"type\": \"Metaspace\", \"replacement\": \"_\"}, "
                                  "\"model\": {\"vocab\": {\"a\": 0}, \"merges\": []}}");
     assert_refused("some text would have no tokens");
-    write_file(
+    put_test_file(
         "tokenizer.json",
         "{\"pre_tokenizer\": {\"type\": \"ByteLevel\"}, \"model\": {\"vocab\": {\"a\": 0}, \"merges\": []}}");
     assert_refused("no token for the byte 0x00");
     write_tokenizer("\"ab\": 256", "", "");
     struct error err = {0};
     struct tokenizer *tok = NULL;
-    write_file("config.json", "{\"vocab_size\": 99999999999}");
+    put_test_file("config.json", "{\"vocab_size\": 99999999999}");
     assert_refused("vocab_size");
-    write_file("config.json", "{\"vocab_size\": 256, \"bos_token_id\": 257}");
+    put_test_file("config.json", "{\"vocab_size\": 256, \"bos_token_id\": 257}");
     assert_refused("BOS or EOS");
-    write_file("config.json", "{\"vocab_size\": 300, \"bos_token_id\": 257}");
+    put_test_file("config.json", "{\"vocab_size\": 300, \"bos_token_id\": 257}");
     assert_ok(tokenizer_read_folder(test_directory, &tok, &err));
     assert_int_equal(tokenizer_size(tok), 300);
     tokenizer_free(tok);

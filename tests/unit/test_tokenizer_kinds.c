@@ -422,7 +422,7 @@ static void assert_same(const struct tokenizer *a, const struct tokenizer *b)
     }
 }
 
-static void test_store(void **state)
+static void test_stored(void **state)
 {
     (void)state;
     struct error err = {0};
@@ -482,7 +482,7 @@ int main(void)
         cmocka_unit_test(test_invalid_bytes_are_pieces),
         cmocka_unit_test(test_long_runs),
         cmocka_unit_test(test_cuts),
-        cmocka_unit_test(test_store),
+        cmocka_unit_test(test_stored),
         cmocka_unit_test(test_first_version),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

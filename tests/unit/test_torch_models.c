@@ -16,22 +16,6 @@
 #include "saescope/model/family.h"
 #include "tests/support/support.h"
 
-static struct store *store;
-
-static int set_up(void **state)
-{
-    set_up_directory(state);
-    blas_start();
-    store = open_store("store");
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    store_close(store);
-    return tear_down_directory(state);
-}
-
 /* ---- Folders. ---- */
 
 #define FILES(...) ((const char *const[]){__VA_ARGS__, NULL})
@@ -42,41 +26,10 @@ static const char *const one_file[] = {TOKENIZER, "pytorch_model.bin", NULL};
 static const char *const three_files[] = {
     TOKENIZER, "pytorch_model.bin.index.json", SHARD(1), SHARD(2), SHARD(3), NULL};
 
-static char *family_path(const char *family, const char *file)
-{
-    char *relative = xasprintf("families/%s/%s", family, file), *path = data_path(relative);
-    free(relative);
-    return path;
-}
-
-static void copy(const char *from, const char *folder, const char *name)
-{
-    struct strbuf b = STRBUF_INIT;
-    char *to = path_join(folder, name);
-    assert_int_equal(file_read(from, 1 << 20, &b, NULL), 0);
-    assert_int_equal(file_write_atomic(to, b.data, b.length, NULL), 0);
-    strbuf_free(&b);
-    free(to);
-}
-
-/* These files of a family alone, in a new folder. */
-static char *make_folder(const char *family, const char *const *files)
-{
-    char *folder = test_path("folder");
-    assert_int_equal(remove_tree(folder, NULL), 0);
-    assert_int_equal(make_directories(folder, 0700, NULL), 0);
-    for (; *files; files++) {
-        char *from = family_path(family, *files);
-        copy(from, folder, *files);
-        free(from);
-    }
-    return folder;
-}
-
 static int import_folder(const char *folder, const char *name, artifact_id *id, struct error *err)
 {
     const struct model_import options = {.directory = folder, .name = name, .replace = 1};
-    return model_import_folder(store, &options, NULL, id, err);
+    return model_import_folder(test_store, &options, NULL, id, err);
 }
 
 /* ---- The same model. ---- */
@@ -113,7 +66,7 @@ static int compare_weight(const struct weight_spec *spec, void *arg, struct erro
 static void check_same(artifact_id a, artifact_id b, int untied)
 {
     struct error err;
-    struct pair p = {begin_reading(store), a, b, 0};
+    struct pair p = {begin_reading(test_store), a, b, 0};
     struct model *m;
     assert_ok(model_open(p.t, a, &m, &err));
     const struct model_config *c = model_get_config(m);
@@ -127,7 +80,7 @@ static void check_same(artifact_id a, artifact_id b, int untied)
     model_free(m);
     store_end(p.t);
     struct strbuf first = STRBUF_INIT, second = STRBUF_INIT;
-    json *x = read_manifest(store, a), *y = read_manifest(store, b);
+    json *x = read_manifest(test_store, a), *y = read_manifest(test_store, b);
     json_set(x, "source", json_new_null());
     json_set(y, "source", json_new_null());
     json_dump(x, &first);
@@ -143,10 +96,10 @@ static void check_torch(const char *family, const char *const *files, int untied
 {
     struct error err = {0};
     artifact_id from_safetensors, from_torch;
-    char *folder = make_folder(family, FILES(TOKENIZER, "model.safetensors"));
+    char *folder = copy_family(family, FILES(TOKENIZER, "model.safetensors"));
     assert_ok(import_folder(folder, "safetensors", &from_safetensors, &err));
     free(folder);
-    folder = make_folder(family, files);
+    folder = copy_family(family, files);
     assert_ok(import_folder(folder, "torch", &from_torch, &err));
     free(folder);
     check_same(from_safetensors, from_torch, untied);
@@ -174,15 +127,8 @@ static void refuses(const char *folder, const char *says)
     struct problems p;
     assert_int_equal(import_folder(folder, "refused", &id, &err), STATUS_REFUSED);
     assert_says(says);
-    assert_int_equal(find_artifact(store, ARTIFACT_MODEL, "refused"), 0);
+    assert_int_equal(find_artifact(test_store, ARTIFACT_MODEL, "refused"), 0);
     (void)p;
-}
-
-static void write_file(const char *folder, const char *name, const void *data, size_t n)
-{
-    char *path = path_join(folder, name);
-    assert_int_equal(file_write_atomic(path, data, n, NULL), 0);
-    free(path);
 }
 
 /* safetensors are taken first, whatever PyTorch's files are. */
@@ -191,11 +137,11 @@ static void test_choice(void **state)
     (void)state;
     struct error err = {0};
     artifact_id id;
-    char *folder = make_folder("gpt_neo", FILES(TOKENIZER, "model.safetensors"));
-    write_file(folder, "pytorch_model.bin", "nothing", 7);
+    char *folder = copy_family("gpt_neo", FILES(TOKENIZER, "model.safetensors"));
+    write_file_in(folder, "pytorch_model.bin", "nothing", 7);
     assert_ok(import_folder(folder, "first", &id, &err));
     free(folder);
-    folder = make_folder("gpt_neo", FILES(TOKENIZER));
+    folder = copy_family("gpt_neo", FILES(TOKENIZER));
     refuses(folder, "no weights: neither model.safetensors nor pytorch_model.bin");
     free(folder);
 }
@@ -203,18 +149,8 @@ static void test_choice(void **state)
 /* The index, with one text replaced by another. */
 static char *folder_with_index(const char *from, const char *to)
 {
-    char *folder = make_folder("gpt_neox", three_files), *path = path_join(folder, three_files[2]);
-    struct strbuf b = STRBUF_INIT, out = STRBUF_INIT;
-    assert_int_equal(file_read(path, 1 << 20, &b, NULL), 0);
-    const char *text = strbuf_string(&b), *at = strstr(text, from);
-    assert_non_null(at);
-    strbuf_add(&out, text, (size_t)(at - text));
-    strbuf_adds(&out, to);
-    strbuf_adds(&out, at + strlen(from));
-    write_file(folder, three_files[2], out.data, out.length);
-    strbuf_free(&b);
-    strbuf_free(&out);
-    free(path);
+    char *folder = copy_family("gpt_neox", three_files);
+    replace_in_file(folder, three_files[2], from, to);
     return folder;
 }
 
@@ -241,7 +177,7 @@ static void test_hostile_indexes(void **state)
         refuses(folder, cases[i].says);
         free(folder);
     }
-    char *folder = make_folder("gpt_neox", three_files), *shard = path_join(folder, SHARD(2));
+    char *folder = copy_family("gpt_neox", three_files), *shard = path_join(folder, SHARD(2));
     assert_int_equal(truncate(shard, 9000), 0);
     refuses(folder, SHARD(2));
     assert_int_equal(unlink(shard), 0);
@@ -265,16 +201,16 @@ static void test_other_files(void **state)
         {"containers/alone.pt", "no tensor wte.weight (it has: data)"},
         {"containers/bomb.npz", "pytorch_model.bin"},
     };
-    char *folder = make_folder("gpt_neo", one_file);
+    char *folder = copy_family("gpt_neo", one_file);
     for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
         char *path = data_path(cases[i].container);
-        copy(path, folder, "pytorch_model.bin");
+        copy_file(path, folder, "pytorch_model.bin");
         refuses(folder, cases[i].says);
         free(path);
     }
     char tar[1024] = "sys_info";
     memcpy(tar + 257, "ustar", 5);
-    write_file(folder, "pytorch_model.bin", tar, sizeof tar);
+    write_file_in(folder, "pytorch_model.bin", tar, sizeof tar);
     refuses(folder, "a tar archive, as PyTorch wrote before 0.2");
     assert_int_not_equal(access("/tmp/saescope-was-here", F_OK), 0);
     free(folder);
@@ -291,5 +227,5 @@ int main(void)
         printf("1..0 # SKIP built without libzip\n");
         return 0;
     }
-    return cmocka_run_group_tests_name("models of PyTorch's files", tests, set_up, tear_down);
+    return cmocka_run_group_tests_name("models of PyTorch's files", tests, set_up_store, tear_down_store);
 }

@@ -13,6 +13,10 @@ int file_read(const char *path, size_t max, struct strbuf *out, struct error *er
 /* Writes PATH.tmp-PID, fsyncs, renames over PATH. */
 int file_write_atomic(const char *path, const void *data, size_t n, struct error *err);
 
+/* Whether that is how Git LFS marks the place of a large file: what a clone without LFS leaves there. */
+int is_lfs_pointer(const void *data, size_t n);
+#define LFS_POINTER "a Git LFS pointer, not the file: 'git lfs pull' in its folder fetches the file"
+
 struct file_map {
     const unsigned char *data;
     size_t size;
