@@ -213,6 +213,8 @@ int trainer_step(struct trainer *t, const float *x, double *loss, struct error *
     if (status)
         return status;
     gradients_of_rows(t);
+    if ((status = parallel_cancelled(err)))
+        return status;
     add_up(t);
     *loss = t->loss;
     if (!isfinite(t->loss))
@@ -222,6 +224,8 @@ int trainer_step(struct trainer *t, const float *x, double *loss, struct error *
             (unsigned long long)t->step + 1);
     gradients_by_latent(t);
     adam_step(t);
+    if ((status = parallel_cancelled(err)))
+        return status;
     t->step++;
     for (size_t i = 0; t->sae->threshold && i < t->o.width; i++)
         t->sae->threshold[i] = (float)t->theta;

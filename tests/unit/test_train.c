@@ -2,6 +2,7 @@
 /* Training: against a float64 reference, resumed, folded, refused. */
 #include "config.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -498,6 +499,50 @@ static void stops_and_refuses(void **state)
     trainer_free(t);
 }
 
+/* Cancelled at any place of a step, also where dead latents learn, a run ends; its last checkpoint is as good
+ * as it was. */
+static void is_cancelled_within_a_step(void **state)
+{
+    (void)state;
+    struct train_options o[2];
+    struct train_result whole[2], resumed[2];
+    struct sae *a[2], *b[2];
+    struct error err;
+    run_options(o, TRAIN_NORMALIZE_NONE);
+    o[0].steps = o[1].steps = 30;
+    o[0].dead_after = o[1].dead_after = 1;
+    struct stream_source source = new_source();
+    assert_ok(train_run(o, 2, &source.source, NULL, a, whole, &err));
+    struct test_monitor m = new_monitor(test_directory, 10, MONITOR_CHECKPOINT);
+    source = new_source();
+    assert_int_equal(train_run(o, 2, &source.source, &m.monitor, b, resumed, &err), STATUS_CHECKPOINTED);
+    m = new_monitor(test_directory, 0, MONITOR_GO_ON);
+    m.monitor.cancelled = cancelled_later;
+    int looks = 0, within = 0;
+    for (m.step = 10; m.step < 12; looks++) {
+        uint64_t before = m.step = 10;
+        looks_before_cancel = looks;
+        source = new_source();
+        assert_int_equal(train_run(o, 2, &source.source, &m.monitor, b, resumed, &err), STATUS_FAILED);
+        assert_string_equal(err.message, "cancelled");
+        within += m.step == before;
+    }
+    assert_true(within > 10);
+    looks_before_cancel = INT_MAX;
+    source = new_source();
+    assert_ok(train_run(o, 2, &source.source, &m.monitor, b, resumed, &err));
+    for (int i = 0; i < 2; i++) {
+        check_same(a[i], b[i]);
+        assert_true(whole[i].loss == resumed[i].loss);
+        assert_true(whole[i].dead > 0);
+        sae_free(a[i]);
+        sae_free(b[i]);
+    }
+    char *path = test_path("training.checkpoint");
+    assert_int_equal(unlink(path), 0);
+    free(path);
+}
+
 /* The default start: unit rows, the encoder the same, b_dec 0; another seed another start. */
 static void starts_as_documented(void **state)
 {
@@ -592,11 +637,17 @@ static void options_come_back_from_json(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(follows_the_reference), cmocka_unit_test(clips),
-        cmocka_unit_test(selects_with_ties),     cmocka_unit_test(resumes_bit_for_bit),
-        cmocka_unit_test(folds_the_scale),       cmocka_unit_test(trains_normalized_rows),
-        cmocka_unit_test(stops_and_refuses),     cmocka_unit_test(starts_as_documented),
-        cmocka_unit_test(a_frozen_decoder_stays), cmocka_unit_test(options_come_back_from_json),
+        cmocka_unit_test(follows_the_reference),
+        cmocka_unit_test(clips),
+        cmocka_unit_test(selects_with_ties),
+        cmocka_unit_test(resumes_bit_for_bit),
+        cmocka_unit_test(is_cancelled_within_a_step),
+        cmocka_unit_test(folds_the_scale),
+        cmocka_unit_test(trains_normalized_rows),
+        cmocka_unit_test(stops_and_refuses),
+        cmocka_unit_test(starts_as_documented),
+        cmocka_unit_test(a_frozen_decoder_stays),
+        cmocka_unit_test(options_come_back_from_json),
     };
     blas_start();
     return cmocka_run_group_tests_name("train", tests, set_up_threads, tear_down_threads);
