@@ -17,6 +17,7 @@
 #include "saescope/analysis/stitch_score.h"
 #include "saescope/base/fileio.h"
 #include "saescope/base/memory.h"
+#include "saescope/base/parallel.h"
 
 #define THRESHOLD_BATCHES 8
 
@@ -203,6 +204,7 @@ static int estimate_batch(struct stitching *x, const float *rows, size_t n, doub
     if (status)
         return status;
     status = attach(x, t, err);
+    parallel_watch(x->monitor);
     for (enum part p = 0; p < PARTS && !status; p++) {
         double theta;
         if (!x->saes[p] || !x->saes[p]->architecture->per_token_k)
@@ -210,6 +212,7 @@ static int estimate_batch(struct stitching *x, const float *rows, size_t n, doub
         status = threshold_of_rows(x->saes[p], rows, n, &theta, err);
         sums[p] += status ? 0 : theta;
     }
+    parallel_watch(NULL);
     store_end(t);
     return status;
 }
@@ -284,8 +287,10 @@ static int read_text(struct stitching *x, struct error *err)
         if (status)
             return status;
         status = attach(x, t, err);
+        parallel_watch(x->monitor);
         if (!status)
             status = scorer_add(x->scorer, b.activations, n, x->row_contexts, err);
+        parallel_watch(NULL);
         store_end(t);
         if (status)
             return status;

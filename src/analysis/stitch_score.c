@@ -419,6 +419,8 @@ static int score(struct scorer *s, struct dictionary *q, struct batch *b, const 
     b->dictionary = q;
     parallel_for((b->n + ROWS_A_BLOCK - 1) / ROWS_A_BLOCK, pairs_block, b);
     parallel_for(n_contexts, context_block, b);
+    if ((status = parallel_cancelled(err)))
+        return status;
     return add_contexts(s, q, contexts, n_contexts, err);
 }
 

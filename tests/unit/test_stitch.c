@@ -455,22 +455,20 @@ static void test_unfit_options(void **state)
     remove_artifact(f->store, b);
 }
 
-/* Wherever it is stopped, nothing is left that can be seen. */
-static void test_cancelled(void **state)
+/* Stopped after so many questions, until it is not stopped any more. */
+static void stop_everywhere(struct fixture *f, const struct stitch_options *o, struct monitor m)
 {
-    struct fixture *f = *state;
-    artifact_id a = made_up(f, "small", 40, 1, (struct sae_choices){0}),
-                b = made_up(f, "large", 90, 2, (struct sae_choices){0});
-    struct stitch_options o = options_of(f, a, b);
-    struct monitor m = {.ask = cancel_later, .work_dir = test_directory};
     int stopped = 0, status = STATUS_FAILED;
-    for (int asks = 0; status != STATUS_OK; asks += 1 + asks / 4) {
+    m.work_dir = test_directory;
+    for (int questions = 0; status != STATUS_OK; questions += 1 + questions / 4) {
         artifact_id id;
-        asks_before_cancel = asks;
+        asks_before_cancel = looks_before_cancel = questions;
         assert_ok(store_create(f->store, ARTIFACT_STITCH, "stopped", 0, &id, &err));
-        status = stitch_run(f->store, id, &o, &m, &err);
-        if (status == STATUS_OK)
+        status = stitch_run(f->store, id, o, &m, &err);
+        if (status == STATUS_OK) {
+            remove_artifact(f->store, id);
             break;
+        }
         assert_int_equal(status, STATUS_FAILED);
         assert_says("cancelled");
         store_abandon(f->store, id);
@@ -478,6 +476,17 @@ static void test_cancelled(void **state)
         stopped++;
     }
     assert_true(stopped > 3);
+}
+
+/* Wherever it is stopped, nothing is left that can be seen. */
+static void test_cancelled(void **state)
+{
+    struct fixture *f = *state;
+    artifact_id a = made_up(f, "small", 40, 1, (struct sae_choices){0}),
+                b = made_up(f, "large", 90, 2, (struct sae_choices){.architecture = "topk"});
+    struct stitch_options o = options_of(f, a, b);
+    stop_everywhere(f, &o, (struct monitor){.ask = cancel_later});
+    stop_everywhere(f, &o, (struct monitor){.cancelled = cancelled_later});
     remove_artifact(f->store, a);
     remove_artifact(f->store, b);
 }
