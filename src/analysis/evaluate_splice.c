@@ -22,6 +22,7 @@ struct splicer {
     struct hook hook;
     size_t d_model, vocabulary, tile_rows;
     float *mean;               /* [d_in] */
+    float *start;              /* [n_contexts · length, d_model]: passes begin at the hook; or NULL */
     float *final[SPLICES];     /* [n_contexts · length, d_model] */
     float *original, *spliced; /* [tile_rows, vocabulary] */
     struct row_loss *losses;   /* [tile_rows] */
@@ -44,6 +45,7 @@ void splicer_free(struct splicer *s)
     for (int i = 0; i < SPLICES; i++)
         free(s->final[i]);
     free(s->mean);
+    free(s->start);
     free(s->original);
     free(s->spliced);
     free(s->losses);
@@ -70,6 +72,10 @@ static int allocate(struct splicer *s, struct error *err)
         if (runs(s, i) &&
             !(s->final[i] = array_alloc(rows, s->d_model * sizeof(float), "final activations", err)))
             return STATUS_FAILED;
+    /* The prefix of all passes is the one that the batch's activations come from. */
+    if (hook_is_whole(&s->hook) && !s->options.center &&
+        !(s->start = array_alloc(rows, width * sizeof(float), "activations", err)))
+        return STATUS_FAILED;
     s->original = array_alloc(s->tile_rows, s->vocabulary * sizeof(float), "logits", err);
     s->spliced = array_alloc(s->tile_rows, s->vocabulary * sizeof(float), "logits", err);
     s->losses = array_zeroed(s->tile_rows, sizeof(*s->losses), "losses", err);
@@ -228,6 +234,21 @@ static int measure(struct splicer *s, const struct stream_batch *b, struct splic
     return STATUS_OK;
 }
 
+/* One pass, to s->final[i]. */
+static int run_pass(struct splicer *s, const struct stream_batch *b, struct pass *pass, struct error *err)
+{
+    float *final = s->final[pass->splice];
+    int spliced = pass->splice != SPLICE_NOTHING;
+    if (!s->start)
+        return forward_run(s->forward, s->model, b->ids, b->n_contexts, b->length, spliced ? &s->hook : NULL,
+                           spliced ? splice_in : NULL, pass, final, err);
+    memcpy(s->start, b->activations, b->n_tokens * s->d_model * sizeof(float));
+    int status = spliced ? splice_in(pass, s->start, b->n_tokens, s->d_model, err) : STATUS_OK;
+    if (status)
+        return status;
+    return forward_resume(s->forward, s->model, b->n_contexts, b->length, &s->hook, s->start, final, err);
+}
+
 int splicer_run(struct splicer *s, struct store_txn *t, const struct stream_batch *b, const float *x_hat,
                 const uint8_t *replace, struct splice_sums *sums, struct error *err)
 {
@@ -236,9 +257,7 @@ int splicer_run(struct splicer *s, struct store_txn *t, const struct stream_batc
         struct pass pass = {i, 0, s, x_hat, replace, b->counted};
         if (!runs(s, i))
             continue;
-        status = forward_run(s->forward, s->model, b->ids, b->n_contexts, b->length,
-                             i == SPLICE_NOTHING ? NULL : &s->hook, i == SPLICE_NOTHING ? NULL : splice_in,
-                             &pass, s->final[i], err);
+        status = run_pass(s, b, &pass, err);
     }
     if (status)
         return status;

@@ -5,6 +5,8 @@
  */
 #include "config.h"
 
+#include <string.h>
+
 #include "saescope/model/parts.h"
 
 /* Where a pass keeps what; [n_tokens, ...] each. */
@@ -203,10 +205,14 @@ int decoder_run(struct pass *pass, struct error *err)
                          .hidden = wide,
                          .linear = wide + n * c->d_mlp};
     struct block b = {.pass = pass, .at = &at, .heads = heads_layout(m)};
-    int code = embed(pass, &at, err);
+    int code = STATUS_OK;
+    if (pass->from)
+        memcpy(at.residual, pass->from, n * c->d_model * sizeof(float));
+    else
+        code = embed(pass, &at, err);
     if (code || pass->stopped)
         return code;
-    for (b.layer = 0; b.layer < c->layers; b.layer++) {
+    for (b.layer = pass->first_layer; b.layer < c->layers; b.layer++) {
         code = run_block(&b, err);
         if (code || pass->stopped)
             return code;

@@ -232,6 +232,11 @@ size_t hook_width(const struct model_config *config, const struct hook *hook)
                                           : config->d_model;
 }
 
+int hook_is_whole(const struct hook *hook)
+{
+    return hook->point == HOOK_RESID_PRE || hook->point == HOOK_RESID_POST;
+}
+
 int hook_is_centred(const struct model_config *config, const struct hook *hook)
 {
     return config->layer_norm && hook->point != HOOK_Z && hook->point != HOOK_MLP_POST &&

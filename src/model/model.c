@@ -277,9 +277,9 @@ int pass_hook(struct pass *pass, enum hook_point point, size_t layer, float *x, 
     return code;
 }
 
-int forward_run(struct forward *f, const struct model *m, const uint32_t *tokens, size_t n_contexts,
-                size_t length, const struct hook *hook, hook_function at, void *arg, float *final,
-                struct error *err)
+/* What all passes have in common. */
+static int prepare(const struct forward *f, const struct model *m, size_t n_contexts, size_t length,
+                   const struct hook *hook, float *final, struct pass *pass, struct error *err)
 {
     int code = check_length(m, n_contexts, length, err);
     if (code)
@@ -287,33 +287,61 @@ int forward_run(struct forward *f, const struct model *m, const uint32_t *tokens
     if (!m->attached || length > f->length || n_contexts > f->capacity / length ||
         f->workers < parallel_threads() || (hook && hook->layer >= m->config.layers))
         return error_set(err, STATUS_FAILED, "model %s: the pass does not fit its preparation", m->name);
-    if (!hook && !final)
-        return STATUS_OK;
-    struct pass pass = {.model = m,
-                        .tokens = tokens,
-                        .n_contexts = n_contexts,
-                        .length = length,
-                        .n_tokens = n_contexts * length,
-                        .scratch = f->scratch,
-                        .workspace = {f->worker_scratch, f->worker_stride},
-                        .rotary = f->rotary,
-                        .hook = hook,
-                        .at = at,
-                        .arg = arg,
-                        .monitor = f->monitor,
-                        .stop_at_hook = !final,
-                        .final = final};
+    *pass = (struct pass){.model = m,
+                          .n_contexts = n_contexts,
+                          .length = length,
+                          .n_tokens = n_contexts * length,
+                          .scratch = f->scratch,
+                          .workspace = {f->worker_scratch, f->worker_stride},
+                          .rotary = f->rotary,
+                          .monitor = f->monitor,
+                          .final = final};
+    return STATUS_OK;
+}
+
+static int run(struct pass *pass, struct error *err)
+{
+    parallel_watch(pass->monitor);
+    int code = decoder_run(pass, err);
+    if (!code)
+        code = parallel_cancelled(err);
+    parallel_watch(NULL);
+    return code;
+}
+
+int forward_run(struct forward *f, const struct model *m, const uint32_t *tokens, size_t n_contexts,
+                size_t length, const struct hook *hook, hook_function at, void *arg, float *final,
+                struct error *err)
+{
+    struct pass pass;
+    int code = prepare(f, m, n_contexts, length, hook, final, &pass, err);
+    if (code || (!hook && !final))
+        return code;
+    pass.tokens = tokens;
+    pass.hook = hook;
+    pass.at = at;
+    pass.arg = arg;
+    pass.stop_at_hook = !final;
     for (size_t i = 0; i < pass.n_tokens; i++) {
         if (tokens[i] >= m->config.vocabulary_size)
             return error_set(err, STATUS_REFUSED, "token %u is not in model %s's vocabulary of %zu",
                              (unsigned)tokens[i], m->name, m->config.vocabulary_size);
     }
-    parallel_watch(pass.monitor);
-    code = decoder_run(&pass, err);
-    if (!code)
-        code = parallel_cancelled(err);
-    parallel_watch(NULL);
-    return code;
+    return run(&pass, err);
+}
+
+int forward_resume(struct forward *f, const struct model *m, size_t n_contexts, size_t length,
+                   const struct hook *hook, const float *x, float *final, struct error *err)
+{
+    struct pass pass;
+    int code = prepare(f, m, n_contexts, length, hook, final, &pass, err);
+    if (code)
+        return code;
+    if (!hook_is_whole(hook))
+        return error_set(err, STATUS_FAILED, "a pass cannot begin at %s", hook->name);
+    pass.from = x;
+    pass.first_layer = hook->layer + (hook->point == HOOK_RESID_POST);
+    return run(&pass, err);
 }
 
 /* ---- Unembedding. ---- */

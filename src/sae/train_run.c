@@ -127,7 +127,7 @@ static int one_step(struct run_state *s, const struct sae *layer_norm, struct er
     to_training_units(s, layer_norm);
     for (size_t i = 0; i < s->run.n && !status; i++) {
         double loss;
-        /* Within a step there is nothing to go on from: a checkpoint waits for its end, cancelling does not. */
+        /* Within a step there is nothing to go on from: a checkpoint waits, cancelling does not. */
         parallel_watch(s->monitor);
         status = trainer_step(s->run.trainers[i], s->x, &loss, err);
         parallel_watch(NULL);

@@ -20,8 +20,8 @@ const char *fuzz_link(const char *name);
 /* The path there of a file that is `from` of tests/data. */
 const char *fuzz_test_data(const char *name, const char *from);
 
-/* A folder of that name with `weights`, which are `from` of tests/data, and the file that fuzz_file was last given as
- * `config`. */
+/* A folder of that name with `weights`, which are `from` of tests/data, and the file that fuzz_file was last
+ * given as `config`. */
 const char *fuzz_sae_folder(const char *name, const char *config, const char *weights, const char *from);
 /* Reads an SAE from there; what is taken must be whole. */
 struct sae_format;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * A model's config.json, read by the family that it names and by all others; what is taken must come back from a
- * manifest as it was. And the files beside it that name special tokens.
+ * A model's config.json, read by the family that it names and by all others; what is taken must come back
+ * from a manifest as it was. And the files beside it that name special tokens.
  */
 #include "config.h"
 

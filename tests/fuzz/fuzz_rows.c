@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Rows of Neuronpedia's and SAEDashboard's files, and how they are cut out of them; gzip or not. Explanations. */
+/* Rows of Neuronpedia's and SAEDashboard's files, and how they are cut out of them; gzip or not.
+ * Explanations. */
 #include "config.h"
 
 #include <math.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* tokenizer.json, or vocab.json and after a zero byte merges.txt; with what they make, the tokens of a text and
- * their bytes; and of parts, where it may be cut. */
+/* tokenizer.json, or vocab.json and after a zero byte merges.txt; with what they make, the tokens of a text
+ * and their bytes; and of parts, where it may be cut. */
 #include "config.h"
 
 #include <stdio.h>

@@ -61,7 +61,8 @@ void replace_in_file(const char *folder, const char *name, const char *from, con
 char *data_path(const char *name);                                   /* tests/data/name, malloc'd */
 char *data_path_in(const char *folder, const char *name);            /* tests/data/folder/name, malloc'd */
 char *family_path(const char *family, const char *file); /* tests/data/families/family/file, malloc'd */
-/* These files of a family (ending with NULL), alone in a folder of the test's directory; its path, malloc'd. */
+/* These files of a family (ending with NULL), alone in a folder of the test's directory; its path, malloc'd.
+ */
 char *copy_family(const char *family, const char *const *files);
 #define MODEL_FILES "config.json", "tokenizer.json", "model.safetensors"
 json *parse_json(const char *text);

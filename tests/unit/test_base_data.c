@@ -335,7 +335,8 @@ static void test_json_file(void **state)
     assert_int_equal(err.code, STATUS_REFUSED);
     assert_memory_equal(err.message, path, strlen(path));
     assert_memory_equal(err.message + strlen(path), ": line 2: ", 10);
-    static const char pointer[] = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 17525357\n";
+    static const char pointer[] =
+        "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 17525357\n";
     assert_int_equal(file_write_atomic(path, pointer, strlen(pointer), &err), STATUS_OK);
     assert_null(json_parse_file(path, &err));
     assert_int_equal(err.code, STATUS_REFUSED);

@@ -114,6 +114,23 @@ static int capture(void *arg, float *x, size_t n_tokens, size_t width, struct er
     return STATUS_OK;
 }
 
+/* From a hook of the residual stream on: the numbers of the whole pass; others hold too little. */
+static void check_resume(struct small_model *s, const struct hook *hook, const float *x, const float *final)
+{
+    struct error err;
+    size_t n = TOKENS * s->config->d_model;
+    float *resumed = xcalloc(n, sizeof *resumed);
+    int status = forward_resume(s->f, s->m, CONTEXTS, LENGTH, hook, x, resumed, &err);
+    if (strstr(hook->name, "resid_pre") || strstr(hook->name, "resid_post")) {
+        assert_ok(status);
+        assert_memory_equal(resumed, final, n * sizeof *final);
+    } else {
+        assert_int_equal(status, STATUS_FAILED);
+        assert_says("cannot begin");
+    }
+    free(resumed);
+}
+
 static double check_hooks(struct small_model *s)
 {
     struct error err;
@@ -134,6 +151,7 @@ static double check_hooks(struct small_model *s)
             assert_int_equal(got.width, hook_width(s->config, &hook));
             worst = fmax(worst, compare(s, names[n], x, TOKENS, got.width));
         }
+        check_resume(s, &hook, x, final);
     }
     /* Those that TransformerLens has, all of them: "tokens" and three kinds of logits stand beside them. */
     assert_int_equal(n, s->expected.n_tensors - 4);
@@ -366,7 +384,8 @@ static void test_configs(void **state)
         {"qwen3", 2, 16, 4, 2, 6, 24, 6, 0, 0, 0, {0}, ACTIVATION_SILU},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
-        struct model_config c = model_config_of(test_store, find_artifact(test_store, ARTIFACT_MODEL, cases[i].name));
+        struct model_config c =
+            model_config_of(test_store, find_artifact(test_store, ARTIFACT_MODEL, cases[i].name));
         assert_int_equal(c.layers, cases[i].layers);
         assert_int_equal(c.d_model, cases[i].d_model);
         assert_int_equal(c.heads, cases[i].heads);
@@ -392,8 +411,10 @@ static void test_hooks_refused(void **state)
     (void)state;
     struct hook hook;
     struct error err = {0};
-    struct model_config neox = model_config_of(test_store, find_artifact(test_store, ARTIFACT_MODEL, "gpt_neox"));
-    struct model_config gemma2 = model_config_of(test_store, find_artifact(test_store, ARTIFACT_MODEL, "gemma2"));
+    struct model_config neox =
+        model_config_of(test_store, find_artifact(test_store, ARTIFACT_MODEL, "gpt_neox"));
+    struct model_config gemma2 =
+        model_config_of(test_store, find_artifact(test_store, ARTIFACT_MODEL, "gemma2"));
     assert_int_equal(hook_parse(&neox, "blocks.1.hook_resid_mid", &hook, &err), STATUS_REFUSED);
     assert_says("add attention and MLP at once");
     assert_int_equal(hook_parse(&neox, "resid_mid_layer_0", &hook, &err), STATUS_REFUSED);

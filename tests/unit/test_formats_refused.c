@@ -153,8 +153,7 @@ static void test_refusals(void **state)
 static void test_others(void **state)
 {
     (void)state;
-    refuse_case("others/transcoder",
-                ": a transcoder, which reads one place of the model and writes another");
+    refuse_case("others/transcoder", ": a transcoder, which reads one place of the model and writes another");
     refuse_case("others/transcoder/layer_7.safetensors", ": a transcoder");
     refuse_case("others/qwen3-4b-transcoders/layer_7.safetensors", ": a transcoder");
     refuse_case("others/cross-layer", ": a cross-layer transcoder");

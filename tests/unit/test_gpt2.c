@@ -219,6 +219,33 @@ static void test_logits_and_changes(void **state)
     free(looked_at);
 }
 
+/* A changed stream, put in its place or gone on from. */
+static void test_resume(void **state)
+{
+    (void)state;
+    struct forward *f;
+    struct error err;
+    struct hook hook;
+    size_t n = GOLDEN_TOKENS * (size_t)256;
+    struct capture at = {.x = xmalloc(n * sizeof(float))};
+    float *whole = xmalloc(n * sizeof *whole), *resumed = xmalloc(n * sizeof *resumed);
+    assert_ok(forward_new(model, GOLDEN_CONTEXTS, GOLDEN_LENGTH, &f, &err));
+    assert_ok(hook_parse(model_get_config(model), "blocks.2.hook_resid_pre", &hook, &err));
+    assert_ok(forward_run(f, model, golden_tokens, GOLDEN_CONTEXTS, GOLDEN_LENGTH, &hook, capture, &at, NULL,
+                          &err));
+    assert_ok(halve(NULL, at.x, GOLDEN_TOKENS, 256, &err));
+    assert_ok(forward_run(f, model, golden_tokens, GOLDEN_CONTEXTS, GOLDEN_LENGTH, &hook, halve, NULL, whole,
+                          &err));
+    assert_ok(forward_resume(f, model, GOLDEN_CONTEXTS, GOLDEN_LENGTH, &hook, at.x, resumed, &err));
+    assert_memory_equal(whole, resumed, n * sizeof *whole);
+    assert_int_equal(forward_resume(f, model, GOLDEN_CONTEXTS + 1, GOLDEN_LENGTH, &hook, at.x, resumed, &err),
+                     STATUS_FAILED);
+    forward_free(f);
+    free(at.x);
+    free(whole);
+    free(resumed);
+}
+
 struct cancelling {
     struct forward *f;
     struct monitor monitor;
@@ -442,6 +469,7 @@ int main(void)
         cmocka_unit_test(test_config),
         cmocka_unit_test(test_every_hook),
         cmocka_unit_test(test_logits_and_changes),
+        cmocka_unit_test(test_resume),
         cmocka_unit_test(test_cancelled),
         cmocka_unit_test(test_ending_a_pass),
         cmocka_unit_test(test_batches),

@@ -294,11 +294,11 @@ static void put_neuronpedia(void)
     clear("np");
     put_test_file("np/features/batch-0.jsonl", FEATURE);
     put_test_file("np/activations/batch-0.jsonl",
-             ACTIVATION("\"3\"", "[\"a\",\" b\"]", "[0,2.5]", "-1", "8.5", "-1", "null")
-                 ACTIVATION("3", "[\"a\",\" b\",\"\\n\"]", "[8.5,0.25,-3]", "null", "null", "null", "1")
-                     ACTIVATION("\"3\"", "[\"x\",\"y\",\"z\"]", "[4.0,6.0,0]", "3.4", "5.1", "0.125", "0")
-                         ACTIVATION("\"3\"", "[\"x\",\"y\"]", "[0,0]", "-1", "8.5", "-1", "0")
-                             ACTIVATION("\"7\"", "[\"x\",\"y\"]", "[0,0.5]", "-1", "0.5", "-1", "1"));
+                  ACTIVATION("\"3\"", "[\"a\",\" b\"]", "[0,2.5]", "-1", "8.5", "-1", "null") ACTIVATION(
+                      "3", "[\"a\",\" b\",\"\\n\"]", "[8.5,0.25,-3]", "null", "null", "null", "1")
+                      ACTIVATION("\"3\"", "[\"x\",\"y\",\"z\"]", "[4.0,6.0,0]", "3.4", "5.1", "0.125", "0")
+                          ACTIVATION("\"3\"", "[\"x\",\"y\"]", "[0,0]", "-1", "8.5", "-1", "0")
+                              ACTIVATION("\"7\"", "[\"x\",\"y\"]", "[0,0.5]", "-1", "0.5", "-1", "1"));
 }
 
 static void check_texts(const struct latent_context *c, const char *expected)
@@ -435,7 +435,7 @@ static void test_tokens(void **state)
     make_saes(f, &own, &bare);
     clear("fractions");
     put_test_file("fractions/features/batch-0.jsonl",
-             "{\"index\":2,\"frac_nonzero\":0.25}\n{\"index\":4,\"frac_nonzero\":0}\n");
+                  "{\"index\":2,\"frac_nonzero\":0.25}\n{\"index\":4,\"frac_nonzero\":0}\n");
     assert_int_equal(import(f, bare, "fractions", -1, 0, &read), STATUS_REFUSED);
     assert_says("--tokens N");
     assert_ok(import(f, bare, "fractions", -1, 1000, &read));

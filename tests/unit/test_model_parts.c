@@ -297,12 +297,9 @@ static void test_attention(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_activations),
-        cmocka_unit_test(test_soft_cap),
-        cmocka_unit_test(test_linear),
-        cmocka_unit_test(test_layer_norm),
-        cmocka_unit_test(test_rms_norm),
-        cmocka_unit_test(test_rotary_table),
+        cmocka_unit_test(test_activations), cmocka_unit_test(test_soft_cap),
+        cmocka_unit_test(test_linear),      cmocka_unit_test(test_layer_norm),
+        cmocka_unit_test(test_rms_norm),    cmocka_unit_test(test_rotary_table),
         cmocka_unit_test(test_attention),
     };
     return cmocka_run_group_tests_name("model parts", tests, set_up_threads, tear_down_threads);

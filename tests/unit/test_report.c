@@ -114,8 +114,8 @@ static void save_index(void)
     assert_ok(store_create(test_store, ARTIFACT_INDEX, NULL, 0, &index, &err));
     assert_ok(store_tensor_put(test_store, index, "fired", &(struct tensor){DTYPE_U32, 1, {N}, fired}, &err));
     for (size_t i = 0; i < ARRAY_LENGTH(columns); i++)
-        assert_ok(
-            store_tensor_put(test_store, index, columns[i], &(struct tensor){DTYPE_F32, 1, {N}, zeros}, &err));
+        assert_ok(store_tensor_put(test_store, index, columns[i], &(struct tensor){DTYPE_F32, 1, {N}, zeros},
+                                   &err));
     assert_ok(store_publish(test_store, index, m, &err));
 }
 
@@ -162,8 +162,8 @@ static int set_up(void **state)
     save_base();
     save_index();
     train();
-    assert_ok(
-        report_run(test_store, &(struct report_options){.meta = meta_id, .steps = STEPS / 2}, NULL, &full, &err));
+    assert_ok(report_run(test_store, &(struct report_options){.meta = meta_id, .steps = STEPS / 2}, NULL,
+                         &full, &err));
     return 0;
 }
 
@@ -481,8 +481,8 @@ static void test_quick(void **state)
                 baseline(&full, BASELINE_RANDOM, "")->explained_variance);
     report_free(&r);
     /* Another seed draws another decoder. */
-    assert_ok(
-        report_run(test_store, &(struct report_options){.meta = meta_id, .quick = 1, .seed = 5}, NULL, &r, &err));
+    assert_ok(report_run(test_store, &(struct report_options){.meta = meta_id, .quick = 1, .seed = 5}, NULL,
+                         &r, &err));
     assert_true(baseline(&r, BASELINE_RANDOM, "")->explained_variance !=
                 baseline(&full, BASELINE_RANDOM, "")->explained_variance);
     report_free(&r);

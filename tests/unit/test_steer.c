@@ -475,7 +475,8 @@ static void test_find(void **state)
     assert_int_equal(find_latents(test_store, saes[0], prompts, 3, " writer", " writer", &from, &to, &err),
                      STATUS_REFUSED);
     assert_says("no latent fires");
-    assert_int_equal(find_latents(test_store, saes[0], prompts, 3, "", "x", &from, &to, &err), STATUS_REFUSED);
+    assert_int_equal(find_latents(test_store, saes[0], prompts, 3, "", "x", &from, &to, &err),
+                     STATUS_REFUSED);
     assert_int_equal(find_latents(test_store, saes[2], prompts, 3, " writer", " general", &from, &to, &err),
                      STATUS_REFUSED);
     assert_says("reads no text");

@@ -376,7 +376,7 @@ static void test_bad_files(void **state)
     write_tokenizer("\"ab\": 256", "", "\"normalizer\": {\"type\": \"Lowercase\"},");
     assert_refused("the normalizer \"Lowercase\" is not supported");
     put_test_file("tokenizer.json", "{\"pre_tokenizer\": {\"type\": \"Metaspace\", \"replacement\": \"_\"}, "
-                                 "\"model\": {\"vocab\": {\"a\": 0}, \"merges\": []}}");
+                                    "\"model\": {\"vocab\": {\"a\": 0}, \"merges\": []}}");
     assert_refused("some text would have no tokens");
     put_test_file(
         "tokenizer.json",

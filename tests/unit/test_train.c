@@ -637,16 +637,11 @@ static void options_come_back_from_json(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(follows_the_reference),
-        cmocka_unit_test(clips),
-        cmocka_unit_test(selects_with_ties),
-        cmocka_unit_test(resumes_bit_for_bit),
-        cmocka_unit_test(is_cancelled_within_a_step),
-        cmocka_unit_test(folds_the_scale),
-        cmocka_unit_test(trains_normalized_rows),
-        cmocka_unit_test(stops_and_refuses),
-        cmocka_unit_test(starts_as_documented),
-        cmocka_unit_test(a_frozen_decoder_stays),
+        cmocka_unit_test(follows_the_reference),       cmocka_unit_test(clips),
+        cmocka_unit_test(selects_with_ties),           cmocka_unit_test(resumes_bit_for_bit),
+        cmocka_unit_test(is_cancelled_within_a_step),  cmocka_unit_test(folds_the_scale),
+        cmocka_unit_test(trains_normalized_rows),      cmocka_unit_test(stops_and_refuses),
+        cmocka_unit_test(starts_as_documented),        cmocka_unit_test(a_frozen_decoder_stays),
         cmocka_unit_test(options_come_back_from_json),
     };
     blas_start();

@@ -49,8 +49,9 @@ struct splice_options {
 };
 int splicer_new(struct store_txn *t, const struct splice_options *o, struct splicer **out, struct error *err);
 void splicer_free(struct splicer *s);
-/* Runs a batch four times (sae_only: once). x_hat [n_tokens, d_in] goes where replace[i]; the mean goes on counted positions.
- * t: for the model's weights. */
+/* Runs a batch four times (sae_only: once). x_hat [n_tokens, d_in] goes where replace[i]; the mean goes on
+ * counted positions. t: for the model's weights. The batch's activations are what the model has at the hook,
+ * centred when `center` says so. */
 int splicer_run(struct splicer *s, struct store_txn *t, const struct stream_batch *b, const float *x_hat,
                 const uint8_t *replace, struct splice_sums *sums, struct error *err);
 

@@ -163,14 +163,14 @@ void import_drop_zero_bias(struct importing *im);
 /* ---- What is no SAE, src/formats/others.c. ---- */
 
 /*
- * "a transcoder" or "a crosscoder", when the folders of a path say that this is what lies there; else NULL. Of
- * an absolute path only the end counts: what follows "models--" in a cache of the Hub, else the last four
+ * "a transcoder" or "a crosscoder", when the folders of a path say that this is what lies there; else NULL.
+ * Of an absolute path only the end counts: what follows "models--" in a cache of the Hub, else the last four
  * names.
  */
 const char *place_of_others(const char *place);
 #define OTHERS_REFUSED                                                                                       \
-    "which reads one place of the model and writes another: only SAEs, which rebuild what they read, can be "  \
-    "imported"
+    "which reads one place of the model and writes another: only SAEs, which rebuild what they read, can "   \
+    "be imported"
 /* STATUS_REFUSED for files that are known to be something else than an SAE, saying what. */
 int others_refuse(struct sae_files *files, struct error *err);
 

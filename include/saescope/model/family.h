@@ -176,7 +176,9 @@ struct workspace {
 /* A forward pass under way. */
 struct pass {
     const struct model *model;
-    const uint32_t *tokens; /* [n_contexts, length] */
+    const uint32_t *tokens; /* [n_contexts, length], or NULL: the pass begins with `from` */
+    const float *from;      /* [n_tokens, d_model]: the residual stream before first_layer */
+    size_t first_layer;
     size_t n_contexts, length, n_tokens;
     float *scratch; /* n_tokens · decoder_scratch_per_token */
     struct workspace workspace;

@@ -109,6 +109,10 @@ size_t hook_width(const struct model_config *config, const struct hook *hook);
  * models, of the residual stream and what is added to it. */
 int hook_is_centred(const struct model_config *config, const struct hook *hook);
 
+/* Whether what is there is all that the rest of a pass depends on: the residual stream before or after a
+ * layer. */
+int hook_is_whole(const struct hook *hook);
+
 struct model;
 /* Configuration and tokenizer; no weights are touched. */
 int model_open(struct store_txn *t, artifact_id id, struct model **out, struct error *err);
@@ -145,6 +149,13 @@ size_t forward_bytes(const struct model *m, size_t n_contexts, size_t length); /
  */
 int forward_run(struct forward *f, const struct model *m, const uint32_t *tokens, size_t n_contexts, size_t length,
                 const struct hook *hook, hook_function at, void *arg, float *final, struct error *err);
+
+/*
+ * The rest of such a pass, from a hook on that hook_is_whole: x[n_contexts·length, d_model] is what is there.
+ * final gets what forward_run gives when `at` puts x in that place, bit for bit.
+ */
+int forward_resume(struct forward *f, const struct model *m, size_t n_contexts, size_t length,
+                   const struct hook *hook, const float *x, float *final, struct error *err);
 
 /* logits[n, vocabulary_size] = final[n, d_model] @ W_U, soft-capped where the model does (tile it: a vocabulary may have 256,000 entries). */
 int model_unembed(const struct model *m, const float *final, size_t n, float *logits, struct error *err);

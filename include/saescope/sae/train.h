@@ -57,8 +57,8 @@ struct trainer; /* one SAE in training */
 int trainer_new(const struct train_options *o, size_t d_in, const struct sae *start, struct trainer **out,
                 struct error *err);
 void trainer_free(struct trainer *t);
-/* One step on x[batch, d_in], already scaled to training units. After STATUS_FAILED, "cancelled" under parallel_watch
- * among it, the trainer is good for nothing but trainer_free. */
+/* One step on x[batch, d_in], already scaled to training units. After STATUS_FAILED, "cancelled" under
+ * parallel_watch among it, the trainer is good for nothing but trainer_free. */
 int trainer_step(struct trainer *t, const float *x, double *loss, struct error *err);
 /* The SAE as it is now, in training units (borrowed weights, valid until the next step). */
 const struct sae *trainer_sae(const struct trainer *t);
