@@ -8,12 +8,9 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "saescope/base/blas.h"
 #include "saescope/base/fileio.h"
 #include "saescope/base/memory.h"
-#include "saescope/base/parallel.h"
 #include "saescope/files/safetensors.h"
 #include "saescope/model/model.h"
 #include "tests/support/support.h"

@@ -73,29 +73,21 @@ static void test_transcoders(void **state)
                   "{\"trainer\": {\"dict_class\": \"AutoEncoder\"}, \"buffer\": {\"io\": \"in_and_out\"}}",
                   "a transcoder");
     struct error err = {0};
-    char *folder = test_path("gemma-scope-2b-pt-transcoders"), *to = path_join(folder, "params.npz");
+    char *folder = test_path("gemma-scope-2b-pt-transcoders");
     char *from =
         case_path("gemma-scope-att/gemma-scope-9b-it-att/layer_3/width_16k/average_l0_20/params.npz");
-    struct strbuf bytes = STRBUF_INIT;
-    assert_ok(make_directories(folder, 0777, &err));
-    assert_ok(file_read(from, 1 << 20, &bytes, &err));
-    assert_ok(file_write_atomic(to, bytes.data, bytes.length, &err));
+    copy_file(from, folder, "params.npz");
     refuse(folder, NULL, ": a transcoder");
-    free(to);
     free(folder);
     /* "-res" in another folder's name says nothing. */
     folder = test_path("my-results/layer_3/average_l0_20");
-    to = path_join(folder, "params.npz");
-    assert_ok(make_directories(folder, 0777, &err));
-    assert_ok(file_write_atomic(to, bytes.data, bytes.length, &err));
+    copy_file(from, folder, "params.npz");
     const struct sae_import unplaced = {.path = folder, .name = "refused"};
     artifact_id id;
     assert_int_equal(sae_import_path(store, &unplaced, NULL, &id, &err), STATUS_REFUSED);
     assert_non_null(strstr(err.message, "do not tell where in the model it reads"));
-    strbuf_free(&bytes);
     free(folder);
     free(from);
-    free(to);
 }
 
 static void test_refusals(void **state)

@@ -9,7 +9,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "saescope/base/blas.h"
 #include "saescope/base/fileio.h"
 #include "saescope/base/memory.h"
 #include "saescope/base/random.h"

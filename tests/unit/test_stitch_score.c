@@ -12,6 +12,7 @@
 #include "saescope/analysis/stitch_score.h"
 #include "saescope/base/blas.h"
 #include "saescope/base/memory.h"
+#include "saescope/base/parallel.h"
 #include "saescope/base/random.h"
 #include "tests/support/support.h"
 #include "stitch_golden.h"
@@ -193,6 +194,49 @@ static void test_totals(void **state)
     assert_says("too late");
     sparse_rows_free(&f);
     scorer_close(s);
+    sae_free(small);
+    sae_free(large);
+}
+
+/* A batch that was cancelled, at any of its questions, is not added to what the latents did before. */
+static void test_cancelled(void **state)
+{
+    struct sae *small = random_sae(N_A, 1, NORMALIZE_NONE), *large = random_sae(N_B, 2, NORMALIZE_NONE);
+    struct scorer_options o = {small, large, NULL, test_directory, NULL, 4};
+    static float x[ROWS * SMALL_D], rows[ROWS * SMALL_D];
+    static uint32_t contexts[ROWS], later[ROWS];
+    struct monitor m = {.cancelled = cancelled_later};
+    struct rng r;
+    (void)state;
+    rng_seed(&r, 7, 0);
+    fill_normal(&r, x, ROWS * SMALL_D, 1.3);
+    make_contexts(contexts, ROWS);
+    for (size_t i = 0; i < ROWS; i++)
+        later[i] = contexts[i] + contexts[ROWS - 1] + 1;
+    int status = STATUS_FAILED, looks = 0;
+    for (; status; looks++) {
+        struct scorer *s;
+        uint32_t fired[N_B];
+        double delta[N_B];
+        assert_ok(scorer_open(&o, &s, &err));
+        memcpy(rows, x, sizeof rows);
+        assert_ok(scorer_add(s, rows, ROWS, contexts, &err));
+        memcpy(fired, scorer_fired(s, SCORED_LARGE), sizeof fired);
+        memcpy(delta, scorer_delta(s, SCORED_LARGE), sizeof delta);
+        memcpy(rows, x, sizeof rows);
+        looks_before_cancel = looks;
+        parallel_watch(&m);
+        status = scorer_add(s, rows, ROWS, later, &err);
+        assert_int_equal(parallel_cancelled(NULL), status);
+        parallel_watch(NULL);
+        if (status) {
+            assert_string_equal(err.message, "cancelled");
+            assert_memory_equal(scorer_fired(s, SCORED_LARGE), fired, sizeof fired);
+            assert_memory_equal(scorer_delta(s, SCORED_LARGE), delta, sizeof delta);
+        }
+        scorer_close(s);
+    }
+    assert_true(looks > 5);
     sae_free(small);
     sae_free(large);
 }
@@ -384,6 +428,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_scores),
         cmocka_unit_test(test_totals),
+        cmocka_unit_test(test_cancelled),
         cmocka_unit_test(test_bootstrap),
         cmocka_unit_test(test_weights),
         cmocka_unit_test(test_nothing_decided),

@@ -10,7 +10,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "saescope/base/blas.h"
 #include "saescope/base/memory.h"
 #include "saescope/files/zip_archive.h"
 #include "saescope/model/family.h"
@@ -124,11 +123,9 @@ static void refuses(const char *folder, const char *says)
 {
     struct error err = {0};
     artifact_id id;
-    struct problems p;
     assert_int_equal(import_folder(folder, "refused", &id, &err), STATUS_REFUSED);
     assert_says(says);
     assert_int_equal(find_artifact(test_store, ARTIFACT_MODEL, "refused"), 0);
-    (void)p;
 }
 
 /* safetensors are taken first, whatever PyTorch's files are. */
