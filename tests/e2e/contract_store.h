@@ -14,8 +14,8 @@ enum { DOCUMENTS = 400, WIDTH = 64 };
 #define SAE_FIELDS "name:s,kind:s,architecture:s,d_in:i,d_sae:i,model:s?,hook:s?,base:s?,indexed_tokens:i"
 
 /*
- * What the commands that made the store printed: the demo's model `lm`, a text `t` of DOCUMENTS, an SAE `s` of
- * WIDTH latents at HOOK, its meta-SAE `m` of 16, and their indexes.
+ * What the commands that made the store printed: the demo's model `lm`, a text `t` of DOCUMENTS, an SAE `s`
+ * of WIDTH latents at HOOK, its meta-SAE `m` of 16, and their indexes.
  */
 struct made {
     json *model, *text, *sae, *meta, *index, *meta_index;
