@@ -47,9 +47,8 @@ void http_close(struct http *h); /* NULL is fine */
 
 /*
  * STATUS_OK when a whole response came, whatever its status. STATUS_FAILED otherwise, also when the monitor
- * asked to stop
- * ("cancelled"), or what `body` returned. *r is to be released in any case. Messages name the URL without its
- * query, which may hold a signature.
+ * asked to stop ("cancelled"), or what `body` returned. *r is to be released in any case. Messages name the
+ * URL without its query, which may hold a signature.
  */
 int http_exchange(struct http *h, const struct http_request *q, struct http_response *r, struct monitor *m,
                   struct error *err);
