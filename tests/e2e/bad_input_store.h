@@ -12,8 +12,7 @@
 int bad_input_set_up(void **state);
 int bad_input_tear_down(void **state);
 
-/* A test before and after which a reader sees the same in the store, but for jobs: records of what was tried.
- */
+/* A test that must leave the store as a reader sees it, but for jobs: records of what was tried. */
 int before_case(void **state);
 int after_case(void **state);
 #define CASE(name) cmocka_unit_test_setup_teardown(name, before_case, after_case)
